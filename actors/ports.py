@@ -1,0 +1,67 @@
+"""How the shells speak to each other. Ray handles (`ray_port`) and plain objects in one process (tests) both fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from taskservice.core.effects import CatalogAnswer, ItemsAnswer, StatusAnswer, TasksAnswer
+from taskservice.core.lease_wire import HeldLease
+from taskservice.core.types import (
+    ApiKey,
+    FunctionSpec,
+    ListFilter,
+    NewTask,
+    RunnerId,
+    Task,
+    TaskId,
+    TaskNo,
+    Tenant,
+    TenantId,
+)
+
+
+class DispatcherPort(Protocol):
+    """A shard, as gateways, runners and the command line use it.
+
+    Whatever comes back is durable. Raises `BackOffError` while the shard cannot be reached or is starting, and after
+    a bound when its journal does not answer; every call can then be made again.
+    """
+
+    async def submit(self, tenant: TenantId, tasks: Sequence[NewTask], reject_duplicates: bool = False) -> ItemsAnswer:
+        """Each item is accepted, known already, or refused; in the order given."""
+
+    async def get(self, tenant: TenantId, id: TaskId, wait_s: float = 0.0) -> Task | None:
+        """The task, once it has ended or `wait_s` have passed; None if the tenant has no such task."""
+
+    async def list_tasks(self, wanted: ListFilter, before_no: TaskNo | None, limit: int) -> TasksAnswer:
+        """A page of tasks, newest first."""
+
+    async def cancel(self, tenant: TenantId, ids: Sequence[TaskId]) -> ItemsAnswer:
+        """Each task is cancelled, or says why not."""
+
+    async def status(self, tenant: TenantId | None = None) -> StatusAnswer:
+        """Counts and runners."""
+
+    async def catalog(self, known_version: int = -1, wait_s: float = 0.0) -> CatalogAnswer | None:
+        """Tenants, keys and functions as soon as they are not `known_version`; None if that took over `wait_s`."""
+
+    async def register(self, functions: Sequence[FunctionSpec]) -> None:
+        """These functions can be submitted to; one that was known under the same name is replaced."""
+
+    async def put_tenant(self, tenant: Tenant) -> None: ...
+
+    async def put_key(self, key: ApiKey) -> None: ...
+
+    async def report(self, body: bytes) -> bytes:
+        """A runner's report (msgpack of `RunnerReport`) is durable; gives msgpack of `ReportAck`."""
+
+
+class RunnerPort(Protocol):
+    """A runner, as the dispatcher uses it."""
+
+    async def launch(self, epoch: int, body: bytes) -> bool:
+        """The leases (msgpack of a list of `LeaseSpec`) are started. False: refused, it has seen a higher epoch."""
+
+    async def list_leases(self) -> list[HeldLease]:
+        """What it runs, or has run without being able to report it yet."""

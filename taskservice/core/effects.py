@@ -1,0 +1,144 @@
+"""All that a shard asks of the world, and what it answers. None of it is done before its cause is durable."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from taskservice.core.lease_wire import LeaseSpec, ReportAck
+from taskservice.core.types import (
+    ApiKey,
+    FunctionName,
+    FunctionSpec,
+    RunnerId,
+    Task,
+    TaskId,
+    TaskNo,
+    Tenant,
+    TenantId,
+    TaskState,
+)
+
+
+class ItemStatus(StrEnum):
+    """What became of one item of a request."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    CANCELLED = "cancelled"
+    REFUSED = "refused"
+
+
+class Refusal(StrEnum):
+    """Why an item was refused."""
+
+    UNKNOWN_FUNCTION = "unknown_function"
+    UNKNOWN_TENANT = "unknown_tenant"
+    CONFLICT = "conflict"
+    """The id is known with another payload or function."""
+    DUPLICATE = "duplicate"
+    """The id is known, and the caller asked to be refused then."""
+    QUEUED_MAX = "queued_max"
+    """The tenant has as many unfinished tasks as it may."""
+    ATTEMPTS_ABOVE_LIMIT = "attempts_above_limit"
+    TIMEOUT_ABOVE_LIMIT = "timeout_above_limit"
+    NOT_FOUND = "not_found"
+    RUNNING = "running"
+    """It has started; only tasks that have not started can be cancelled."""
+    ENDED = "ended"
+
+
+class ItemAnswer(Struct, frozen=True):
+    """What became of one item. `task` is the task as it is now, unless refused without one."""
+
+    id: TaskId
+    status: ItemStatus
+    task: Task | None = None
+    refusal: Refusal | None = None
+    message: str = ""
+    limit: int | None = None
+    """The value of the limit that refused it."""
+
+
+class ItemsAnswer(Struct, frozen=True):
+    """One answer per item, in the request's order."""
+
+    items: tuple[ItemAnswer, ...]
+
+
+class TaskAnswer(Struct, frozen=True):
+    task: Task | None
+
+
+class TasksAnswer(Struct, frozen=True):
+    tasks: tuple[Task, ...]
+    next_before_no: TaskNo | None
+    """Ask again with this for the next page; None: there is none."""
+
+
+class RunnerStatus(Struct, frozen=True):
+    runner: RunnerId
+    node: str
+    cpus: float
+    cpus_used: float
+    leases: int
+    draining: bool
+
+
+class StatusAnswer(Struct, frozen=True):
+    """How the shard is."""
+
+    epoch: int
+    counts: dict[str, int]
+    """Tasks by state."""
+    functions: dict[FunctionName, dict[str, int]]
+    """Unfinished tasks by function and state."""
+    runners: tuple[RunnerStatus, ...]
+
+
+class CatalogAnswer(Struct, frozen=True):
+    """What a gateway needs to admit a request."""
+
+    version: int
+    tenants: tuple[Tenant, ...]
+    keys: tuple[ApiKey, ...]
+    functions: tuple[FunctionSpec, ...]
+
+
+class DoneAnswer(Struct, frozen=True):
+    """It is done and durable."""
+
+
+AnswerValue = ItemsAnswer | TaskAnswer | TasksAnswer | StatusAnswer | CatalogAnswer | DoneAnswer | ReportAck
+
+
+class Answer(Struct, frozen=True):
+    """Tell the caller `ref`."""
+
+    ref: int
+    value: AnswerValue
+
+
+class Launch(Struct, frozen=True):
+    """Push a lease to a runner."""
+
+    runner: RunnerId
+    lease: LeaseSpec
+
+
+class Ended(Struct, frozen=True):
+    """A task has reached a terminal state: whoever waits for it may be told."""
+
+    tenant: TenantId
+    id: TaskId
+    state: TaskState
+
+
+class CatalogChanged(Struct, frozen=True):
+    """Tenants, keys or functions are others than before."""
+
+    version: int
+
+
+Effect = Answer | Launch | Ended | CatalogChanged

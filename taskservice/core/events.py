@@ -1,0 +1,136 @@
+"""All that can happen to a shard. `ref` names the caller to whom `decide`'s answer goes; 0: nobody waits."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from taskservice.core.lease_wire import HeldLease, RunnerReport
+from taskservice.core.types import (
+    ApiKey,
+    FunctionSpec,
+    ListFilter,
+    NewTask,
+    Resources,
+    RunnerId,
+    TaskId,
+    Tenant,
+    TenantId,
+    TaskNo,
+)
+
+
+class Submitted(Struct, frozen=True, tag=True):
+    """A tenant hands over tasks."""
+
+    ref: int
+    tenant: TenantId
+    tasks: tuple[NewTask, ...]
+    reject_duplicates: bool = False
+
+
+class CancelAsked(Struct, frozen=True, tag=True):
+    """A tenant wants tasks not to run any more."""
+
+    ref: int
+    tenant: TenantId
+    ids: tuple[TaskId, ...]
+
+
+class TaskAsked(Struct, frozen=True, tag=True):
+    """Somebody wants to see one task."""
+
+    ref: int
+    tenant: TenantId
+    id: TaskId
+
+
+class TasksListed(Struct, frozen=True, tag=True):
+    """Somebody wants to see tasks, newest first, older than `before_no` if that is given."""
+
+    ref: int
+    filter: ListFilter
+    before_no: TaskNo | None
+    limit: int
+
+
+class StatusAsked(Struct, frozen=True, tag=True):
+    """Somebody wants to know how the shard is; `tenant` None: of all tenants."""
+
+    ref: int
+    tenant: TenantId | None = None
+
+
+class FunctionsRegistered(Struct, frozen=True, tag=True):
+    """An app was inspected on a node: these are its functions now."""
+
+    ref: int
+    functions: tuple[FunctionSpec, ...]
+
+
+class TenantPut(Struct, frozen=True, tag=True):
+    ref: int
+    tenant: Tenant
+
+
+class KeyPut(Struct, frozen=True, tag=True):
+    ref: int
+    key: ApiKey
+
+
+class CatalogAsked(Struct, frozen=True, tag=True):
+    """Somebody wants the tenants, keys and functions."""
+
+    ref: int
+
+
+class RunnerJoined(Struct, frozen=True, tag=True):
+    """A runner is ready. `held` are leases that it already runs: they go on."""
+
+    runner: RunnerId
+    node: str
+    capacity: Resources
+    held: tuple[HeldLease, ...] = ()
+
+
+class RunnerDraining(Struct, frozen=True, tag=True):
+    """A runner gets no more leases; those it has go on."""
+
+    runner: RunnerId
+
+
+class RunnerLost(Struct, frozen=True, tag=True):
+    """A runner is gone, and with it all that it ran."""
+
+    runner: RunnerId
+
+
+class RunnersSettled(Struct, frozen=True, tag=True):
+    """After a start, every runner that lived through it has joined: a lease that none of them holds is lost."""
+
+
+class RunnerReported(Struct, frozen=True, tag=True):
+    ref: int
+    report: RunnerReport
+
+
+class Ticked(Struct, frozen=True, tag=True):
+    """Time has passed: what waited for the clock may be due."""
+
+
+Event = (
+    Submitted
+    | CancelAsked
+    | TaskAsked
+    | TasksListed
+    | StatusAsked
+    | FunctionsRegistered
+    | TenantPut
+    | KeyPut
+    | CatalogAsked
+    | RunnerJoined
+    | RunnerDraining
+    | RunnerLost
+    | RunnersSettled
+    | RunnerReported
+    | Ticked
+)

@@ -1,0 +1,91 @@
+"""What a lease and its reports are made of: spoken by dispatcher, runner and supervisor, as msgpack of these structs."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from taskservice.core.types import (
+    Bundle,
+    FunctionName,
+    OutcomeKind,
+    Resources,
+    RunnerId,
+    TaskId,
+    TaskNo,
+    TenantId,
+    Token,
+)
+
+
+class LeaseTask(Struct, frozen=True, array_like=True):
+    """One attempt to make."""
+
+    no: TaskNo
+    id: TaskId
+    payload: bytes
+    attempt: int
+    run: int
+    timeout_ms: int
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+class LeaseSpec(Struct, frozen=True, array_like=True):
+    """A lease as its supervisor gets it: tasks of one tenant and function, in order."""
+
+    token: Token
+    tenant: TenantId
+    function: FunctionName
+    bundle: Bundle
+    resources: Resources
+    is_async: bool
+    concurrency: int
+    slice_ms: int
+    """While an attempt runs longer than this after the lease began, what has not been started is handed back."""
+    tasks: tuple[LeaseTask, ...]
+
+
+class Outcome(Struct, frozen=True, array_like=True):
+    """How one attempt of a lease ended."""
+
+    no: TaskNo
+    kind: OutcomeKind
+    started_ms: int = 0
+    duration_us: int = 0
+    result: bytes = b""
+    """JSON text if it succeeded."""
+    message: str = ""
+    detail: str = ""
+    retry_after_ms: int | None = None
+    """Only for THROTTLED."""
+
+
+class LeaseReport(Struct, frozen=True, array_like=True):
+    """News of one lease. Each task of a lease is reported once: by an outcome, or as handed back."""
+
+    token: Token
+    outcomes: tuple[Outcome, ...] = ()
+    handed_back: tuple[TaskNo, ...] = ()
+    """Not started, or stopped through no fault of their own; their attempt is not charged."""
+    done: bool = False
+    """The lease is over and its resources are free; whatever it did not report is lost."""
+
+
+class RunnerReport(Struct, frozen=True, array_like=True):
+    """What a runner tells its dispatcher at once; also its heartbeat when empty."""
+
+    runner: RunnerId
+    leases: tuple[LeaseReport, ...] = ()
+
+
+class ReportAck(Struct, frozen=True, array_like=True):
+    """The report is durable and may be forgotten."""
+
+    gone: tuple[Token, ...] = ()
+    """Leases of this report that nobody holds any more: stop them, their tasks belong to others."""
+
+
+class HeldLease(Struct, frozen=True, array_like=True):
+    """A lease that a runner has, told to a dispatcher that has just started."""
+
+    token: Token
+    resources: Resources

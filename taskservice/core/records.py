@@ -1,0 +1,145 @@
+"""All that may be journalled. Replaying them in order gives the shard's durable state.
+
+Encoded as tagged arrays. A field is added at the end with a default, never removed or moved; a new meaning is a new
+record. Rows are tuples rather than structs where a record holds thousands of them.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from taskservice.core.types import (
+    ApiKey,
+    ErrorInfo,
+    FunctionSpec,
+    Leaf,
+    RunnerId,
+    Task,
+    TaskNo,
+    Tenant,
+    Token,
+)
+
+
+class EpochOpened(Struct, frozen=True, array_like=True, tag="epoch"):
+    """A dispatcher took the shard over. First record of its epoch."""
+
+    at_ms: int
+    epoch: int
+
+
+class TenantSet(Struct, frozen=True, array_like=True, tag="tenant"):
+    at_ms: int
+    tenant: Tenant
+
+
+class KeySet(Struct, frozen=True, array_like=True, tag="key"):
+    at_ms: int
+    key: ApiKey
+
+
+class FunctionsSet(Struct, frozen=True, array_like=True, tag="functions"):
+    at_ms: int
+    functions: tuple[FunctionSpec, ...]
+
+
+class TasksAccepted(Struct, frozen=True, array_like=True, tag="accepted"):
+    """These tasks exist: each `queued`, or `scheduled` for later."""
+
+    at_ms: int
+    tasks: tuple[Task, ...]
+
+
+class TasksDue(Struct, frozen=True, array_like=True, tag="due"):
+    """Their time has come: scheduled or retrying -> queued."""
+
+    at_ms: int
+    nos: tuple[TaskNo, ...]
+
+
+class LeaseGranted(Struct, frozen=True, array_like=True, tag="lease"):
+    """queued -> running; one attempt more is charged to each."""
+
+    at_ms: int
+    token: Token
+    runner: RunnerId
+    leaf: Leaf
+    nos: tuple[TaskNo, ...]
+
+
+class TasksSucceeded(Struct, frozen=True, array_like=True, tag="succeeded"):
+    """running -> succeeded. Rows: (no, result JSON, started_ms, duration_us)."""
+
+    at_ms: int
+    token: Token
+    rows: tuple[tuple[TaskNo, bytes, int, int], ...]
+
+
+class RetryRow(Struct, frozen=True, array_like=True):
+    """An attempt that ended badly, with another one to come."""
+
+    no: TaskNo
+    due_ms: int
+    error: ErrorInfo
+    attempt: int
+    """Attempts charged from now on: one less than at the lease if this one does not count."""
+    crashes: int
+    losses: int
+    duration_us: int
+
+
+class TasksRetrying(Struct, frozen=True, array_like=True, tag="retrying"):
+    """running -> retrying."""
+
+    at_ms: int
+    token: Token
+    rows: tuple[RetryRow, ...]
+
+
+class DeadRow(Struct, frozen=True, array_like=True):
+    """An attempt that ended badly and was the last one."""
+
+    no: TaskNo
+    error: ErrorInfo
+    crashes: int
+    losses: int
+    duration_us: int
+
+
+class TasksFailed(Struct, frozen=True, array_like=True, tag="failed"):
+    """running -> failed: dead letters."""
+
+    at_ms: int
+    token: Token
+    rows: tuple[DeadRow, ...]
+
+
+class TasksHandedBack(Struct, frozen=True, array_like=True, tag="handed_back"):
+    """running -> queued, in their old place; the attempt is taken off again."""
+
+    at_ms: int
+    token: Token
+    nos: tuple[TaskNo, ...]
+
+
+class TasksCancelled(Struct, frozen=True, array_like=True, tag="cancelled"):
+    """scheduled, queued or retrying -> cancelled."""
+
+    at_ms: int
+    nos: tuple[TaskNo, ...]
+
+
+Record = (
+    EpochOpened
+    | TenantSet
+    | KeySet
+    | FunctionsSet
+    | TasksAccepted
+    | TasksDue
+    | LeaseGranted
+    | TasksSucceeded
+    | TasksRetrying
+    | TasksFailed
+    | TasksHandedBack
+    | TasksCancelled
+)

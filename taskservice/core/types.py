@@ -1,0 +1,241 @@
+"""The nouns of the service: names, states, specifications and tasks.
+
+All are immutable. Times are integer milliseconds since the Unix epoch (`_ms`), durations say their unit, sizes are
+bytes. Structs are encoded as arrays: append new fields at the end, with a default, and never reorder.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple, NewType
+
+from msgspec import Struct
+
+TaskId = NewType("TaskId", str)
+"""What users call a task; unique within its tenant for as long as the task is kept."""
+
+TaskNo = NewType("TaskNo", int)
+"""What a shard calls a task: dense, in the order of acceptance, never used twice."""
+
+TenantId = NewType("TenantId", str)
+FunctionName = NewType("FunctionName", str)
+RunnerId = NewType("RunnerId", str)
+
+
+class TaskState(StrEnum):
+    """Where a task is in its life. `apply.TRANSITIONS` says how it may move."""
+
+    SCHEDULED = "scheduled"
+    QUEUED = "queued"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+WAITING_STATES = (TaskState.SCHEDULED, TaskState.RETRYING)
+"""Waiting for the clock: `due_ms` says until when."""
+
+TERMINAL_STATES = (TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED)
+
+
+class Priority(StrEnum):
+    """The priority classes, most urgent first. Weighted, never strict: see `schedule`."""
+
+    CRITICAL = "critical"
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+    BATCH = "batch"
+
+
+class OutcomeKind(StrEnum):
+    """How one attempt ended. `report.RULES` says what follows from each."""
+
+    SUCCEEDED = "succeeded"
+    HANDLER_ERROR = "handler_error"
+    NON_RETRYABLE = "non_retryable"
+    BAD_PAYLOAD = "bad_payload"
+    BAD_RESULT = "bad_result"
+    IMPORT_FAILED = "import_failed"
+    THROTTLED = "throttled"
+    TIMEOUT = "timeout"
+    CRASHED = "crashed"
+    LOST = "lost"
+
+
+class Token(NamedTuple):
+    """What proves that a report speaks for the lease that a task holds now: (shard epoch, lease sequence)."""
+
+    epoch: int
+    seq: int
+
+
+class Leaf(NamedTuple):
+    """One queue of the scheduler: tasks that are alike in all that it may decide by."""
+
+    tenant: TenantId
+    function: FunctionName
+    priority: Priority
+
+
+class Resources(Struct, frozen=True, array_like=True):
+    """A quantity of machine: thousandths of CPUs and GPUs, bytes of memory, thousandths of custom resources."""
+
+    cpu_m: int = 1000
+    gpu_m: int = 0
+    memory_bytes: int = 0
+    custom_m: tuple[tuple[str, int], ...] = ()
+
+
+class Bundle(Struct, frozen=True, array_like=True):
+    """Where a function's code is: `module:attribute`, importable once `path` is on `sys.path`."""
+
+    module: str
+    attribute: str
+    path: str
+
+
+class RetryPolicy(Struct, frozen=True, array_like=True):
+    """Exponential back-off: before attempt n+1, up to `base * factor**(n-1)`, at most `max`; full jitter draws below it."""
+
+    max_attempts: int = 5
+    base_ms: int = 1_000
+    max_ms: int = 300_000
+    factor: float = 2.0
+    jitter: bool = True
+
+
+class FunctionSpec(Struct, frozen=True, array_like=True):
+    """A registered function, as the control plane knows it: never its code."""
+
+    name: FunctionName
+    bundle: Bundle
+    payload_schema: bytes
+    """JSON Schema of the payload, as JSON text."""
+    result_schema: bytes = b""
+    doc: str = ""
+    resources: Resources = Resources()
+    timeout_ms: int = 600_000
+    retry: RetryPolicy = RetryPolicy()
+    is_async: bool = False
+    concurrency: int = 1
+    """Attempts of one lease that run at the same time in one process; above 1 only for async handlers."""
+    max_crashes: int = 3
+    priority: Priority = Priority.NORMAL
+
+
+class Tenant(Struct, frozen=True, array_like=True):
+    """Whom tasks belong to. `weight` is the share of machine time relative to other tenants."""
+
+    id: TenantId
+    weight: float = 1.0
+    queued_max: int | None = None
+    """Tasks not yet ended that the tenant may have; None: no limit of its own."""
+    running_max: int | None = None
+
+
+class ApiKey(Struct, frozen=True, array_like=True):
+    """A key's public half: the secret itself is shown once and never stored."""
+
+    id: str
+    tenant: TenantId
+    scopes: tuple[str, ...]
+    """Of `submit`, `read`, `operate`, `admin`; admin includes all, for every tenant."""
+    secret_sha256: bytes
+    name: str = ""
+    created_ms: int = 0
+    revoked: bool = False
+
+
+class ErrorInfo(Struct, frozen=True, array_like=True):
+    """Why an attempt or a task ended badly. `reason` is an `OutcomeKind` value, or `poison`."""
+
+    reason: str
+    message: str
+    detail: str = ""
+    """The end of the traceback or of the process's last words; empty if there was none."""
+
+
+class NewTask(Struct, frozen=True, array_like=True):
+    """A task as the gateway hands it over: its payload is valid for the function's schema."""
+
+    id: TaskId
+    function: FunctionName
+    payload: bytes
+    """Canonical JSON text (sorted keys), so that equal payloads are equal bytes."""
+    priority: Priority | None = None
+    """None: the function's own."""
+    run_at_ms: int | None = None
+    delay_ms: int | None = None
+    max_attempts: int | None = None
+    timeout_ms: int | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+class Task(Struct, frozen=True, array_like=True):
+    """A task as the table keeps it."""
+
+    no: TaskNo
+    id: TaskId
+    tenant: TenantId
+    function: FunctionName
+    priority: Priority
+    state: TaskState
+    payload: bytes
+    tags: tuple[tuple[str, str], ...]
+    created_ms: int
+    due_ms: int
+    """When it may run at the earliest; queues are ordered by it."""
+    max_attempts: int
+    timeout_ms: int
+    run: int = 1
+    """1, and one more for each time a finished task is run again by hand."""
+    attempt: int = 0
+    """Attempts charged in this run, counted when leased."""
+    crashes: int = 0
+    losses: int = 0
+    token: Token | None = None
+    """The lease it holds; None unless running."""
+    started_ms: int | None = None
+    ended_ms: int | None = None
+    duration_us: int | None = None
+    """Time the last finished attempt spent in the handler."""
+    result: bytes | None = None
+    error: ErrorInfo | None = None
+    """Why the last attempt ended badly; kept after a later success as well."""
+
+    @property
+    def leaf(self) -> Leaf:
+        return Leaf(self.tenant, self.function, self.priority)
+
+
+class ListFilter(Struct, frozen=True, array_like=True):
+    """Which tasks a listing wants. None: any."""
+
+    tenant: TenantId | None = None
+    states: tuple[TaskState, ...] = ()
+    function: FunctionName | None = None
+    priority: Priority | None = None
+    tag: tuple[str, str] | None = None
+    created_after_ms: int | None = None
+    created_before_ms: int | None = None
+
+
+class Limits(Struct, frozen=True, array_like=True):
+    """What the core is bounded by; from `Settings`, in the same words."""
+
+    lease_target_ms: int = 80
+    """Work aimed at in one lease of short tasks."""
+    lease_tasks_max: int = 256
+    lease_slice_ms: int = 400
+    """A lease hands back what it has not started by then."""
+    lease_ahead_max: int = 1
+    """Leases of short tasks that may wait on a runner for each of its CPUs, so that a CPU never waits for us."""
+    head_tasks_max: int = 2_000
+    """Tasks of one queue whose numbers are kept in RAM."""
+    losses_max: int = 10
+    """Times that an attempt may vanish with its machine before the task is dead-lettered."""
+    due_batch_max: int = 1_000
+    """Waiting tasks made ready in one turn."""

@@ -1,0 +1,65 @@
+"""The only durable truth: a sequence of immutable, checksummed segments, one per group commit.
+
+A journal is opened by one writer at a time. Opening it takes the next epoch and seals what earlier epochs wrote; from
+then on an earlier writer's appends are refused. `replay` gives the sealed segments, `append` adds to the own epoch.
+A segment's body is bytes to the journal: `codec` turns records into them and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+
+class Segment(NamedTuple):
+    """One group commit."""
+
+    epoch: int
+    number: int
+    """0, 1, 2 ... within its epoch, without a hole."""
+    body: bytes
+
+
+class JournalError(Exception):
+    """The journal cannot be used; the message says what to do."""
+
+
+class JournalLocked(JournalError):
+    """Another process has it open."""
+
+
+class JournalCorrupt(JournalError):
+    """What was acknowledged cannot be read back. Nothing is served from it: restore a copy, or look at the file named."""
+
+
+class Fenced(JournalError):
+    """Somebody else has taken the journal over. Stop at once: nothing that is not yet acknowledged may be acted upon."""
+
+
+class JournalFailed(JournalError):
+    """A write or its fsync failed. What is on disk is unknown: end this process and open the journal anew."""
+
+
+class Journal(Protocol):
+    """An open journal. All calls block; they come from one thread at a time."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that this writer holds: higher than any before it, even than one that wrote nothing."""
+
+    def replay(self) -> Iterator[Segment]:
+        """The segments of all earlier epochs, in order. To be read before the first append.
+
+        Raises JournalCorrupt if an acknowledged segment is missing or damaged. A torn tail (the last commit of an
+        epoch, cut short by a crash before it was acknowledged) is left out and sealed off.
+        """
+
+    def append(self, number: int, body: bytes) -> None:
+        """The segment is durable: it survives the loss of this process, of the machine's power, of both.
+
+        `number` must follow the last one of this epoch (the first is 0). Raises Fenced, or JournalFailed; after
+        either, nothing more can be appended.
+        """
+
+    def close(self) -> None:
+        """Files and locks are released. Never loses anything: there is nothing unwritten."""
