@@ -15,9 +15,9 @@ from taskservice.core.types import (
     Task,
     TaskId,
     TaskNo,
+    TaskState,
     Tenant,
     TenantId,
-    TaskState,
 )
 
 
@@ -128,11 +128,10 @@ class Launch(Struct, frozen=True):
 
 
 class Ended(Struct, frozen=True):
-    """A task has reached a terminal state: whoever waits for it may be told."""
+    """Tasks have reached a terminal state: whoever waits for them may be told."""
 
-    tenant: TenantId
-    id: TaskId
     state: TaskState
+    tasks: tuple[tuple[TenantId, TaskId], ...]
 
 
 class CatalogChanged(Struct, frozen=True):

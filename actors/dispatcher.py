@@ -1,0 +1,343 @@
+"""The dispatcher: one shard's only writer. Gathers events, decides, appends, applies, performs.
+
+    caller -> mailbox -> Shard.handle -> Shard.dispatch -> Journal.append -> Shard.release -> answers, leases, notices
+
+One consumer on one event loop owns the shard; the journal's blocking writes run on one thread of their own, one group
+commit at a time, and everything that happens meanwhile is in the next one. Callers see nothing that is not durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from random import Random
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from taskservice.actors.notifier import Notifier
+from taskservice.actors.ports import RunnerPort
+from taskservice.core import effects as fx
+from taskservice.core import events as e
+from taskservice.core.lease_wire import LeaseSpec, ReportAck, RunnerReport
+from taskservice.core.shard import Cut, Shard
+from taskservice.core.types import (
+    TERMINAL_STATES,
+    ApiKey,
+    FunctionSpec,
+    ListFilter,
+    NewTask,
+    RunnerId,
+    Task,
+    TaskId,
+    TaskNo,
+    Tenant,
+    TenantId,
+)
+from taskservice.errors import BackOffError
+from taskservice.journal import Journal
+from taskservice.journal.codec import decode, encode
+
+log = logging.getLogger(__name__)
+
+A = TypeVar("A")
+
+
+@dataclass(frozen=True, slots=True)
+class DispatcherOptions:
+    """The dispatcher's own limits."""
+
+    commit_timeout_s: float = 10.0
+    """A caller waits this long for the journal; then it is told to come back."""
+    records_max: int = 100_000
+    """Records that may wait for the journal before new work is refused."""
+    launch_retry_s: float = 0.5
+
+
+class Counts(NamedTuple):
+    """What one turn did."""
+
+    events: int
+    leases: int
+    effects: int
+
+
+class Dispatcher:
+    """One shard in its shell. Everything but the journal's writes happens on the loop that calls `start`."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        shard: Shard,
+        runner_port: Callable[[RunnerId], RunnerPort],
+        on_fatal: Callable[[BaseException], None],
+        options: DispatcherOptions | None = None,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        rng: Random | None = None,
+    ) -> None:
+        self.options = options or DispatcherOptions()
+        self.heard: dict[RunnerId, float] = {}
+        """When each runner last reported, on the monotonic clock, in seconds."""
+        self._journal = journal
+        self._shard = shard
+        self._runner_port = runner_port
+        self._on_fatal = on_fatal
+        self._now_ms = now_ms
+        self._rng = rng or Random()  # noqa: S311 - back-off jitter, not a secret
+        self._notifier = Notifier()
+        self._mailbox: list[e.Event] = []
+        self._answers: dict[int, asyncio.Future[fx.AnswerValue]] = {}
+        """Callers by the `ref` of their event; each until it is answered or gives up."""
+        self._last_ref = 0
+        self._wake = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_ms: int | None = None
+        self._commits = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._committing: asyncio.Future[None] | None = None
+        self._commit_began_s: float | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._fatal: BaseException | None = None
+
+    # Life
+
+    def recover(self) -> int:
+        """The shard is as the journal says; gives the number of segments read. Blocks."""
+        segments = self._shard.recover(decode(segment.body) for segment in self._journal.replay())
+        self._shard.open(self._journal.epoch, self._now_ms())
+        self._notifier.catalog_changed(self._shard.state.catalog_version)
+        return segments
+
+    def start(self) -> None:
+        """The consumer runs on this loop."""
+        self._keep(asyncio.get_running_loop().create_task(self._consume()))
+        self._wake.set()
+
+    async def close(self) -> None:
+        """All that was handed over is durable, or refused; the journal is released."""
+        while self._fatal is None and (self._mailbox or self._committing or self._shard.pending_records):
+            self.run_once()
+            if self._committing is not None:
+                await asyncio.wait([self._committing])
+        self._stop(BackOffError("the service is stopping", retry_after_s=5.0))
+        self._commits.shutdown(wait=True)
+        self._journal.close()
+
+    async def _consume(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                self.run_once()
+            except Exception as error:  # a bug: nothing that follows from it may be believed
+                log.exception("the shard is in doubt and stops")
+                self._die(error)
+                return
+
+    def run_once(self) -> Counts:
+        """What has arrived is decided, what may run is leased, a commit is under way, what is durable is performed."""
+        if self._fatal is not None:
+            return Counts(0, 0, 0)
+        now_ms = self._now_ms()
+        events, self._mailbox = self._mailbox, []
+        for event in events:
+            self._shard.handle(event, now_ms, self._rng)
+        self._tick(now_ms)
+        leases = self._shard.dispatch(now_ms)
+        self._begin_commit()
+        released = self._shard.release()
+        self._perform(released)
+        return Counts(len(events), leases, len(released))
+
+    def _tick(self, now_ms: int) -> None:
+        """Waiting tasks whose time has come are ready, and the timer stands at the next."""
+        next_due_ms = self._shard.state.table.next_due_ms()
+        if next_due_ms is not None and next_due_ms <= now_ms:
+            self._shard.handle(e.Ticked(), now_ms, self._rng)
+            next_due_ms = self._shard.state.table.next_due_ms()
+        if next_due_ms == self._timer_ms:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._timer_ms = None, next_due_ms
+        if next_due_ms is not None:
+            # At most a minute ahead: the wall clock that tasks are due by may be set while the loop's is not.
+            delay_s = min(60.0, max(0.001, (next_due_ms - now_ms) / 1000))
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._timer_rang)
+
+    def _timer_rang(self) -> None:
+        self._timer_ms = None
+        self._wake.set()
+
+    # The journal
+
+    def _begin_commit(self) -> None:
+        if self._committing is not None:
+            return
+        cut = self._shard.cut()
+        if cut is None:
+            return
+        self._shard.state.table.commit(self._journal.epoch, cut.number)
+        self._commit_began_s = time.monotonic()
+        self._committing = asyncio.get_running_loop().run_in_executor(self._commits, self._write, cut)
+        self._committing.add_done_callback(lambda done: self._committed(cut.number, done))
+
+    def _write(self, cut: Cut) -> None:
+        self._journal.append(cut.number, encode(cut.records))
+
+    def _committed(self, number: int, done: asyncio.Future[None]) -> None:
+        self._committing = None
+        self._commit_began_s = None
+        error = done.exception()
+        if error is not None:
+            log.error("the journal failed: %s", error)
+            self._die(error)
+            return
+        self._shard.durable(number)
+        self._wake.set()
+
+    def _die(self, error: BaseException) -> None:
+        self._fatal = error
+        self._stop(BackOffError(f"the dispatcher is starting again: {error}", retry_after_s=1.0))
+        self._on_fatal(error)
+
+    def _stop(self, answer: BackOffError) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        for future in self._answers.values():
+            if not future.done():
+                future.set_exception(answer)
+        self._answers.clear()
+        if self._fatal is None:
+            self._fatal = answer
+
+    # Effects
+
+    def _perform(self, effects: Iterable[fx.Effect]) -> None:
+        launches: dict[RunnerId, list[LeaseSpec]] = {}
+        for effect in effects:
+            match effect:
+                case fx.Answer(ref, value):
+                    future = self._answers.pop(ref, None)
+                    if future is not None and not future.done():
+                        future.set_result(value)
+                case fx.Launch(runner, lease):
+                    launches.setdefault(runner, []).append(lease)
+                case fx.Ended(_, tasks):
+                    self._notifier.ended(tasks)
+                case fx.CatalogChanged(version):
+                    self._notifier.catalog_changed(version)
+        for runner, leases in launches.items():
+            self._keep(asyncio.get_running_loop().create_task(self._launch(runner, leases)))
+
+    async def _launch(self, runner: RunnerId, leases: list[LeaseSpec]) -> None:
+        """The runner has the leases, or is lost, and its leases with it."""
+        body = msgspec.msgpack.encode(leases)
+        while runner in self._shard.state.pool.runners:
+            try:
+                accepted = await self._runner_port(runner).launch(self._journal.epoch, body)
+            except BackOffError as error:
+                log.warning("runner %s did not take %d leases: %s", runner, len(leases), error)
+                await asyncio.sleep(self.options.launch_retry_s)
+                continue
+            if not accepted:
+                self._die(RuntimeError(f"runner {runner} has served a later epoch than {self._journal.epoch}"))
+            return
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.append(task)
+        task.add_done_callback(self._tasks.remove)
+
+    # Callers
+
+    def emit(self, event: e.Event) -> None:
+        """The event will be handled in the next turn."""
+        self._mailbox.append(event)
+        self._wake.set()
+
+    async def _ask(self, make: Callable[[int], e.Event], kind: type[A]) -> A:
+        """The answer to an event, once all that it shows is durable."""
+        self._check_open()
+        self._last_ref += 1
+        ref = self._last_ref
+        future: asyncio.Future[fx.AnswerValue] = asyncio.get_running_loop().create_future()
+        self._answers[ref] = future
+        self.emit(make(ref))
+        try:
+            answer = await asyncio.wait_for(future, self.options.commit_timeout_s)
+        except TimeoutError:
+            message = f"the journal did not answer within {self.options.commit_timeout_s} s (commit_timeout_s)"
+            raise BackOffError(message, retry_after_s=2.0, code="journal_slow") from None
+        finally:
+            self._answers.pop(ref, None)
+        assert isinstance(answer, kind)
+        return answer
+
+    def _check_open(self) -> None:
+        if self._fatal is not None:
+            raise BackOffError(f"the dispatcher is not available: {self._fatal}", retry_after_s=1.0)
+        waited_s = time.monotonic() - self._commit_began_s if self._commit_began_s is not None else 0.0
+        if waited_s > self.options.commit_timeout_s or self._shard.pending_records > self.options.records_max:
+            message = f"the journal is behind: {self._shard.pending_records} records wait, {waited_s:.1f} s"
+            raise BackOffError(message, retry_after_s=2.0, code="journal_slow")
+
+    async def submit(
+        self, tenant: TenantId, tasks: Sequence[NewTask], reject_duplicates: bool = False
+    ) -> fx.ItemsAnswer:
+        """See `DispatcherPort`."""
+        return await self._ask(lambda ref: e.Submitted(ref, tenant, tuple(tasks), reject_duplicates), fx.ItemsAnswer)
+
+    async def get(self, tenant: TenantId, id: TaskId, wait_s: float = 0.0) -> Task | None:
+        """See `DispatcherPort`."""
+        with self._notifier.waiting(tenant, id) as ended:
+            task = await self._task(tenant, id)
+            if wait_s <= 0 or task is None or task.state in TERMINAL_STATES:
+                return task
+            await asyncio.wait([ended], timeout=wait_s)
+        return await self._task(tenant, id)
+
+    async def _task(self, tenant: TenantId, id: TaskId) -> Task | None:
+        return (await self._ask(lambda ref: e.TaskAsked(ref, tenant, id), fx.TaskAnswer)).task
+
+    async def list_tasks(self, wanted: ListFilter, before_no: TaskNo | None, limit: int) -> fx.TasksAnswer:
+        """See `DispatcherPort`."""
+        return await self._ask(lambda ref: e.TasksListed(ref, wanted, before_no, limit), fx.TasksAnswer)
+
+    async def cancel(self, tenant: TenantId, ids: Sequence[TaskId]) -> fx.ItemsAnswer:
+        """See `DispatcherPort`."""
+        return await self._ask(lambda ref: e.CancelAsked(ref, tenant, tuple(ids)), fx.ItemsAnswer)
+
+    async def status(self, tenant: TenantId | None = None) -> fx.StatusAnswer:
+        """See `DispatcherPort`."""
+        return await self._ask(lambda ref: e.StatusAsked(ref, tenant), fx.StatusAnswer)
+
+    async def catalog(self, known_version: int = -1, wait_s: float = 0.0) -> fx.CatalogAnswer | None:
+        """See `DispatcherPort`."""
+        if known_version >= 0 and not await self._notifier.catalog_other_than(known_version, wait_s):
+            return None
+        return await self._ask(e.CatalogAsked, fx.CatalogAnswer)
+
+    async def register(self, functions: Sequence[FunctionSpec]) -> None:
+        """See `DispatcherPort`."""
+        await self._ask(lambda ref: e.FunctionsRegistered(ref, tuple(functions)), fx.DoneAnswer)
+
+    async def put_tenant(self, tenant: Tenant) -> None:
+        """See `DispatcherPort`."""
+        await self._ask(lambda ref: e.TenantPut(ref, tenant), fx.DoneAnswer)
+
+    async def put_key(self, key: ApiKey) -> None:
+        """See `DispatcherPort`."""
+        await self._ask(lambda ref: e.KeyPut(ref, key), fx.DoneAnswer)
+
+    async def report(self, body: bytes) -> bytes:
+        """See `DispatcherPort`."""
+        report = msgspec.msgpack.decode(body, type=RunnerReport)
+        self.heard[report.runner] = time.monotonic()
+        if not report.leases:
+            return msgspec.msgpack.encode(ReportAck())
+        return msgspec.msgpack.encode(await self._ask(lambda ref: e.RunnerReported(ref, report), ReportAck))

@@ -1,0 +1,225 @@
+"""What a record makes true. The only place where durable state changes, alive and in recovery alike.
+
+`apply` never chooses: all that there was to choose is in the record. It gives the effects, each with the segment that
+must be durable before it may leave the shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+from typing import TypeVar
+
+from taskservice.core import records as r
+from taskservice.core.effects import CatalogChanged, Effect, Ended, Launch
+from taskservice.core.lease import launch_spec
+from taskservice.core.queues import HeadEntry
+from taskservice.core.state import Lease, OpenAttempt, State
+from taskservice.core.table import QueueKey
+from taskservice.core.types import Leaf, Task, TaskNo, TaskState, TenantId
+
+Held = tuple[int, Effect]
+"""An effect and the segment it waits for."""
+
+R = TypeVar("R", bound=r.Record)
+
+
+class Move(StrEnum):
+    """The ways in which a task changes its state: one for each kind of record that says so."""
+
+    DUE = "due"
+    LEASE = "lease"
+    SUCCEED = "succeed"
+    RETRY = "retry"
+    FAIL = "fail"
+    HAND_BACK = "hand_back"
+    CANCEL = "cancel"
+
+
+BORN = (TaskState.SCHEDULED, TaskState.QUEUED)
+"""The states in which a task may be accepted."""
+
+TRANSITIONS: dict[tuple[TaskState, Move], TaskState] = {
+    (TaskState.SCHEDULED, Move.DUE): TaskState.QUEUED,
+    (TaskState.RETRYING, Move.DUE): TaskState.QUEUED,
+    (TaskState.QUEUED, Move.LEASE): TaskState.RUNNING,
+    (TaskState.RUNNING, Move.SUCCEED): TaskState.SUCCEEDED,
+    (TaskState.RUNNING, Move.RETRY): TaskState.RETRYING,
+    (TaskState.RUNNING, Move.FAIL): TaskState.FAILED,
+    (TaskState.RUNNING, Move.HAND_BACK): TaskState.QUEUED,
+    (TaskState.SCHEDULED, Move.CANCEL): TaskState.CANCELLED,
+    (TaskState.QUEUED, Move.CANCEL): TaskState.CANCELLED,
+    (TaskState.RETRYING, Move.CANCEL): TaskState.CANCELLED,
+}
+"""Every move that there is. The table refuses any other (`IllegalMove`)."""
+
+
+def apply(state: State, record: r.Record) -> list[Held]:
+    """The record is true; gives what the world may see of it once it is durable."""
+    return _APPLY[type(record)](state, record)
+
+
+def _epoch_opened(state: State, record: r.EpochOpened) -> list[Held]:
+    state.epoch = record.epoch
+    state.next_lease = 1
+    return []
+
+
+def _tenant_set(state: State, record: r.TenantSet) -> list[Held]:
+    state.tenants[record.tenant.id] = record.tenant
+    return _catalog_changed(state)
+
+
+def _key_set(state: State, record: r.KeySet) -> list[Held]:
+    state.keys[record.key.id] = record.key
+    return _catalog_changed(state)
+
+
+def _functions_set(state: State, record: r.FunctionsSet) -> list[Held]:
+    for function in record.functions:
+        state.functions[function.name] = function
+    return _catalog_changed(state)
+
+
+def _catalog_changed(state: State) -> list[Held]:
+    state.catalog_version += 1
+    return [(state.segment, CatalogChanged(state.catalog_version))]
+
+
+def _accepted(state: State, record: r.TasksAccepted) -> list[Held]:
+    state.table.insert(record.tasks)
+    for task in record.tasks:
+        _bump(state.unfinished, task.tenant, +1)
+        if task.state is TaskState.QUEUED:
+            _enqueue(state, task.leaf, task.due_ms, task.no)
+    state.next_no = max(state.next_no, record.tasks[-1].no + 1)
+    return []
+
+
+def _due(state: State, record: r.TasksDue) -> list[Held]:
+    state.table.make_due(record.nos)
+    for task in state.table.load(record.nos):
+        _enqueue(state, task.leaf, task.due_ms, task.no)
+    return []
+
+
+def _granted(state: State, record: r.LeaseGranted) -> list[Held]:
+    state.table.lease(record.nos, record.token, record.at_ms)
+    tasks = state.table.load(record.nos)
+    entries = state.queue(record.leaf).remove(record.nos, state.table, state.segment)
+    state.leases[record.token] = Lease(
+        record.token, record.runner, record.leaf, {task.no: _open_attempt(task) for task in tasks}
+    )
+    state.next_lease = record.token.seq + 1
+    _bump(state.running, record.leaf.tenant, len(tasks))
+    function = state.functions[record.leaf.function]
+    spec = launch_spec(record.token, record.leaf, function, tasks, state.limits)
+    return [(_safe_after(state, tasks, entries), Launch(record.runner, spec))]
+
+
+def _safe_after(state: State, tasks: Iterable[Task], entries: Iterable[HeadEntry]) -> int:
+    """The segment after which these tasks may be launched.
+
+    Ordinarily the one that made the newest of them ready: the lease itself may become durable later, for were it lost,
+    the tasks would only run again. But a task that may have brought a process of ours down must have its attempt on
+    record first, or it could do so for ever.
+    """
+    if any(task.crashes or task.losses or task.no < state.recovered_no for task in tasks):
+        return state.segment
+    return max((entry.segment for entry in entries), default=state.segment)
+
+
+def _succeeded(state: State, record: r.TasksSucceeded) -> list[Held]:
+    state.table.succeed(record.rows, record.token, record.at_ms)
+    return _ended(state, record, [row[0] for row in record.rows], TaskState.SUCCEEDED)
+
+
+def _failed(state: State, record: r.TasksFailed) -> list[Held]:
+    state.table.fail(record.rows, record.token, record.at_ms)
+    return _ended(state, record, [row.no for row in record.rows], TaskState.FAILED)
+
+
+def _ended(state: State, record: r.TasksSucceeded | r.TasksFailed, nos: list[TaskNo], how: TaskState) -> list[Held]:
+    lease = state.leases[record.token]
+    tenant = lease.leaf.tenant
+    tasks = tuple((tenant, lease.open[no].id) for no in nos)
+    _bump(state.unfinished, tenant, -len(nos))
+    _close(state, lease, nos)
+    return [(state.segment, Ended(how, tasks))]
+
+
+def _retrying(state: State, record: r.TasksRetrying) -> list[Held]:
+    state.table.retry(record.rows, record.token)
+    _close(state, state.leases[record.token], [row.no for row in record.rows])
+    return []
+
+
+def _handed_back(state: State, record: r.TasksHandedBack) -> list[Held]:
+    state.table.hand_back(record.nos, record.token)
+    lease = state.leases[record.token]
+    for no in record.nos:
+        _enqueue(state, lease.leaf, lease.open[no].due_ms, no)
+    _close(state, lease, record.nos)
+    return []
+
+
+def _cancelled(state: State, record: r.TasksCancelled) -> list[Held]:
+    tasks = state.table.load(record.nos)
+    state.table.cancel(record.nos, record.at_ms)
+    queued: dict[Leaf, list[TaskNo]] = {}
+    for task in tasks:
+        _bump(state.unfinished, task.tenant, -1)
+        if task.state is TaskState.QUEUED:
+            queued.setdefault(task.leaf, []).append(task.no)
+    for leaf, nos in queued.items():
+        state.queue(leaf).remove(nos, state.table, state.segment)
+    return [(state.segment, Ended(TaskState.CANCELLED, tuple((task.tenant, task.id) for task in tasks)))]
+
+
+def _enqueue(state: State, leaf: Leaf, due_ms: int, no: TaskNo) -> None:
+    state.queue(leaf).add(QueueKey(due_ms, no), state.segment)
+    state.fairness.wake(leaf)
+
+
+def _close(state: State, lease: Lease, nos: Iterable[TaskNo]) -> None:
+    for no in nos:
+        del lease.open[no]
+        _bump(state.running, lease.leaf.tenant, -1)
+    if not lease.open:
+        del state.leases[lease.token]
+
+
+def _bump(counts: dict[TenantId, int], tenant: TenantId, change: int) -> None:
+    counts[tenant] = counts.get(tenant, 0) + change
+
+
+def _open_attempt(task: Task) -> OpenAttempt:
+    return OpenAttempt(task.no, task.id, task.attempt, task.crashes, task.losses, task.max_attempts, task.due_ms)
+
+
+def _for(kind: type[R], how: Callable[[State, R], list[Held]]) -> tuple[type, Callable[[State, r.Record], list[Held]]]:
+    """Ties a record type to the function for it, so that the two cannot disagree."""
+
+    def typed(state: State, record: r.Record) -> list[Held]:
+        assert isinstance(record, kind)
+        return how(state, record)
+
+    return kind, typed
+
+
+_APPLY = dict(
+    [
+        _for(r.EpochOpened, _epoch_opened),
+        _for(r.TenantSet, _tenant_set),
+        _for(r.KeySet, _key_set),
+        _for(r.FunctionsSet, _functions_set),
+        _for(r.TasksAccepted, _accepted),
+        _for(r.TasksDue, _due),
+        _for(r.LeaseGranted, _granted),
+        _for(r.TasksSucceeded, _succeeded),
+        _for(r.TasksRetrying, _retrying),
+        _for(r.TasksFailed, _failed),
+        _for(r.TasksHandedBack, _handed_back),
+        _for(r.TasksCancelled, _cancelled),
+    ]
+)

@@ -1,0 +1,107 @@
+"""What an event leads to. Chooses, and changes nothing: the shard may still be refused the append.
+
+One function per kind of event, tied to it in one table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import TypeVar
+
+from taskservice.core import events as e
+from taskservice.core import operate, query
+from taskservice.core.admit import admit
+from taskservice.core.decision import Decision
+from taskservice.core.effects import DoneAnswer
+from taskservice.core.records import FunctionsSet, KeySet, Record, TasksDue, TenantSet
+from taskservice.core.report import lost, report
+from taskservice.core.state import State
+
+E = TypeVar("E", bound=e.Event)
+Decider = Callable[[State, E, int, Random], Decision]
+
+
+def decide(state: State, event: e.Event, now_ms: int, rng: Random) -> Decision:
+    """The records that `event` calls for, and the answer to whoever caused it."""
+    return _DECIDE[type(event)](state, event, now_ms, rng)
+
+
+def _functions(state: State, event: e.FunctionsRegistered, now_ms: int, rng: Random) -> Decision:
+    changed = tuple(f for f in event.functions if state.functions.get(f.name) != f)
+    return Decision((FunctionsSet(now_ms, changed),) if changed else (), DoneAnswer())
+
+
+def _tenant(state: State, event: e.TenantPut, now_ms: int, rng: Random) -> Decision:
+    if state.tenants.get(event.tenant.id) == event.tenant:
+        return Decision(answer=DoneAnswer())
+    return Decision((TenantSet(now_ms, event.tenant),), DoneAnswer())
+
+
+def _key(state: State, event: e.KeyPut, now_ms: int, rng: Random) -> Decision:
+    if state.keys.get(event.key.id) == event.key:
+        return Decision(answer=DoneAnswer())
+    return Decision((KeySet(now_ms, event.key),), DoneAnswer())
+
+
+def _runner_lost(state: State, event: e.RunnerLost, now_ms: int, rng: Random) -> Decision:
+    message = f"runner {event.runner} was lost"
+    return Decision(
+        tuple(
+            record
+            for lease in state.leases.values()
+            if lease.runner == event.runner
+            for record in lost(state, lease, message, now_ms, rng)
+        )
+    )
+
+
+def _runners_settled(state: State, event: e.RunnersSettled, now_ms: int, rng: Random) -> Decision:
+    message = "no runner that outlived the restart holds its lease"
+    return Decision(
+        tuple(
+            record
+            for lease in state.leases.values()
+            if not state.pool.holds(lease.token)
+            for record in lost(state, lease, message, now_ms, rng)
+        )
+    )
+
+
+def _ticked(state: State, event: e.Ticked, now_ms: int, rng: Random) -> Decision:
+    due = state.table.due_by(now_ms, state.limits.due_batch_max)
+    records: tuple[Record, ...] = (TasksDue(now_ms, tuple(task.no for task in due)),) if due else ()
+    return Decision(records)
+
+
+def _nothing(state: State, event: e.Event, now_ms: int, rng: Random) -> Decision:
+    return Decision()
+
+
+def _for(kind: type[E], how: Decider[E]) -> tuple[type, Callable[[State, e.Event, int, Random], Decision]]:
+    def typed(state: State, event: e.Event, now_ms: int, rng: Random) -> Decision:
+        assert isinstance(event, kind)
+        return how(state, event, now_ms, rng)
+
+    return kind, typed
+
+
+_DECIDE = dict(
+    [
+        _for(e.Submitted, lambda state, event, now_ms, rng: admit(state, event, now_ms)),
+        _for(e.CancelAsked, lambda state, event, now_ms, rng: operate.cancel(state, event, now_ms)),
+        _for(e.TaskAsked, lambda state, event, now_ms, rng: Decision(answer=query.task(state, event))),
+        _for(e.TasksListed, lambda state, event, now_ms, rng: Decision(answer=query.listing(state, event))),
+        _for(e.StatusAsked, lambda state, event, now_ms, rng: Decision(answer=query.status(state, event))),
+        _for(e.CatalogAsked, lambda state, event, now_ms, rng: Decision(answer=query.catalog(state))),
+        _for(e.FunctionsRegistered, _functions),
+        _for(e.TenantPut, _tenant),
+        _for(e.KeyPut, _key),
+        _for(e.RunnerJoined, _nothing),
+        _for(e.RunnerDraining, _nothing),
+        _for(e.RunnerLost, _runner_lost),
+        _for(e.RunnersSettled, _runners_settled),
+        _for(e.RunnerReported, report),
+        _for(e.Ticked, _ticked),
+    ]
+)

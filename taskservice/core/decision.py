@@ -1,0 +1,16 @@
+"""What `decide` gives: the records to append, and what to tell whoever asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from taskservice.core.effects import AnswerValue
+from taskservice.core.records import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Chosen, and not yet true. The answer leaves only when the records are durable."""
+
+    records: tuple[Record, ...] = ()
+    answer: AnswerValue | None = None

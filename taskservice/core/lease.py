@@ -1,0 +1,57 @@
+"""Leases: how many tasks go into one, and what its supervisor is told.
+
+A lease is one long task, or a micro-batch of short ones of the same leaf: about `lease_target_ms` of work, so that the
+price of a lease (some milliseconds) is shared, and small enough that nobody waits long behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from taskservice.core.lease_wire import LeaseSpec, LeaseTask
+from taskservice.core.speed import Speed
+from taskservice.core.types import FunctionSpec, Leaf, Limits, Task, Token
+
+
+def lease_size(queued: int, slots: int, speed: Speed | None, function: FunctionSpec, limits: Limits) -> int:
+    """How many of `queued` tasks to lease at once, when the pool has room for `slots` such leases.
+
+    1 while the function's speed is unknown or its attempts are long; never so many that a slot would stay empty.
+    """
+    if speed is None or speed.mean_us is None:
+        wanted = 1
+    else:
+        wanted = int(limits.lease_target_ms * 1000.0 * function.concurrency / speed.mean_us)
+    evenly = -(-queued // slots)
+    return max(1, min(wanted, evenly, limits.lease_tasks_max, queued))
+
+
+def is_short(tasks: int, speed: Speed | None, function: FunctionSpec, limits: Limits) -> bool:
+    """Whether a lease of so many tasks is expected to be over soon."""
+    if speed is None or speed.mean_us is None:
+        return False
+    return speed.mean_us * tasks / function.concurrency <= 2_000.0 * limits.lease_target_ms
+
+
+def cost_s(tasks: int, speed: Speed | None, function: FunctionSpec) -> float:
+    """Estimated CPU seconds of so many attempts; 100 ms each while nothing is known."""
+    mean_us = speed.mean_us if speed is not None and speed.mean_us is not None else 100_000.0
+    return tasks * mean_us / 1e6 * max(1, function.resources.cpu_m) / 1000.0 / function.concurrency
+
+
+def launch_spec(token: Token, leaf: Leaf, function: FunctionSpec, tasks: Sequence[Task], limits: Limits) -> LeaseSpec:
+    """What the supervisor of the lease is told."""
+    return LeaseSpec(
+        token=token,
+        tenant=leaf.tenant,
+        function=leaf.function,
+        bundle=function.bundle,
+        resources=function.resources,
+        is_async=function.is_async,
+        concurrency=function.concurrency,
+        slice_ms=limits.lease_slice_ms,
+        tasks=tuple(
+            LeaseTask(task.no, task.id, task.payload, task.attempt, task.run, task.timeout_ms, task.tags)
+            for task in tasks
+        ),
+    )

@@ -1,0 +1,50 @@
+"""What people ask to see. Answers wait, like all others, until what they show is durable."""
+
+from __future__ import annotations
+
+from taskservice.core.effects import CatalogAnswer, RunnerStatus, StatusAnswer, TaskAnswer, TasksAnswer
+from taskservice.core.events import StatusAsked, TaskAsked, TasksListed
+from taskservice.core.pool import Runner
+from taskservice.core.state import State
+from taskservice.core.types import TERMINAL_STATES, FunctionName, TaskState
+
+
+def task(state: State, event: TaskAsked) -> TaskAnswer:
+    """The task as it is now, or None."""
+    return TaskAnswer(state.table.find(event.tenant, [event.id]).get(event.id))
+
+
+def listing(state: State, event: TasksListed) -> TasksAnswer:
+    """A page, and where the next one begins."""
+    found = state.table.listing(event.filter, event.before_no, event.limit + 1)
+    page = found[: event.limit]
+    return TasksAnswer(tuple(page), page[-1].no if len(found) > event.limit else None)
+
+
+def status(state: State, event: StatusAsked) -> StatusAnswer:
+    """Counts by state and by function, and the runners."""
+    counts = {task_state.value: 0 for task_state in TaskState}
+    functions: dict[FunctionName, dict[str, int]] = {}
+    for (leaf, task_state), count in state.table.counts(event.tenant).items():
+        counts[task_state.value] += count
+        if count and task_state not in TERMINAL_STATES:
+            by_state = functions.setdefault(leaf.function, {})
+            by_state[task_state.value] = by_state.get(task_state.value, 0) + count
+    runners = tuple(_runner(runner) for runner in state.pool.runners.values())
+    return StatusAnswer(state.epoch, counts, functions, runners)
+
+
+def _runner(runner: Runner) -> RunnerStatus:
+    cpus = runner.capacity.get("CPU", 0) / 1000
+    used = min(cpus, runner.used.get("CPU", 0) / 1000)
+    return RunnerStatus(runner.id, runner.node, cpus, used, len(runner.leases), runner.draining)
+
+
+def catalog(state: State) -> CatalogAnswer:
+    """Tenants, keys and functions."""
+    return CatalogAnswer(
+        state.catalog_version,
+        tuple(state.tenants.values()),
+        tuple(state.keys.values()),
+        tuple(state.functions.values()),
+    )

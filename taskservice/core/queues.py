@@ -1,0 +1,90 @@
+"""One FIFO queue per leaf, of which only the head is in RAM.
+
+The table holds every queued task; a `LeafQueue` keeps the numbers of the first few, in order, and the count of all.
+The head is a cache: it may be dropped at any time and filled again from the table.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import deque
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+
+from taskservice.core.table import QueueKey, TaskTable
+from taskservice.core.types import Leaf, TaskNo
+
+
+class HeadEntry(NamedTuple):
+    """A queued task in RAM: its place, and the segment whose record made it ready."""
+
+    due_ms: int
+    no: TaskNo
+    segment: int
+
+
+class LeafQueue:
+    """The queued tasks of one leaf, by due time and then by order of acceptance."""
+
+    __slots__ = ("complete", "count", "head", "head_max", "leaf")
+
+    def __init__(self, leaf: Leaf, head_max: int) -> None:
+        self.leaf = leaf
+        self.head_max = head_max
+        self.head: deque[HeadEntry] = deque()
+        """The first tasks of the queue, in order: a prefix of what the table holds. Empty only if the queue is."""
+        self.count = 0
+        """Queued tasks in the table, in RAM or not."""
+        self.complete = True
+        """Whether `head` is the whole queue."""
+
+    def add(self, key: QueueKey, segment: int) -> None:
+        """One more task is queued; it is in the head if its place is there."""
+        self.count += 1
+        entry = HeadEntry(key.due_ms, key.no, segment)
+        head = self.head
+        if not head or entry > head[-1]:
+            if not self.complete:
+                return
+            head.append(entry)
+        elif entry < head[0]:
+            head.appendleft(entry)
+        else:
+            ordered = list(head)
+            insort(ordered, entry)
+            self.head = head = deque(ordered)
+        while len(head) > self.head_max:
+            head.pop()
+            self.complete = False
+
+    def first(self, limit: int) -> list[HeadEntry]:
+        """The next tasks to run, at most `limit` and at most what is in RAM."""
+        return [entry for _, entry in zip(range(limit), self.head, strict=False)]
+
+    def remove(self, nos: Collection[TaskNo], table: TaskTable, segment: int) -> list[HeadEntry]:
+        """These tasks are not queued any more; gives those that were in the head.
+
+        `segment`: that of the record being applied, which every task in the table was made ready by at the latest.
+        """
+        self.count -= len(nos)
+        removed = self._remove_first(nos) if self._starts_with(nos) else self._remove_anywhere(nos)
+        if not self.head and self.count:
+            self.fill(table.next_queued(self.leaf, None, self.head_max), segment)
+        return removed
+
+    def fill(self, keys: Iterable[QueueKey], segment: int) -> None:
+        """The head is these tasks: the first ones of the table."""
+        self.head = deque(HeadEntry(key.due_ms, key.no, segment) for key in keys)
+        self.complete = len(self.head) == self.count
+
+    def _starts_with(self, nos: Collection[TaskNo]) -> bool:
+        return len(nos) <= len(self.head) and all(entry.no == no for entry, no in zip(self.head, nos, strict=False))
+
+    def _remove_first(self, nos: Collection[TaskNo]) -> list[HeadEntry]:
+        return [self.head.popleft() for _ in nos]
+
+    def _remove_anywhere(self, nos: Collection[TaskNo]) -> list[HeadEntry]:
+        gone = frozenset(nos)
+        removed = [entry for entry in self.head if entry.no in gone]
+        self.head = deque(entry for entry in self.head if entry.no not in gone)
+        return removed

@@ -1,0 +1,176 @@
+"""What follows from what a runner reports: success, another attempt, or the dead letters.
+
+An outcome counts only if its task holds the lease's token now: the open attempts of `State.leases` are exactly those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from random import Random
+
+from taskservice.core.decision import Decision
+from taskservice.core.events import RunnerReported
+from taskservice.core.lease_wire import LeaseReport, Outcome, ReportAck
+from taskservice.core.records import (
+    DeadRow,
+    Record,
+    RetryRow,
+    TasksFailed,
+    TasksHandedBack,
+    TasksRetrying,
+    TasksSucceeded,
+)
+from taskservice.core.state import Lease, OpenAttempt, State
+from taskservice.core.types import ErrorInfo, FunctionSpec, OutcomeKind, RetryPolicy, TaskNo, Token
+
+POISON = "poison"
+"""The reason of a task that was given up because it ended the processes that ran it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What follows from one kind of bad outcome."""
+
+    charged: bool = True
+    """Whether the attempt counts against `max_attempts`."""
+    final: bool = False
+    """Whether another attempt would be in vain."""
+    crash: bool = False
+    """Whether it counts against the function's `max_crashes`."""
+    loss: bool = False
+    """Whether it counts against `losses_max`."""
+
+
+RULES = {
+    OutcomeKind.HANDLER_ERROR: Rule(),
+    OutcomeKind.TIMEOUT: Rule(),
+    OutcomeKind.IMPORT_FAILED: Rule(),
+    OutcomeKind.CRASHED: Rule(crash=True),
+    OutcomeKind.NON_RETRYABLE: Rule(final=True),
+    OutcomeKind.BAD_PAYLOAD: Rule(final=True),
+    OutcomeKind.BAD_RESULT: Rule(final=True),
+    OutcomeKind.THROTTLED: Rule(charged=False),
+    OutcomeKind.LOST: Rule(charged=False, loss=True),
+}
+
+
+@dataclass(slots=True)
+class _Sorted:
+    """The outcomes of one lease, by what becomes of their tasks."""
+
+    succeeded: list[tuple[TaskNo, bytes, int, int]] = field(default_factory=list)
+    failed: list[DeadRow] = field(default_factory=list)
+    retrying: list[RetryRow] = field(default_factory=list)
+    handed_back: list[TaskNo] = field(default_factory=list)
+
+    def records(self, token: Token, now_ms: int) -> Iterable[Record]:
+        if self.succeeded:
+            yield TasksSucceeded(now_ms, token, tuple(self.succeeded))
+        if self.failed:
+            yield TasksFailed(now_ms, token, tuple(self.failed))
+        if self.retrying:
+            yield TasksRetrying(now_ms, token, tuple(self.retrying))
+        if self.handed_back:
+            yield TasksHandedBack(now_ms, token, tuple(self.handed_back))
+
+
+def report(state: State, event: RunnerReported, now_ms: int, rng: Random) -> Decision:
+    """What the current holders of their tasks report comes true; anything else is ignored, and its lease named gone."""
+    records: list[Record] = []
+    gone: list[Token] = []
+    news: dict[Token, list[LeaseReport]] = {}
+    for lease_report in event.report.leases:
+        news.setdefault(lease_report.token, []).append(lease_report)
+    for token, reports in news.items():
+        lease = state.leases.get(token)
+        if lease is None:
+            gone.append(token)
+        else:
+            records.extend(_settle(state, lease, reports, now_ms, rng))
+    return Decision(tuple(records), ReportAck(tuple(gone)))
+
+
+def lost(state: State, lease: Lease, message: str, now_ms: int, rng: Random) -> Iterable[Record]:
+    """All open attempts of the lease are lost: they are tried again elsewhere."""
+    return _settle(state, lease, [LeaseReport(lease.token, _all_lost(lease.open, message))], now_ms, rng)
+
+
+def _all_lost(nos: Iterable[TaskNo], message: str) -> tuple[Outcome, ...]:
+    return tuple(Outcome(no, OutcomeKind.LOST, message=message) for no in nos)
+
+
+def _settle(state: State, lease: Lease, reports: list[LeaseReport], now_ms: int, rng: Random) -> Iterable[Record]:
+    function = state.functions[lease.leaf.function]
+    open_attempts = dict(lease.open)
+    rows = _Sorted()
+
+    def settle(outcome: Outcome) -> None:
+        attempt = open_attempts.pop(outcome.no, None)
+        if attempt is None:
+            return
+        if outcome.kind is OutcomeKind.SUCCEEDED:
+            rows.succeeded.append((outcome.no, outcome.result, outcome.started_ms, outcome.duration_us))
+        else:
+            _settle_bad(state, function, attempt, outcome, rows, now_ms, rng)
+
+    for lease_report in reports:
+        for outcome in lease_report.outcomes:
+            settle(outcome)
+        for no in lease_report.handed_back:
+            if open_attempts.pop(no, None) is not None:
+                rows.handed_back.append(no)
+        if lease_report.done:
+            for outcome in _all_lost(tuple(open_attempts), "the lease ended without a word about this task"):
+                settle(outcome)
+    return rows.records(lease.token, now_ms)
+
+
+def _settle_bad(
+    state: State,
+    function: FunctionSpec,
+    attempt: OpenAttempt,
+    outcome: Outcome,
+    rows: _Sorted,
+    now_ms: int,
+    rng: Random,
+) -> None:
+    rule = RULES[outcome.kind]
+    crashes = attempt.crashes + rule.crash
+    losses = attempt.losses + rule.loss
+    error = ErrorInfo(outcome.kind.value, outcome.message, outcome.detail)
+    given_up = _given_up(state, function, crashes, losses, rule)
+    if given_up:
+        error = ErrorInfo(POISON, f"{given_up}; last: {outcome.message}", outcome.detail)
+    if given_up or rule.final or (rule.charged and attempt.attempt >= attempt.max_attempts):
+        rows.failed.append(DeadRow(attempt.no, error, crashes, losses, outcome.duration_us))
+        return
+    charged = attempt.attempt if rule.charged else attempt.attempt - 1
+    due_ms = now_ms + delay_ms(function.retry, attempt.attempt, outcome, rng)
+    rows.retrying.append(RetryRow(attempt.no, due_ms, error, charged, crashes, losses, outcome.duration_us))
+
+
+def _given_up(state: State, function: FunctionSpec, crashes: int, losses: int, rule: Rule) -> str:
+    if rule.crash and crashes >= function.max_crashes:
+        return f"its process died {crashes} times (max_crashes {function.max_crashes})"
+    if rule.loss and losses >= state.limits.losses_max:
+        return f"its runner was lost {losses} times (losses_max {state.limits.losses_max})"
+    return ""
+
+
+def delay_ms(policy: RetryPolicy, attempt: int, outcome: Outcome, rng: Random) -> int:
+    """How long to wait before the next attempt, after `attempt` of them.
+
+    Lost: not at all, for it was not the task's fault. Throttled: as long as the downstream said, and up to a tenth
+    more, so that not all come back at once. Else exponential back-off with full jitter (Brooker, "Exponential Backoff
+    and Jitter", AWS Architecture Blog 2015): evenly drawn from 0 to `base * factor**(attempt - 1)`, at most `max`.
+    """
+    if outcome.kind is OutcomeKind.LOST:
+        return 0
+    if outcome.kind is OutcomeKind.THROTTLED and outcome.retry_after_ms is not None:
+        return outcome.retry_after_ms + int(rng.random() * outcome.retry_after_ms / 10)
+    ceiling = policy.max_ms
+    exponent = min(max(0, attempt - 1), 64)
+    if policy.base_ms * policy.factor**exponent < ceiling:
+        ceiling = int(policy.base_ms * policy.factor**exponent)
+    return int(rng.random() * ceiling) if policy.jitter else ceiling

@@ -1,0 +1,42 @@
+"""Arithmetic of machine quantities: vectors of whole numbers by resource name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from taskservice.core.types import Resources
+
+Amounts = dict[str, int]
+"""Resource name -> thousandths, or bytes for memory; names absent count as 0."""
+
+
+def amounts(resources: Resources) -> Amounts:
+    """The quantity as a vector."""
+    vector = {
+        "CPU": resources.cpu_m,
+        "GPU": resources.gpu_m,
+        "memory": resources.memory_bytes,
+        **dict(resources.custom_m),
+    }
+    return {name: value for name, value in vector.items() if value}
+
+
+def add(into: Amounts, what: Mapping[str, int]) -> None:
+    """`into` holds `what` more."""
+    for name, value in what.items():
+        into[name] = into.get(name, 0) + value
+
+
+def subtract(of: Amounts, what: Mapping[str, int]) -> None:
+    """`of` holds `what` less; what reaches 0 is forgotten."""
+    for name, value in what.items():
+        left = of.get(name, 0) - value
+        if left:
+            of[name] = left
+        else:
+            of.pop(name, None)
+
+
+def fits(need: Mapping[str, int], used: Mapping[str, int], capacity: Mapping[str, int]) -> bool:
+    """Whether `need` can be added to `used` without passing `capacity` in any resource."""
+    return all(used.get(name, 0) + value <= capacity.get(name, 0) for name, value in need.items())

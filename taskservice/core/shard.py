@@ -1,0 +1,133 @@
+"""A shard: state, and the journal's place between what is decided and what the world may see.
+
+Synchronous and without a clock: the dispatcher actor drives it in production, a simulated world in tests, with the
+same calls:
+
+    handle(event) ...  dispatch()  ->  cut()  ->  [append the segment]  ->  durable(number)  ->  release()
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from random import Random
+from typing import NamedTuple
+
+from taskservice.core import schedule
+from taskservice.core.apply import Held, apply
+from taskservice.core.decide import decide
+from taskservice.core.effects import Answer, Effect
+from taskservice.core.events import Event
+from taskservice.core.observe import observe
+from taskservice.core.records import EpochOpened, Record, TenantSet
+from taskservice.core.state import State
+from taskservice.core.types import Leaf, TaskNo, Tenant, TenantId
+
+DEFAULT_TENANT = TenantId("default")
+
+
+class Cut(NamedTuple):
+    """One group commit to be."""
+
+    number: int
+    records: tuple[Record, ...]
+
+
+class Shard:
+    """One shard in one epoch. A record is applied as soon as it is decided, so that the next decision sees it;
+    its effects are held until its segment is durable."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self._open = 0
+        """Number of the segment that the next record will be in."""
+        self._pending: list[Record] = []
+        """Records of the open segment."""
+        self._durable = -1
+        self._held: dict[int, list[Effect]] = {}
+        """Effects by the segment they wait for; none whose segment is durable."""
+        self._ready: deque[Effect] = deque()
+
+    def recover(self, replayed: Iterable[Sequence[Record]]) -> int:
+        """The state is what the records of these segments say; gives their number.
+
+        Effects are dropped: whoever waited for them is gone with the process before.
+        """
+        segments = 0
+        for records in replayed:
+            segments += 1
+            for record in records:
+                apply(self.state, record)
+        self.state.recovered_no = TaskNo(self.state.next_no)
+        return segments
+
+    def open(self, epoch: int, now_ms: int) -> None:
+        """The epoch has begun, and there is a default tenant."""
+        self._append(EpochOpened(now_ms, epoch))
+        if DEFAULT_TENANT not in self.state.tenants:
+            self._append(TenantSet(now_ms, Tenant(DEFAULT_TENANT)))
+
+    def handle(self, event: Event, now_ms: int, rng: Random) -> None:
+        """The event has had all its consequences but those that wait for the disk."""
+        observe(self.state, event)
+        decision = decide(self.state, event, now_ms, rng)
+        for record in decision.records:
+            self._append(record)
+        ref = getattr(event, "ref", 0)
+        if decision.answer is not None and ref:
+            self._hold([(self._position, Answer(ref, decision.answer))])
+
+    def dispatch(self, now_ms: int) -> int:
+        """Whatever may run now and has room somewhere is leased; gives the number of leases."""
+        passed_over: list[Leaf] = []
+        count = 0
+        while (granted := schedule.next_lease(self.state, passed_over, now_ms)) is not None:
+            self._append(granted)
+            schedule.charge(self.state, granted)
+            count += 1
+        for leaf in passed_over:
+            self.state.fairness.put_back(leaf)
+        return count
+
+    def cut(self) -> Cut | None:
+        """The open segment is closed and must be appended next; None if there is nothing in it."""
+        if not self._pending:
+            return None
+        cut = Cut(self._open, tuple(self._pending))
+        self._pending.clear()
+        self._open += 1
+        self.state.segment = self._open
+        return cut
+
+    def durable(self, number: int) -> None:
+        """Segment `number` and all before it are durable: what waited for them may be seen."""
+        for segment in range(self._durable + 1, number + 1):
+            self._ready.extend(self._held.pop(segment, ()))
+        self._durable = number
+
+    def release(self) -> list[Effect]:
+        """The effects that may be performed, in the order of their causes; each is given once."""
+        released = list(self._ready)
+        self._ready.clear()
+        return released
+
+    @property
+    def pending_records(self) -> int:
+        """Records that no segment holds yet."""
+        return len(self._pending)
+
+    @property
+    def _position(self) -> int:
+        """The newest segment that has a record."""
+        return self._open if self._pending else self._open - 1
+
+    def _append(self, record: Record) -> None:
+        self._pending.append(record)
+        self._hold(apply(self.state, record))
+
+    def _hold(self, effects: list[Held]) -> None:
+        for segment, effect in effects:
+            if segment <= self._durable:
+                self._ready.append(effect)
+            else:
+                self._held.setdefault(segment, []).append(effect)

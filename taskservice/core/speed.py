@@ -1,0 +1,29 @@
+"""How long a function's attempts take: what lease sizes and fair shares are reckoned by. Volatile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+NEW_WEIGHT = 0.1
+"""How much one attempt moves the estimate (exponentially weighted moving average)."""
+
+OVERHEAD_US = 40.0
+"""What an attempt costs beside its handler, at least: no estimate is below it."""
+
+
+@dataclass(slots=True)
+class Speed:
+    """The moving average of a function's attempt durations."""
+
+    mean_us: float | None = None
+    """None: nothing is known yet."""
+
+    def learn(self, total_us: int, attempts: int) -> None:
+        """`attempts` more were seen that took `total_us` together."""
+        if attempts <= 0:
+            return
+        mean = max(OVERHEAD_US, total_us / attempts)
+        if self.mean_us is None:
+            self.mean_us = mean
+        else:
+            self.mean_us += (mean - self.mean_us) * (1.0 - (1.0 - NEW_WEIGHT) ** attempts)

@@ -1,0 +1,99 @@
+"""All that a shard knows.
+
+Two kinds, kept apart. Durable: what the journal's records say; changed by `apply` only. Volatile: what can be learnt
+again after a restart; changed by `observe` and by the scheduler, never journalled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from taskservice.core.fairness import Fairness
+from taskservice.core.pool import Pool
+from taskservice.core.queues import LeafQueue
+from taskservice.core.speed import Speed
+from taskservice.core.table import TaskTable
+from taskservice.core.types import (
+    ApiKey,
+    FunctionName,
+    FunctionSpec,
+    Leaf,
+    Limits,
+    RunnerId,
+    TaskId,
+    TaskNo,
+    Tenant,
+    TenantId,
+    Token,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAttempt:
+    """A task under a lease, with what deciding about its outcome needs: no look-up when it is reported."""
+
+    no: TaskNo
+    id: TaskId
+    attempt: int
+    crashes: int
+    losses: int
+    max_attempts: int
+    due_ms: int
+
+
+@dataclass(slots=True)
+class Lease:
+    """Tasks of one leaf that a runner was told to run."""
+
+    token: Token
+    runner: RunnerId
+    leaf: Leaf
+    open: dict[TaskNo, OpenAttempt]
+    """Those not yet reported: exactly the running tasks that hold this token."""
+
+
+@dataclass(slots=True)
+class State:
+    """One shard."""
+
+    table: TaskTable
+    limits: Limits
+
+    # Durable.
+    epoch: int = 0
+    next_no: int = 1
+    next_lease: int = 1
+    tenants: dict[TenantId, Tenant] = field(default_factory=dict)
+    keys: dict[str, ApiKey] = field(default_factory=dict)
+    functions: dict[FunctionName, FunctionSpec] = field(default_factory=dict)
+    catalog_version: int = 0
+    """One more with each change of tenants, keys or functions."""
+    leases: dict[Token, Lease] = field(default_factory=dict)
+    """Those with an open attempt, in the order in which they were granted."""
+    unfinished: dict[TenantId, int] = field(default_factory=dict)
+    """Tasks of each tenant that have not ended."""
+    running: dict[TenantId, int] = field(default_factory=dict)
+    """Of them, those that run: the open attempts of `leases`."""
+    queues: dict[Leaf, LeafQueue] = field(default_factory=dict)
+    """A queue for each leaf that ever had a task; its head is a cache of the table."""
+
+    # Volatile.
+    segment: int = 0
+    """The journal segment that the record being applied will be in."""
+    recovered_no: TaskNo = TaskNo(0)
+    """Tasks below this number were there when this dispatcher started: one of them may have ended its predecessor."""
+    pool: Pool = field(default_factory=Pool)
+    fairness: Fairness = field(default_factory=Fairness)
+    speeds: dict[FunctionName, Speed] = field(default_factory=dict)
+
+    def queue(self, leaf: Leaf) -> LeafQueue:
+        """The leaf's queue; an empty one if it never had a task."""
+        found = self.queues.get(leaf)
+        if found is None:
+            found = self.queues[leaf] = LeafQueue(leaf, self.limits.head_tasks_max)
+        return found
+
+    def weight(self, tenant: TenantId) -> float:
+        """The tenant's weight; 1 if it is not known any more."""
+        known = self.tenants.get(tenant)
+        return known.weight if known else 1.0

@@ -1,0 +1,49 @@
+"""The life of one task, read from the journal: what to print when something about it is not understood."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from taskservice.core import records as r
+from taskservice.core.types import TaskNo
+
+
+def story(records: Iterable[r.Record], no: TaskNo) -> list[str]:
+    """One line for each record that speaks of task `no`, in order, beginning with its time in ms."""
+    return [f"{record.at_ms} {line}" for record in records if (line := _line(record, no))]
+
+
+def _line(record: r.Record, no: TaskNo) -> str:
+    match record:
+        case r.TasksAccepted(tasks=tasks):
+            for task in tasks:
+                if task.no == no:
+                    return f"accepted as {task.id!r} of {task.tenant}: {task.function}, {task.state}, due {task.due_ms}"
+        case r.LeaseGranted(nos=nos) if no in nos:
+            return f"leased to {record.runner} under {_token(record.token)} with {len(nos) - 1} others"
+        case r.TasksSucceeded(rows=rows):
+            for row in rows:
+                if row[0] == no:
+                    return f"succeeded under {_token(record.token)} after {row[3]} us, {len(row[1])} bytes"
+        case r.TasksRetrying(rows=retries):
+            for retry in retries:
+                if retry.no == no:
+                    counts = f"attempts {retry.attempt}, crashes {retry.crashes}, losses {retry.losses}"
+                    return f"retrying at {retry.due_ms} ({counts}): {retry.error.reason}: {retry.error.message}"
+        case r.TasksFailed(rows=dead_rows):
+            for dead in dead_rows:
+                if dead.no == no:
+                    return f"failed under {_token(record.token)}: {dead.error.reason}: {dead.error.message}"
+        case r.TasksDue(nos=nos) if no in nos:
+            return "queued: its time has come"
+        case r.TasksHandedBack(nos=nos) if no in nos:
+            return f"queued: handed back under {_token(record.token)}"
+        case r.TasksCancelled(nos=nos) if no in nos:
+            return "cancelled"
+        case _:
+            pass
+    return ""
+
+
+def _token(token: tuple[int, int]) -> str:
+    return f"{token[0]}.{token[1]}"
