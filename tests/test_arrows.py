@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
-from sources import ROOT, shipped
+from helpers.reading import complain, python_files, tree
+from sources import FOLDERS, shipped
 
 CORE_STDLIB = {
     "__future__", "abc", "bisect", "collections", "contextlib", "dataclasses", "enum", "fractions", "functools", "hashlib",
@@ -65,13 +66,8 @@ class Import(NamedTuple):
         return f"{self.path}:{self.line} imports {self.module}"
 
 
-@cache
-def tree(path: Path) -> ast.Module:
-    return ast.parse((ROOT / path).read_text(encoding="utf-8"), str(path))
-
-
-def python_files() -> list[Path]:
-    return [path for path in shipped() if path.suffix == ".py"]
+def package_files() -> list[Path]:
+    return python_files(*FOLDERS)
 
 
 def name_of(path: Path) -> str:
@@ -82,7 +78,7 @@ def name_of(path: Path) -> str:
 
 @cache
 def our_modules() -> set[str]:
-    return {name_of(path) for path in python_files()}
+    return {name_of(path) for path in package_files()}
 
 
 def imports(path: Path) -> list[Import]:
@@ -112,18 +108,12 @@ def is_within(module: str, package: str) -> bool:
 
 
 def under(*folders: str) -> list[Path]:
-    return [path for path in python_files() if str(path).startswith(folders)]
-
-
-def complain(offences: list[str], advice: str) -> None:
-    """Fails with a line for each offence and what to do about them, unless there is none."""
-    if offences:
-        pytest.fail("\n".join([*offences, "", advice]), pytrace=False)
+    return [path for path in package_files() if str(path).startswith(folders)]
 
 
 def test_arrows_between_parts_go_one_way():
     offences = []
-    for path in python_files():
+    for path in package_files():
         part = part_of(name_of(path))
         for found in imports(path):
             target = found.module
@@ -154,7 +144,7 @@ def test_core_is_synchronous():
 def test_ray_is_known_in_few_places():
     offences = [
         str(item)
-        for path in python_files()
+        for path in package_files()
         if str(path) not in RAY_FILES and not str(path).startswith("autoscaler/provider")
         for item in imports(path)
         if item.module.split(".")[0] == "ray"
@@ -165,7 +155,7 @@ def test_ray_is_known_in_few_places():
 def test_ray_remote_is_said_in_deploy_alone():
     offences = [
         f"{path}:{node.lineno}"
-        for path in python_files()
+        for path in package_files()
         if str(path) != "actors/deploy.py"
         for node in ast.walk(tree(path))
         if isinstance(node, ast.Attribute) and ast.unparse(node) == "ray.remote"
