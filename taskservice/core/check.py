@@ -39,7 +39,8 @@ def _check_queues(state: State, counts: dict[tuple[Leaf, TaskState], int]) -> No
         queued = counts.get((leaf, TaskState.QUEUED), 0)
         _require(queue.count == queued, f"{leaf}: the queue counts {queue.count}, the table {queued}")
         _require(not queued or leaf in waiting, f"{leaf} has work and does not stand in the order")
-        _check_head(state, queue)
+        if queued or queue.head:
+            _check_head(state, queue)
 
 
 def _check_head(state: State, queue: LeafQueue) -> None:

@@ -1,0 +1,96 @@
+"""What must hold at the end of a simulation, whatever happened in it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from world.dispatcher import recovered
+from world.simulation import Simulation
+from world.workload import MAX_ATTEMPTS, MAX_CRASHES, Behaviour, behaviour
+
+from taskservice.core import records as r
+from taskservice.core.check import check
+from taskservice.core.report import POISON
+from taskservice.core.state import State
+from taskservice.core.story import story
+from taskservice.core.types import ListFilter, OutcomeKind, Task, TaskId, TaskState, TenantId
+from taskservice.journal.codec import decode
+from taskservice.journal.memory import MemoryJournal
+
+
+def everything(simulation: Simulation) -> None:
+    """All checks; a failure prints the story of the task that shows it."""
+    state = simulation.dispatcher.shard.state
+    check(state)
+    records = _records(simulation)
+    _one_end_each(records)
+    tasks = {(task.tenant, task.id): task for task in all_tasks(state)}
+    for client in simulation.clients:
+        for id in client.promised:
+            _promise_kept(client.tenant, id, client.ended.get(id), tasks, records)
+    _replay_equals_live(simulation, state)
+
+
+def all_tasks(state: State) -> list[Task]:
+    return state.table.listing(ListFilter(), None, 1_000_000)
+
+
+def _records(simulation: Simulation) -> list[r.Record]:
+    return [record for epoch in simulation.store.epochs for body in epoch for record in decode(body)]
+
+
+def _one_end_each(records: list[r.Record]) -> None:
+    """No task has two ends, and none is accepted twice."""
+    ends: Counter[int] = Counter()
+    born: Counter[tuple[TenantId, TaskId]] = Counter()
+    for record in records:
+        if isinstance(record, r.TasksSucceeded):
+            ends.update(row[0] for row in record.rows)
+        elif isinstance(record, r.TasksFailed):
+            ends.update(row.no for row in record.rows)
+        elif isinstance(record, r.TasksCancelled):
+            ends.update(record.nos)
+        elif isinstance(record, r.TasksAccepted):
+            born.update((task.tenant, task.id) for task in record.tasks)
+    twice = [no for no, count in ends.items() if count > 1]
+    assert not twice, "\n".join(story(records, twice[0]))
+    assert not [key for key, count in born.items() if count > 1]
+
+
+def _promise_kept(
+    tenant: TenantId,
+    id: TaskId,
+    seen: TaskState | None,
+    tasks: dict[tuple[TenantId, TaskId], Task],
+    records: list[r.Record],
+) -> None:
+    task = tasks.get((tenant, id))
+    assert task is not None, f"{tenant}/{id} was accepted and is lost"
+    told = "\n".join([f"{tenant}/{id} is {behaviour(id)}:", *story(records, task.no)])
+    assert seen in (None, task.state), f"somebody was told {seen}, it is {task.state}\n{told}"
+    if task.state is TaskState.CANCELLED:
+        return
+    reason = task.error.reason if task.error else ""
+    match behaviour(id):
+        case Behaviour.OK | Behaviour.THROTTLED | Behaviour.FLAKY:
+            assert task.state is TaskState.SUCCEEDED, told
+            assert task.result == b'"%d"' % task.no, told
+        case Behaviour.HOPELESS:
+            assert (task.state, reason, task.attempt) == (
+                TaskState.FAILED,
+                OutcomeKind.HANDLER_ERROR,
+                MAX_ATTEMPTS,
+            ), told
+        case Behaviour.REFUSED:
+            assert (task.state, reason, task.attempt) == (TaskState.FAILED, OutcomeKind.NON_RETRYABLE, 1), told
+        case Behaviour.CRASHER:
+            assert (task.state, reason, task.crashes) == (TaskState.FAILED, POISON, MAX_CRASHES), told
+
+
+def _replay_equals_live(simulation: Simulation, live: State) -> None:
+    """Folding the journal gives what the living shard has come to."""
+    replayed = recovered(MemoryJournal(simulation.store)).state
+    check(replayed)
+    assert all_tasks(replayed) == all_tasks(live)
+    for durable in ("epoch", "next_no", "tenants", "keys", "functions", "leases", "catalog_version"):
+        assert getattr(replayed, durable) == getattr(live, durable), durable

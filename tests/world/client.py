@@ -1,0 +1,122 @@
+"""Simulated producers: they submit, submit again, cancel and look, and remember all that they were promised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from world.clock import Clock
+from world.network import Network
+from world.workload import FUNCTIONS
+
+from taskservice.core.effects import AnswerValue, ItemsAnswer, ItemStatus, Refusal, TaskAnswer
+from taskservice.core.events import CancelAsked, Event, Submitted, TaskAsked
+from taskservice.core.shard import DEFAULT_TENANT
+from taskservice.core.types import TERMINAL_STATES, NewTask, TaskId, TaskState, Tenant, TenantId
+
+Ask = Callable[[Callable[[int], Event], Callable[[AnswerValue], None]], None]
+
+TENANTS = (Tenant(DEFAULT_TENANT), Tenant(TenantId("acme"), weight=3.0), Tenant(TenantId("quiet"), running_max=1))
+ASK_AGAIN_MS = 900
+
+
+class SimClient:
+    """One producer of one tenant."""
+
+    def __init__(self, name: str, tenant: TenantId, clock: Clock, network: Network, ask: Ask) -> None:
+        self.name = name
+        self.tenant = tenant
+        self.promised: dict[TaskId, NewTask] = {}
+        """Tasks that were accepted in an answer that arrived."""
+        self.ended: dict[TaskId, TaskState] = {}
+        """Terminal states seen."""
+        self.outstanding = 0
+        """Submits not yet answered."""
+        self._clock = clock
+        self._network = network
+        self._ask = ask
+        self._made = 0
+
+    def act(self) -> None:
+        """One request of some kind is made."""
+        roll = self._clock.rng.random()
+        if roll < 0.6 or not self.promised:
+            self._submit(self._new_tasks(), again=True)
+        elif roll < 0.7:
+            known = [self.promised[id] for id in self._some_ids(3)]
+            self._submit(tuple(known), again=False)
+        elif roll < 0.75:
+            id = self._some_ids(1)[0]
+            self._ask(
+                lambda ref: Submitted(ref, self.tenant, (NewTask(id, FUNCTIONS[0].name, b'"another"'),)), self._conflict
+            )
+        elif roll < 0.8:
+            ids = tuple(self._some_ids(4))
+            self._ask(lambda ref: CancelAsked(ref, self.tenant, ids), self._see_items)
+        else:
+            for id in self._some_ids(2):
+                self.look(id)
+
+    def look(self, id: TaskId) -> None:
+        self._ask(lambda ref: TaskAsked(ref, self.tenant, id), self._see_task)
+
+    def _new_tasks(self) -> tuple[NewTask, ...]:
+        rng = self._clock.rng
+        function = rng.choice(FUNCTIONS)
+        tasks = []
+        for _ in range(rng.choice([1, 1, 3, 25])):
+            self._made += 1
+            delay_ms = rng.choice([None, None, None, 0, 500, 4_000])
+            tasks.append(NewTask(TaskId(f"{self.name}-{self._made}"), function.name, b"{}", delay_ms=delay_ms))
+        return tuple(tasks)
+
+    def _some_ids(self, count: int) -> list[TaskId]:
+        known = list(self.promised)
+        return [self._clock.rng.choice(known) for _ in range(count)]
+
+    def _submit(self, tasks: tuple[NewTask, ...], *, again: bool) -> None:
+        """The tasks are submitted until somebody says that they are accepted."""
+        answered = False
+
+        def answer(value: AnswerValue) -> None:
+            nonlocal answered
+            assert isinstance(value, ItemsAnswer)
+            self._see_items(value)
+            for item, task in zip(value.items, tasks, strict=True):
+                assert item.status in (ItemStatus.ACCEPTED, ItemStatus.DUPLICATE), item
+                self.promised.setdefault(task.id, task)
+            if again and not answered:
+                answered = True
+                self.outstanding -= 1
+
+        def ask() -> None:
+            if not answered:
+                self._ask(lambda ref: Submitted(ref, self.tenant, tasks), answer)
+                if again:
+                    self._clock.after(ASK_AGAIN_MS, ask)
+
+        if again:
+            self.outstanding += 1
+        ask()
+
+    def _conflict(self, value: AnswerValue) -> None:
+        assert isinstance(value, ItemsAnswer)
+        assert value.items[0].refusal is Refusal.CONFLICT, value
+
+    def _see_items(self, value: AnswerValue) -> None:
+        assert isinstance(value, ItemsAnswer)
+        for item in value.items:
+            if item.task is not None:
+                self._see(item.task.id, item.task.state)
+
+    def _see_task(self, value: AnswerValue) -> None:
+        assert isinstance(value, TaskAnswer)
+        assert value.task is not None, f"{self.name}: a task that was promised is not there"
+        self._see(value.task.id, value.task.state)
+
+    def _see(self, id: TaskId, state: TaskState) -> None:
+        self._clock.note("seen", id, state)
+        before = self.ended.get(id)
+        # An answer may be late, so an older state may arrive after the end; another end may not.
+        if state in TERMINAL_STATES:
+            assert before in (None, state), f"{id} had ended as {before} and now as {state}"
+            self.ended[id] = state

@@ -1,0 +1,152 @@
+"""A simulated dispatcher: the real shard and the real codec over a journal in RAM, with commits that take time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from world.clock import Clock
+from world.network import Network
+
+from taskservice.core.check import check
+from taskservice.core.effects import Answer, AnswerValue, Effect, Ended, Launch
+from taskservice.core.events import Event, Ticked
+from taskservice.core.shard import Cut, Shard
+from taskservice.core.state import State
+from taskservice.core.types import Limits
+from taskservice.journal import Fenced
+from taskservice.journal.codec import decode, encode
+from taskservice.journal.memory import MemoryJournal, MemoryStore
+from taskservice.journal.store.memory import MemoryTable
+
+LIMITS = Limits(lease_tasks_max=20, head_tasks_max=15, losses_max=1_000, due_batch_max=7)
+
+
+def recovered(journal: MemoryJournal) -> Shard:
+    """A shard that has read the journal."""
+    shard = Shard(State(MemoryTable(), LIMITS))
+    shard.recover(decode(segment.body) for segment in journal.replay())
+    return shard
+
+
+class SimDispatcher:
+    """Like `taskservice.actors.dispatcher.Dispatcher`, one turn at a time."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        network: Network,
+        store: MemoryStore,
+        launch: Callable[[int, Launch], None],
+        ended: Callable[[Ended], None],
+        *,
+        checked: bool,
+    ) -> None:
+        self._checked = checked
+        self.alive = True
+        self._clock = clock
+        self._network = network
+        self._store = store
+        self._launch = launch
+        self._ended = ended
+        self._rng = Random(clock.rng.getrandbits(64))
+        self._journal = MemoryJournal(store)
+        self.shard = recovered(self._journal)
+        self.shard.open(self._journal.epoch, clock.wall_ms)
+        self._mailbox: list[Event] = []
+        self._callers: dict[int, Callable[[AnswerValue], None]] = {}
+        self._refs = 0
+        self._committing = False
+        self._turn_planned = False
+        self._plan_turn()
+
+    @property
+    def epoch(self) -> int:
+        return self._journal.epoch
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that it knows is in the journal."""
+        return not self._committing and not self.shard.pending_records
+
+    def ask(self, make: Callable[[int], Event], answered: Callable[[AnswerValue], None]) -> None:
+        """The event will be handled; `answered` is called back over the network."""
+        if not self.alive:
+            return
+        self._refs += 1
+        self._callers[self._refs] = answered
+        self.tell(make(self._refs))
+
+    def tell(self, event: Event) -> None:
+        if self.alive:
+            self._mailbox.append(event)
+            self._plan_turn()
+
+    def crash(self) -> None:
+        """The process is gone, with what was not yet on its way to the journal."""
+        self.alive = False
+
+    def _plan_turn(self) -> None:
+        if not self._turn_planned:
+            self._turn_planned = True
+            self._clock.after(1, self._turn)
+
+    def _turn(self) -> None:
+        self._turn_planned = False
+        if not self.alive:
+            return
+        now_ms = self._clock.wall_ms
+        events, self._mailbox = self._mailbox, []
+        for event in events:
+            self.shard.handle(event, now_ms, self._rng)
+        due_ms = self.shard.state.table.next_due_ms()
+        if due_ms is not None:
+            if due_ms <= now_ms:
+                self.shard.handle(Ticked(), now_ms, self._rng)
+                self._plan_turn()
+            else:
+                self._clock.after(min(60_000, due_ms - now_ms), self._plan_turn)
+        self.shard.dispatch(now_ms)
+        if self._checked:
+            check(self.shard.state)
+        self._commit()
+        for effect in self.shard.release():
+            self._perform(effect)
+
+    def _commit(self) -> None:
+        if self._committing or (cut := self.shard.cut()) is None:
+            return
+        self._committing = True
+        rng, faults = self._clock.rng, self._network.faults
+        takes_ms = rng.expovariate(1 / faults.commit_ms) * (100 if rng.random() < faults.slow_commit else 1)
+        body = encode(cut.records)
+        lands_ms = takes_ms * rng.random()
+        self._clock.after(lands_ms, lambda: self._land(cut, body, takes_ms - lands_ms))
+
+    def _land(self, cut: Cut, body: bytes, answer_ms: float) -> None:
+        """The store has it, though the writer does not know yet."""
+        if not self.alive:
+            return
+        try:
+            self._journal.append(cut.number, body)
+        except Fenced:
+            self.alive = False
+            return
+        self._clock.note("segment", self.epoch, cut.number, body)
+        self._clock.after(answer_ms, lambda: self._durable(cut.number))
+
+    def _durable(self, number: int) -> None:
+        if not self.alive:
+            return
+        self._committing = False
+        self.shard.durable(number)
+        self._plan_turn()
+
+    def _perform(self, effect: Effect) -> None:
+        if isinstance(effect, Answer):
+            answered = self._callers.pop(effect.ref)
+            self._network.send(lambda: answered(effect.value))
+        elif isinstance(effect, Launch):
+            self._launch(self.epoch, effect)
+        elif isinstance(effect, Ended):
+            self._ended(effect)

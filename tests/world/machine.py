@@ -1,0 +1,216 @@
+"""A shard in a test's hands: events in, records and effects out, time as given. Checked after every step."""
+
+from __future__ import annotations
+
+from random import Random
+
+from taskservice.core.check import check
+from taskservice.core.effects import Answer, AnswerValue, Effect, Ended, ItemAnswer, ItemsAnswer, Launch
+from taskservice.core.events import (
+    CancelAsked,
+    Event,
+    FunctionsRegistered,
+    RunnerJoined,
+    RunnerLost,
+    RunnerReported,
+    RunnersSettled,
+    Submitted,
+    TenantPut,
+    Ticked,
+)
+from taskservice.core.lease_wire import HeldLease, LeaseReport, LeaseSpec, Outcome, ReportAck, RunnerReport
+from taskservice.core.records import Record
+from taskservice.core.shard import DEFAULT_TENANT, Shard
+from taskservice.core.state import State
+from taskservice.core.types import (
+    Bundle,
+    FunctionName,
+    FunctionSpec,
+    Limits,
+    ListFilter,
+    NewTask,
+    OutcomeKind,
+    Resources,
+    RetryPolicy,
+    RunnerId,
+    Task,
+    TaskId,
+    Tenant,
+    TenantId,
+    Token,
+)
+from taskservice.journal.codec import decode, encode
+from taskservice.journal.memory import MemoryJournal, MemoryStore
+from taskservice.journal.store.memory import MemoryTable
+
+START_MS = 1_000_000
+
+
+def function(name: str = "app.f", **options: object) -> FunctionSpec:
+    """A function with no jitter, so that tests can name times."""
+    retry = RetryPolicy(max_attempts=3, base_ms=100, max_ms=1_000, jitter=False)
+    given = {"name": FunctionName(name), "bundle": Bundle("m", "a", "/"), "payload_schema": b"{}", "retry": retry}
+    return FunctionSpec(**{**given, **options})  # type: ignore[arg-type]
+
+
+class Machine:
+    """The pure service: what a test does to it reads as what happens."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self.now_ms = START_MS
+        self.store = MemoryStore()
+        self.records: list[Record] = []
+        """Every record of this epoch, in order."""
+        self.launches: list[Launch] = []
+        self.ended: list[Ended] = []
+        self._rng = Random(1)
+        self._refs = 0
+        self._answers: dict[int, AnswerValue] = {}
+        self._boot()
+
+    # The process
+
+    def _boot(self) -> None:
+        self.journal = MemoryJournal(self.store)
+        self.shard = Shard(State(MemoryTable(), self.limits))
+        self.shard.recover(decode(segment.body) for segment in self.journal.replay())
+        self.records = []
+        self.shard.open(self.journal.epoch, self.now_ms)
+        check(self.state)
+
+    def restart(self) -> None:
+        """The process dies, with what it had not committed, and another one starts."""
+        self._boot()
+        self.commit()
+
+    @property
+    def state(self) -> State:
+        return self.shard.state
+
+    def handle(self, event: Event) -> None:
+        """The event is handled, and nothing is committed yet."""
+        self.shard.handle(event, self.now_ms, self._rng)
+        check(self.state)
+
+    def commit(self) -> list[Effect]:
+        """All that is pending is durable; gives what may now be seen."""
+        while (cut := self.shard.cut()) is not None:
+            self.records.extend(cut.records)
+            self.journal.append(cut.number, encode(cut.records))
+            self.shard.durable(cut.number)
+        released = self.shard.release()
+        for effect in released:
+            if isinstance(effect, Answer):
+                self._answers[effect.ref] = effect.value
+            elif isinstance(effect, Launch):
+                self.launches.append(effect)
+            elif isinstance(effect, Ended):
+                self.ended.append(effect)
+        return released
+
+    def ask(self, event: Event) -> AnswerValue:
+        """The event is handled and committed; gives its answer. Its ref must be `next_ref()`."""
+        self.handle(event)
+        self.commit()
+        return self._answers.pop(self._refs)
+
+    def next_ref(self) -> int:
+        self._refs += 1
+        return self._refs
+
+    # What happens to it
+
+    def register(self, *functions: FunctionSpec) -> None:
+        self.ask(FunctionsRegistered(self.next_ref(), functions or (function(),)))
+
+    def tenant(self, id: str, **options: object) -> TenantId:
+        tenant = Tenant(TenantId(id), **options)  # type: ignore[arg-type]
+        self.ask(TenantPut(self.next_ref(), tenant))
+        return tenant.id
+
+    def submit(
+        self, *ids: str, function: str = "app.f", tenant: TenantId = DEFAULT_TENANT, payload: bytes = b"{}", **options: object
+    ) -> tuple[ItemAnswer, ...]:
+        tasks = tuple(NewTask(TaskId(id), FunctionName(function), payload, **options) for id in ids)  # type: ignore[arg-type]
+        answer = self.ask(Submitted(self.next_ref(), tenant, tasks))
+        assert isinstance(answer, ItemsAnswer)
+        return answer.items
+
+    def cancel(self, *ids: str, tenant: TenantId = DEFAULT_TENANT) -> tuple[ItemAnswer, ...]:
+        answer = self.ask(CancelAsked(self.next_ref(), tenant, tuple(TaskId(id) for id in ids)))
+        assert isinstance(answer, ItemsAnswer)
+        return answer.items
+
+    def join(self, runner: str = "r1", cpus: int = 1, held: tuple[HeldLease, ...] = ()) -> None:
+        self.handle(RunnerJoined(RunnerId(runner), "node", Resources(cpu_m=1000 * cpus), held))
+
+    def lose(self, runner: str) -> None:
+        self.handle(RunnerLost(RunnerId(runner)))
+        self.commit()
+
+    def settle(self) -> None:
+        self.handle(RunnersSettled())
+        self.commit()
+
+    def dispatch(self) -> list[LeaseSpec]:
+        """What may run is leased and committed; gives the leases that were launched."""
+        before = len(self.launches)
+        self.shard.dispatch(self.now_ms)
+        check(self.state)
+        self.commit()
+        return [launch.lease for launch in self.launches[before:]]
+
+    def run(self, *ids: str, **options: object) -> LeaseSpec:
+        """These tasks are submitted, and leased in one lease."""
+        self.submit(*ids, **options)  # type: ignore[arg-type]
+        (lease,) = self.dispatch()
+        assert [task.id for task in lease.tasks] == list(ids)
+        return lease
+
+    def report(
+        self, token: Token, *outcomes: Outcome, handed_back: tuple[int, ...] = (), done: bool = True, runner: str = "r1"
+    ) -> ReportAck:
+        report = LeaseReport(token, outcomes, handed_back, done)  # type: ignore[arg-type]
+        answer = self.ask(RunnerReported(self.next_ref(), RunnerReport(RunnerId(runner), (report,))))
+        assert isinstance(answer, ReportAck)
+        return answer
+
+    def succeed(self, lease: LeaseSpec, duration_us: int = 1_000) -> ReportAck:
+        """Every task of the lease succeeds, and the lease is over."""
+        return self.report(lease.token, *(ok(task.no, duration_us=duration_us) for task in lease.tasks))
+
+    def later(self, ms: int) -> None:
+        """Time has passed, and what was due is ready."""
+        self.now_ms += ms
+        self.handle(Ticked())
+        self.commit()
+
+    # What is to be seen
+
+    def task(self, id: str, tenant: TenantId = DEFAULT_TENANT) -> Task:
+        found = self.state.table.find(tenant, [TaskId(id)])
+        return found[TaskId(id)]
+
+    def states(self) -> dict[str, str]:
+        tasks = self.state.table.listing(ListFilter(), None, 1_000)
+        return {task.id: task.state.value for task in reversed(tasks)}
+
+    def close(self) -> None:
+        """What lives and what replays are the same. Ends the test."""
+        self.commit()
+        live = self.state.table.listing(ListFilter(), None, 1_000_000)
+        leases = self.state.leases
+        replayed = Shard(State(MemoryTable(), self.limits))
+        replayed.recover(decode(segment.body) for segment in MemoryJournal(self.store).replay())
+        check(replayed.state)
+        assert replayed.state.table.listing(ListFilter(), None, 1_000_000) == live
+        assert replayed.state.leases == leases
+
+
+def ok(no: int, result: bytes = b"1", duration_us: int = 1_000) -> Outcome:
+    return Outcome(no, OutcomeKind.SUCCEEDED, result=result, duration_us=duration_us)  # type: ignore[arg-type]
+
+
+def bad(no: int, kind: OutcomeKind = OutcomeKind.HANDLER_ERROR, message: str = "boom", **options: object) -> Outcome:
+    return Outcome(no, kind, message=message, **options)  # type: ignore[arg-type]

@@ -1,0 +1,108 @@
+"""A simulated runner: runs leases in virtual time, and tells of them until it is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from world import workload
+from world.clock import Clock
+from world.network import Network
+
+from taskservice.core.lease_wire import HeldLease, LeaseReport, LeaseSpec, LeaseTask, ReportAck, RunnerReport
+from taskservice.core.types import OutcomeKind, Resources, RunnerId, TaskId, Token
+
+REPORT_AGAIN_MS = 400
+
+
+@dataclass(slots=True)
+class Held:
+    spec: LeaseSpec
+    stopped: bool = False
+
+
+class SimRunner:
+    """Like `taskservice.actors.runner.Runner`: refuses old epochs, keeps reports until they are acknowledged."""
+
+    def __init__(
+        self, id: str, clock: Clock, network: Network, report_to: Callable[[RunnerReport, Callable[[ReportAck], None]], None]
+    ) -> None:
+        self.id = RunnerId(id)
+        self.capacity = Resources(cpu_m=2000)
+        self.alive = True
+        self._clock = clock
+        self._network = network
+        self._report_to = report_to
+        self._epoch = 0
+        self._leases: dict[Token, Held] = {}
+        self._throttled: dict[TaskId, int] = {}
+        self._unacknowledged: list[LeaseReport] = []
+        self._asked = 0
+        """Reports asked about so far; an answer to an earlier one is too late."""
+
+    def launch(self, epoch: int, leases: list[LeaseSpec]) -> None:
+        if not self.alive or epoch < self._epoch:
+            return
+        self._epoch = epoch
+        for spec in leases:
+            if spec.token not in self._leases:
+                self._clock.note("launch", self.id, spec.token)
+                held = self._leases[spec.token] = Held(spec)
+                self._run(held, 0)
+
+    def list_leases(self) -> tuple[HeldLease, ...]:
+        return tuple(HeldLease(token, held.spec.resources) for token, held in self._leases.items())
+
+    def crash(self) -> None:
+        self.alive = False
+
+    def _run(self, held: Held, index: int) -> None:
+        if held.stopped or index == len(held.spec.tasks):
+            self._tell(LeaseReport(held.spec.token, done=True))
+            return
+        task = held.spec.tasks[index]
+        took_ms = workload.duration_ms(held.spec.function, task.id)
+        started_ms = self._clock.wall_ms
+        self._clock.after(took_ms, lambda: self._finish(held, index, task, started_ms, took_ms))
+
+    def _finish(self, held: Held, index: int, task: LeaseTask, started_ms: int, took_ms: int) -> None:
+        if not self.alive:
+            return
+        outcome = workload.outcome(task, self._throttled.get(task.id, 0), started_ms, took_ms)
+        if outcome.kind is OutcomeKind.THROTTLED:
+            self._throttled[task.id] = self._throttled.get(task.id, 0) + 1
+        self._tell(LeaseReport(held.spec.token, (outcome,)))
+        if self._clock.rng.random() < 0.02:
+            rest = tuple(task.no for task in held.spec.tasks[index + 1 :])
+            self._tell(LeaseReport(held.spec.token, handed_back=rest, done=True))
+            return
+        self._run(held, index + 1)
+
+    def _tell(self, report: LeaseReport) -> None:
+        if not self.alive:
+            return
+        self._unacknowledged.append(report)
+        if len(self._unacknowledged) == 1:
+            self._send()
+
+    def _send(self) -> None:
+        """What is not acknowledged is told again, until it is."""
+        if not self.alive or not self._unacknowledged:
+            return
+        self._asked += 1
+        asked, reports = self._asked, tuple(self._unacknowledged)
+        self._report_to(RunnerReport(self.id, reports), lambda ack: self._acknowledged(asked, len(reports), ack))
+        self._clock.after(REPORT_AGAIN_MS, lambda: self._send() if asked == self._asked else None)
+
+    def _acknowledged(self, asked: int, count: int, ack: ReportAck) -> None:
+        if not self.alive or asked != self._asked:
+            return
+        self._asked += 1
+        acknowledged, self._unacknowledged = self._unacknowledged[:count], self._unacknowledged[count:]
+        for report in acknowledged:
+            if report.done:
+                self._leases.pop(report.token, None)
+        for token in ack.gone:
+            if token in self._leases:
+                self._leases[token].stopped = True
+        self._send()
