@@ -35,7 +35,7 @@ soak: $(READY) ## The tests that run for minutes
 	$(PY) -m pytest -m soak --timeout=3600 --durations=10
 
 sim: $(READY) ## Simulate SEEDS=n histories with random faults (default 200)
-	TASKSERVICE_SEEDS=$(SEEDS) $(PY) -m pytest tests/simulation --timeout=3600
+	TASKSERVICE_SIM_SEEDS=$(SEEDS) $(PY) -m pytest tests/simulation --timeout=3600
 
 bench: $(READY) ## Measure the service on this machine
 	$(PY) bench/run.py
