@@ -255,6 +255,11 @@ class Dispatcher:
 
     # Callers
 
+    @property
+    def waits(self) -> int:
+        """How many callers wait for a task to end."""
+        return self._notifier.waits
+
     def emit(self, event: e.Event) -> None:
         """The event will be handled in the next turn."""
         self._mailbox.append(event)

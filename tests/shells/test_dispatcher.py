@@ -1,0 +1,255 @@
+"""The dispatcher's shell: commits, waits, timers, failures of the journal, and a hand-over to a successor. No Ray."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from random import Random
+
+import msgspec
+import pytest
+from world.machine import function, ok
+
+from taskservice.actors.dispatcher import Dispatcher, DispatcherOptions
+from taskservice.core.effects import ItemStatus
+from taskservice.core.events import RunnerJoined
+from taskservice.core.lease_wire import HeldLease, LeaseReport, LeaseSpec, ReportAck, RunnerReport
+from taskservice.core.shard import DEFAULT_TENANT, Shard
+from taskservice.core.state import State
+from taskservice.core.types import FunctionName, Limits, ListFilter, NewTask, Resources, RunnerId, TaskId, TaskState
+from taskservice.errors import BackOffError
+from taskservice.journal import JournalFailed, Segment
+from taskservice.journal.memory import MemoryJournal, MemoryStore
+from taskservice.journal.store.memory import MemoryTable
+
+RUNNER = RunnerId("r1")
+
+
+class HeldJournal:
+    """A journal whose writes go through when the test says so."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._inner = MemoryJournal(store)
+        self.epoch = self._inner.epoch
+        self.may_write = threading.Event()
+        self.may_write.set()
+        self.failure: Exception | None = None
+
+    def replay(self) -> Iterator[Segment]:
+        return self._inner.replay()
+
+    def append(self, number: int, body: bytes) -> None:
+        self.may_write.wait()
+        if self.failure is not None:
+            raise self.failure
+        self._inner.append(number, body)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+class RecordingRunner:
+    """A runner that keeps the leases it is given for the test to look at."""
+
+    def __init__(self) -> None:
+        self.launched: asyncio.Queue[LeaseSpec] = asyncio.Queue()
+        self.accepts = True
+
+    async def launch(self, epoch: int, body: bytes) -> bool:
+        for spec in msgspec.msgpack.decode(body, type=list[LeaseSpec]):
+            self.launched.put_nowait(spec)
+        return self.accepts
+
+    async def list_leases(self) -> list[HeldLease]:
+        return []
+
+
+class Bench:
+    """A dispatcher on a bench: its journal, runner and clock are in the test's hands."""
+
+    def __init__(self, store: MemoryStore | None = None, **options: float) -> None:
+        self.store = store or MemoryStore()
+        self.journal = HeldJournal(self.store)
+        self.runner = RecordingRunner()
+        self.now_ms = 1_000_000
+        self.fatal: list[BaseException] = []
+        self.dispatcher = Dispatcher(
+            self.journal,
+            Shard(State(MemoryTable(), Limits())),
+            lambda _: self.runner,
+            self.fatal.append,
+            DispatcherOptions(**options),  # type: ignore[arg-type]
+            now_ms=lambda: self.now_ms,
+            rng=Random(1),
+        )
+
+    async def __aenter__(self) -> Bench:
+        self.dispatcher.recover()
+        self.dispatcher.start()
+        await self.dispatcher.register([function()])
+        self.dispatcher.emit(RunnerJoined(RUNNER, "node", Resources(cpu_m=1000)))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.journal.may_write.set()
+        await self.dispatcher.close()
+
+    async def report(self, *reports: LeaseReport) -> ReportAck:
+        body = msgspec.msgpack.encode(RunnerReport(RUNNER, reports))
+        return msgspec.msgpack.decode(await self.dispatcher.report(body), type=ReportAck)
+
+
+def new(id: str, **options: int) -> NewTask:
+    return NewTask(TaskId(id), FunctionName("app.f"), b"{}", **options)  # type: ignore[arg-type]
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(20):
+            await test()
+
+    asyncio.run(bounded())
+
+
+def test_a_task_goes_all_the_way() -> None:
+    async def test() -> None:
+        async with Bench() as bench:
+            answer = await bench.dispatcher.submit(DEFAULT_TENANT, [new("a")])
+            assert answer.items[0].status is ItemStatus.ACCEPTED
+            lease = await bench.runner.launched.get()
+            waiting = asyncio.create_task(bench.dispatcher.get(DEFAULT_TENANT, TaskId("a"), wait_s=10))
+            await bench.report(LeaseReport(lease.token, (ok(lease.tasks[0].no),), done=True))
+            task = await waiting
+            assert task is not None
+            assert (task.state, task.result) == (TaskState.SUCCEEDED, b"1")
+            assert (await bench.dispatcher.status()).counts["succeeded"] == 1
+
+    run(test)
+
+
+def test_nobody_is_answered_while_the_journal_is_writing() -> None:
+    async def test() -> None:
+        async with Bench() as bench:
+            bench.journal.may_write.clear()
+            submit = asyncio.create_task(bench.dispatcher.submit(DEFAULT_TENANT, [new("a")]))
+            look = asyncio.create_task(bench.dispatcher.get(DEFAULT_TENANT, TaskId("a")))
+            done, _ = await asyncio.wait([submit, look], timeout=0.1)
+            assert not done
+            assert bench.runner.launched.empty()
+            bench.journal.may_write.set()
+            assert (await submit).items[0].status is ItemStatus.ACCEPTED
+            assert await look is not None
+
+    run(test)
+
+
+def test_what_arrives_during_a_commit_is_in_the_next_one() -> None:
+    async def test() -> None:
+        async with Bench() as bench:
+            before = len(bench.store.epochs[-1])
+            bench.journal.may_write.clear()
+            submits = [asyncio.create_task(bench.dispatcher.submit(DEFAULT_TENANT, [new(f"t{n}")])) for n in range(200)]
+            await asyncio.wait(submits, timeout=0.1)
+            bench.journal.may_write.set()
+            await asyncio.gather(*submits)
+            assert len(bench.store.epochs[-1]) - before <= 4
+
+    run(test)
+
+
+def test_a_journal_that_does_not_answer_turns_callers_away_and_loses_nothing() -> None:
+    async def test() -> None:
+        async with Bench(commit_timeout_s=0.05) as bench:
+            bench.journal.may_write.clear()
+            with pytest.raises(BackOffError) as refused:
+                await bench.dispatcher.submit(DEFAULT_TENANT, [new("a")])
+            assert refused.value.code == "journal_slow"
+            with pytest.raises(BackOffError):
+                await bench.dispatcher.submit(DEFAULT_TENANT, [new("b")])
+            bench.journal.may_write.set()
+            lease = await bench.runner.launched.get()
+            assert lease.tasks[0].id == "a"
+            answer = await bench.dispatcher.submit(DEFAULT_TENANT, [new("a")])
+            assert answer.items[0].status is ItemStatus.DUPLICATE
+
+    run(test)
+
+
+def test_a_journal_that_fails_ends_the_dispatcher_and_its_callers_are_told_to_come_back() -> None:
+    async def test() -> None:
+        async with Bench() as bench:
+            bench.journal.failure = JournalFailed("no space left on device")
+            with pytest.raises(BackOffError, match="no space left"):
+                await bench.dispatcher.submit(DEFAULT_TENANT, [new("a")])
+            assert [type(error) for error in bench.fatal] == [JournalFailed]
+            with pytest.raises(BackOffError):
+                await bench.dispatcher.get(DEFAULT_TENANT, TaskId("a"))
+
+    run(test)
+
+
+def test_a_successor_fences_its_predecessor() -> None:
+    async def test() -> None:
+        async with Bench() as old:
+            await old.dispatcher.submit(DEFAULT_TENANT, [new("a")])
+            async with Bench(old.store) as successor:
+                with pytest.raises(BackOffError, match="taken the journal over"):
+                    await old.dispatcher.submit(DEFAULT_TENANT, [new("late")])
+                assert len(old.fatal) == 1
+                page = await successor.dispatcher.list_tasks(ListFilter(), None, 10)
+                assert [task.id for task in page.tasks] == ["a"]
+
+    run(test)
+
+
+def test_a_runner_that_has_seen_a_later_epoch_ends_the_dispatcher() -> None:
+    async def test() -> None:
+        async with Bench() as bench:
+            bench.runner.accepts = False
+            await bench.dispatcher.submit(DEFAULT_TENANT, [new("a")])
+            await bench.runner.launched.get()
+            with pytest.raises(BackOffError, match="later epoch"):
+                while True:
+                    await bench.dispatcher.status()
+            assert bench.fatal
+
+    run(test)
+
+
+def test_a_delayed_task_is_launched_by_the_timer() -> None:
+    async def test() -> None:
+        async with Bench() as bench:
+            await bench.dispatcher.submit(DEFAULT_TENANT, [new("a", delay_ms=30)])
+            bench.now_ms += 30
+            lease = await bench.runner.launched.get()
+            assert lease.tasks[0].id == "a"
+
+    run(test)
+
+
+def test_a_wait_ends_at_its_time_and_leaves_nothing_behind() -> None:
+    async def test() -> None:
+        async with Bench() as bench:
+            await bench.dispatcher.submit(DEFAULT_TENANT, [new("a", delay_ms=100_000)])
+            task = await bench.dispatcher.get(DEFAULT_TENANT, TaskId("a"), wait_s=0.02)
+            assert task is not None
+            assert task.state is TaskState.SCHEDULED
+            assert bench.dispatcher.waits == 0
+
+    run(test)
+
+
+def test_a_catalog_wait_ends_with_the_next_change() -> None:
+    async def test() -> None:
+        async with Bench() as bench:
+            first = await bench.dispatcher.catalog()
+            assert first is not None
+            assert await bench.dispatcher.catalog(first.version, wait_s=0.02) is None
+            waiting = asyncio.create_task(bench.dispatcher.catalog(first.version, wait_s=10))
+            await bench.dispatcher.register([function("app.g")])
+            changed = await waiting
+            assert changed is not None
+            assert {spec.name for spec in changed.functions} == {"app.f", "app.g"}
+
+    run(test)
