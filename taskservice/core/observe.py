@@ -16,6 +16,8 @@ def observe(state: State, event: e.Event) -> None:
             _learn(state, report)
             if report.done:
                 state.pool.lease_over(event.report.runner, report.token)
+            elif report.handed_back and (runner := state.pool.runners.get(event.report.runner)):
+                runner.straggles(report.token)
     elif isinstance(event, e.RunnerJoined):
         state.pool.join(event.runner, event.node, event.capacity, event.held)
     elif isinstance(event, e.RunnerDraining):

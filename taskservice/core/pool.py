@@ -59,6 +59,13 @@ class Runner:
         if short:
             add(self.used_short, need)
 
+    def straggles(self, token: Token) -> None:
+        """The lease takes longer than was thought: nobody is to wait behind it."""
+        lease = self.leases.get(token)
+        if lease is not None and lease.short:
+            lease.short = False
+            subtract(self.used_short, lease.need)
+
     def free(self, token: Token) -> None:
         """The lease is over; nothing happens if it was not here."""
         gone = self.leases.pop(token, None)

@@ -1,0 +1,150 @@
+"""Stories: what happens to a shard, in words, and what it writes down because of that.
+
+A line that begins with `>` is an event; the lines below it are the records and effects that follow. `UPDATE_STORIES=1`
+writes what came out into the files: read the difference before you commit it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from world.machine import Machine, bad, function, ok
+
+from taskservice.core import records as r
+from taskservice.core.effects import Answer, Effect, Ended, ItemsAnswer, Launch
+from taskservice.core.events import CancelAsked, RunnerReported, Submitted
+from taskservice.core.lease_wire import HeldLease, LeaseReport, Outcome, RunnerReport
+from taskservice.core.shard import DEFAULT_TENANT
+from taskservice.core.types import FunctionName, NewTask, OutcomeKind, Resources, RunnerId, TaskId, TaskNo, Token
+
+HERE = Path(__file__).parent
+
+
+class Teller:
+    """Turns the words of a story into events, and what follows into words."""
+
+    def __init__(self) -> None:
+        self.machine = Machine()
+        self.machine.register()
+        self._told = len(self.machine.records)
+
+    def tell(self, line: str) -> list[str]:
+        verb, *words = line.split()
+        tellers: dict[str, Callable[..., None]] = {
+            "submit": self._submit,
+            "delay": lambda ms, *ids: self._submit(*ids, delay_ms=int(ms)),
+            "cancel": self._cancel,
+            "join": lambda runner, cpus, *held: self._join(runner, cpus, *held),
+            "lose": self.machine.lose,
+            "settle": self.machine.settle,
+            "dispatch": lambda: self.machine.shard.dispatch(self.machine.now_ms),
+            "later": lambda ms: self.machine.later(int(ms)),
+            "report": self._report,
+            "restart": self._restart,
+            "function": lambda name, crashes: self.machine.register(function(name, max_crashes=int(crashes))),
+        }
+        before = len(self.machine.launches), len(self.machine.ended)
+        tellers[verb](*words)
+        effects = [effect for effect in self.machine.commit() if isinstance(effect, Answer)]
+        records = self.machine.records[self._told :]
+        self._told = len(self.machine.records)
+        told: list[Effect] = [*self.machine.launches[before[0] :], *self.machine.ended[before[1] :], *effects]
+        return [_record(record) for record in records] + [_effect(effect) for effect in told]
+
+    def _submit(self, *ids: str, **options: int) -> None:
+        tasks = tuple(NewTask(TaskId(id), FunctionName("app.f"), b"{}", **options) for id in ids)  # type: ignore[arg-type]
+        self.machine.handle(Submitted(self.machine.next_ref(), DEFAULT_TENANT, tasks))
+
+    def _cancel(self, *ids: str) -> None:
+        wanted = tuple(TaskId(id) for id in ids)
+        self.machine.handle(CancelAsked(self.machine.next_ref(), DEFAULT_TENANT, wanted))
+
+    def _join(self, runner: str, cpus: str, *held: str) -> None:
+        self.machine.join(runner, int(cpus), tuple(HeldLease(_token(text), Resources()) for text in held))
+
+    def _restart(self) -> None:
+        self.machine.restart()
+        self._told = 0
+
+    def _report(self, runner: str, token: str, *news: str) -> None:
+        outcomes: list[Outcome] = []
+        handed_back: list[TaskNo] = []
+        for word in news:
+            what, _, no = word.partition(":")
+            if what == "back":
+                handed_back.append(TaskNo(int(no)))
+            elif what == "ok":
+                outcomes.append(ok(int(no)))
+            elif what != "done":
+                outcomes.append(bad(int(no), OutcomeKind(what), "boom"))
+        report = LeaseReport(_token(token), tuple(outcomes), tuple(handed_back), "done" in news)
+        self.machine.handle(RunnerReported(self.machine.next_ref(), RunnerReport(RunnerId(runner), (report,))))
+
+
+def _token(text: str) -> Token:
+    epoch, _, seq = text.partition(".")
+    return Token(int(epoch), int(seq))
+
+
+def _record(record: r.Record) -> str:
+    match record:
+        case r.TasksAccepted(tasks=tasks):
+            return "accepted " + " ".join(f"{task.id}#{task.no}({task.state})" for task in tasks)
+        case r.LeaseGranted(token=token, runner=runner, nos=nos):
+            return f"lease {token.epoch}.{token.seq} to {runner}: {_nos(nos)}"
+        case r.TasksSucceeded(rows=rows):
+            return f"succeeded {_nos([row[0] for row in rows])}"
+        case r.TasksFailed(rows=dead):
+            return "failed " + " ".join(f"#{row.no}({row.error.reason}, crashes {row.crashes})" for row in dead)
+        case r.TasksRetrying(at_ms=at_ms, rows=retries):
+            return "retrying " + " ".join(f"#{row.no}(in {row.due_ms - at_ms} ms, {row.attempt} charged)" for row in retries)
+        case r.TasksDue(nos=nos):
+            return f"due {_nos(nos)}"
+        case r.TasksHandedBack(nos=nos):
+            return f"handed back {_nos(nos)}"
+        case r.TasksCancelled(nos=nos):
+            return f"cancelled {_nos(nos)}"
+        case r.EpochOpened(epoch=epoch):
+            return f"epoch {epoch}"
+        case _:
+            return type(record).__name__
+
+
+def _nos(nos: list[TaskNo] | tuple[TaskNo, ...]) -> str:
+    return " ".join(f"#{no}" for no in nos)
+
+
+def _effect(effect: Effect) -> str:
+    match effect:
+        case Launch(runner, lease):
+            return f"-> {runner} launches {' '.join(f'{task.id}({task.attempt})' for task in lease.tasks)}"
+        case Ended(state, tasks):
+            return f"-> ended {state}: {' '.join(id for _, id in tasks)}"
+        case Answer(_, ItemsAnswer(items)):
+            return f"-> answer {' '.join(f'{item.id}={item.refusal or item.status}' for item in items)}"
+        case Answer(_, value):
+            return f"-> answer {value}"
+        case _:
+            return f"-> {effect}"
+
+
+@pytest.mark.parametrize("path", sorted(HERE.glob("*.story")), ids=lambda path: path.stem)
+def test_story(path: Path) -> None:
+    """What follows from each event is what the story says."""
+    teller = Teller()
+    told: list[str] = []
+    for line in path.read_text().splitlines():
+        if line.startswith("#") or not line:
+            told.append(line)
+        elif line.startswith(">"):
+            told.append(line)
+            told.extend(f"    {said}" for said in teller.tell(line[1:]))
+    teller.machine.close()
+    text = "\n".join(told) + "\n"
+    if os.environ.get("UPDATE_STORIES") == "1":
+        path.write_text(text)
+    assert text == path.read_text()
+
