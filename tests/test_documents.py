@@ -32,6 +32,14 @@ def test_makefile_targets_have_help():
     assert sorted(phony) == sorted(targets)
 
 
+def test_what_the_makefile_runs_is_there():
+    paths = re.findall(r"\b(?:bench|examples|tests|tools)/[\w./]+", text("Makefile"))
+    assert "tools/setup.sh" in paths
+    complain(
+        [path for path in paths if not (ROOT / path).exists()], "Write it, or take the target out of the Makefile."
+    )
+
+
 @pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md"])
 def test_make_targets_in_documents_exist(document):
     targets = set(re.findall(r"^([a-z]+):", text("Makefile"), re.MULTILINE))
