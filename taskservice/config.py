@@ -1,0 +1,232 @@
+"""All settings: one frozen, typed object.
+
+A flag wins over the environment, the environment over the file, the file over the default. `configs/taskservice.yaml`
+shows them all.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import (
+    BeforeValidator,
+    ByteSize,
+    Field,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from taskservice.core.types import Limits
+from taskservice.errors import RequestError
+
+MIB = 1 << 20
+ENV_PREFIX = "TASKSERVICE_"
+HEARTBEATS_MISSED_MIN = 3
+"""A runner is given up for silent only after so many heartbeats in a row did not come."""
+
+_BYTE_SIZE = TypeAdapter(ByteSize)
+
+
+def _bytes(value: object) -> int:
+    """A number of bytes, or a text such as `64MiB`."""
+    return int(_BYTE_SIZE.validate_python(value))
+
+
+Bytes = BeforeValidator(_bytes)
+_seconds = partial(Field, gt=0, allow_inf_nan=False)
+
+
+class Settings(BaseSettings):
+    """What the service is told when it starts. Raises pydantic's ValidationError; `load_settings` says it in words."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+
+    config: Path | None = Field(None, description="A YAML or TOML file with settings; none by default.")
+
+    home: Path = Field(
+        Path("~/.taskservice"),
+        validate_default=True,
+        description="Directory for what this machine keeps for itself: client.json, pid file, logs, working tables.",
+    )
+    state_dir: str = Field(
+        "",
+        validate_default=True,
+        description='Local directory of the journal, which is the truth about all tasks; "" means <home>/state.',
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What the service logs.")
+
+    host: str = Field("127.0.0.1", min_length=1, description="Address that the HTTP server listens on.")
+    port: int = Field(8700, ge=1, le=65535, description="TCP port that the HTTP server listens on.")
+    address: str = Field("", description='Ray cluster to join, as Ray names it ("auto"); "" starts a local one.')
+    cpus: PositiveInt | None = Field(None, description="CPUs that a local Ray may use; null means all.")
+    object_store_bytes: Annotated[int, Bytes] = Field(
+        100 * MIB,
+        ge=75 * MIB,  # Ray refuses less
+        description="Bytes of shared memory for a local Ray's object store; tasks do not use it unless they call Ray.",
+    )
+
+    payload_bytes_max: Annotated[int, Bytes] = Field(MIB, gt=0, description="Bytes of a task's payload, as JSON.")
+    body_bytes_max: Annotated[int, Bytes] = Field(64 * MIB, gt=0, description="Bytes of a request that brings tasks.")
+    batch_tasks_max: int = Field(10_000, gt=0, description="Tasks in a batch, or ids in a cancellation.")
+    wait_s_max: float = _seconds(60.0, description="Seconds that a long poll stays open.")
+    list_limit_max: int = Field(1_000, gt=0, description="Tasks on a page of a listing.")
+    result_bytes_max: Annotated[int, Bytes] = Field(MIB, gt=0, description="Bytes of a task's result, as JSON.")
+    log_bytes_max: Annotated[int, Bytes] = Field(
+        MIB, gt=0, description="Bytes that are kept of an attempt's log; what is written after that is dropped."
+    )
+
+    lease_target_ms: int = Field(80, gt=0, description="Milliseconds of work aimed at in one lease of short tasks.")
+    lease_tasks_max: int = Field(256, gt=0, description="Tasks in one lease.")
+    lease_slice_ms: int = Field(
+        400, gt=0, description="Milliseconds after which a lease hands back what it has not started."
+    )
+    lease_ahead_max: int = Field(
+        1, ge=0, description="Leases of short tasks that may wait on a runner for each of its CPUs."
+    )
+    head_tasks_max: int = Field(2_000, gt=0, description="Tasks of one queue whose numbers are kept in RAM.")
+    losses_max: int = Field(
+        10, ge=0, description="Times that an attempt may vanish with its machine before the task is dead-lettered."
+    )
+    due_batch_max: int = Field(1_000, gt=0, description="Waiting tasks that are made ready in one turn.")
+    journal_file_bytes_max: Annotated[int, Bytes] = Field(
+        64 * MIB, gt=0, description="Bytes of a journal file, after which the next one is begun."
+    )
+    commit_timeout_s: float = _seconds(
+        10.0, description="Seconds that a submit waits for the journal before it is answered with 503."
+    )
+
+    runner_heartbeat_ms: int = Field(1_000, gt=0, description="Milliseconds between two signs of life of a runner.")
+    runner_silence_ms: int = Field(
+        15_000, gt=0, description="Milliseconds without a sign of life after which a runner counts as lost."
+    )
+    children_max: int = Field(8, gt=0, description="Warm child processes that a worker keeps.")
+    child_idle_s: float = _seconds(60.0, description="Seconds that a warm child process is kept without work.")
+    load_timeout_s: float = _seconds(60.0, description="Seconds that loading an app's code may take.")
+    ready_timeout_s: float = _seconds(60.0, description="Seconds that the service may take to get ready.")
+    stop_grace_s: float = _seconds(10.0, description="Seconds that running tasks get to end when the service stops.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, the environment, the file: the first that says something wins."""
+        return init_settings, env_settings, _File(settings_cls)
+
+    @field_validator("home", mode="after")
+    @classmethod
+    def _absolute_home(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
+    @field_validator("state_dir", mode="after")
+    @classmethod
+    def _local_state_dir(cls, state_dir: str, info: ValidationInfo) -> str:
+        if "://" in state_dir:
+            raise ValueError(
+                f"{state_dir!r} is not a directory of this machine: this version keeps its state in a local directory"
+            )
+        if not state_dir:
+            return str(info.data["home"] / "state") if "home" in info.data else ""
+        return str(Path(state_dir).expanduser().absolute())
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        heartbeats_ms = HEARTBEATS_MISSED_MIN * self.runner_heartbeat_ms
+        if self.payload_bytes_max > self.body_bytes_max:
+            raise ValueError(f"payload_bytes_max cannot be above body_bytes_max ({self.body_bytes_max})")
+        if self.lease_slice_ms < self.lease_target_ms:
+            raise ValueError(f"lease_slice_ms cannot be below lease_target_ms ({self.lease_target_ms})")
+        if self.runner_silence_ms < heartbeats_ms:
+            raise ValueError(
+                f"runner_silence_ms cannot be below {HEARTBEATS_MISSED_MIN} runner_heartbeat_ms ({heartbeats_ms})"
+            )
+        return self
+
+    def core_limits(self) -> Limits:
+        """What the core is bounded by."""
+        return Limits(**{name: getattr(self, name) for name in Limits.__struct_fields__})
+
+    @property
+    def client_file(self) -> Path:
+        """Where this machine's clients find the service and its key."""
+        return self.home / "client.json"
+
+    @property
+    def service_log(self) -> Path:
+        """Where a detached service writes what it has to say."""
+        return self.home / "logs" / "service.log"
+
+
+class _File(PydanticBaseSettingsSource):
+    """The file that `config` names, as the sources before this one have it."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[object, str, bool]:
+        raise NotImplementedError  # all fields are read at once, below
+
+    def __call__(self) -> dict[str, object]:
+        path = self.current_state.get("config")
+        return {} if not path else read_file(Path(path).expanduser(), self.settings_cls.model_fields)
+
+
+def read_file(path: Path, fields: Mapping[str, FieldInfo]) -> dict[str, object]:
+    """What a YAML or TOML file says about these fields. Raises RequestError for any other file, or any other name."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, yaml.YAMLError) as error:
+        raise RequestError(f"The settings in {path} cannot be read: {error}", code="bad_settings") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise RequestError(f"{path} has to hold names and values, such as `port: 8700`.", code="bad_settings")
+    known = sorted(set(fields) - {"config"})
+    unknown = sorted(str(name) for name in values if name not in known)
+    if unknown:
+        raise RequestError(
+            f"{path} names no setting with {', '.join(unknown)}. The settings are: {', '.join(known)}.",
+            code="bad_settings",
+        )
+    return values
+
+
+def load_settings(**flags: Any) -> Settings:
+    """The settings; flags that are None are as if not given. Raises RequestError, which names each bad setting."""
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        raise RequestError("\n".join(_complaints(error)), code="bad_settings") from error
+
+
+def _complaints(error: ValidationError) -> list[str]:
+    """A line for each bad setting: its name, what is wrong, and its value."""
+    lines = []
+    for item in error.errors():
+        message = item["msg"].removeprefix("Value error, ")
+        name = ".".join(str(part) for part in item["loc"])
+        lines.append(f"{name}: {message} (it is {item['input']!r})" if name else message)
+    return lines
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Variables that look like settings and are none: most likely misspelt."""
+    known = {f"{ENV_PREFIX}{name}".upper() for name in Settings.model_fields} | CLIENT_VARIABLES
+    return sorted(name for name in environ if name.upper().startswith(ENV_PREFIX) and name.upper() not in known)
+
+
+CLIENT_VARIABLES = {"TASKSERVICE_URL", "TASKSERVICE_API_KEY"}
+"""What clients read besides TASKSERVICE_HOME: see `client.discovery`."""
