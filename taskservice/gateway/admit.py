@@ -1,0 +1,130 @@
+"""From the text of a task to a `NewTask` that the dispatcher can take: everything a gateway can check is checked here."""
+
+from __future__ import annotations
+
+import re
+from typing import TypeVar
+
+import msgspec
+from msgspec import UnsetType
+
+from taskservice.core.types import FunctionName, NewTask, TaskId
+from taskservice.gateway.body import decode
+from taskservice.gateway.canonical import canonical
+from taskservice.gateway.catalog import Catalog, KnownFunction
+from taskservice.gateway.problems import PAYLOAD_INVALID, Problem, invalid, too_large
+from taskservice.gateway.requests import Duration, Instant, TaskRequest
+from taskservice.gateway.settings import GatewaySettings
+from taskservice.gateway.times import parse_time_ms
+from taskservice.ids import is_task_id, uuid7
+from taskservice.units import parse_duration_ms
+
+_DECODER = msgspec.json.Decoder(TaskRequest)
+_TAG_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
+_EXPLANATIONS_MAX = 20
+
+T = TypeVar("T")
+
+
+class Admission:
+    """Checks the tasks of one request."""
+
+    def __init__(self, catalog: Catalog, settings: GatewaySettings) -> None:
+        self._catalog = catalog
+        self._settings = settings
+        self._explained = 0
+
+    async def admit_text(self, text: bytes) -> NewTask:
+        """The task that `text` describes. Raises Problem."""
+        bytes_max = self._settings.task_text_bytes_max
+        if len(text) > bytes_max:
+            message = f"The task's JSON is longer than {bytes_max} bytes: no payload within the limit needs that."
+            raise too_large(message, "payload_bytes_max", self._settings.payload_bytes_max)
+        return await self.admit(decode(text, _DECODER))
+
+    async def admit(self, request: TaskRequest) -> NewTask:
+        """The task that is asked for, with a payload that its function takes. Raises Problem."""
+        function = await self._catalog.function(request.function)
+        if function is None:
+            self._explained += 1
+            raise self._catalog.unknown_function(request.function, explain=self._explained <= _EXPLANATIONS_MAX)
+        delay_ms = self._duration_ms("$.delay", request.delay, at_least_ms=0)
+        run_at_ms = _instant_ms("$.run_at", request.run_at)
+        if delay_ms is not None and run_at_ms is not None:
+            raise invalid("$.run_at", "give delay or run_at, not both")
+        return NewTask(
+            id=_task_id(_given(request.id)),
+            function=FunctionName(request.function),
+            payload=self._payload(request, function),
+            priority=_given(request.priority),
+            run_at_ms=run_at_ms,
+            delay_ms=delay_ms,
+            max_attempts=_given(request.max_attempts),
+            timeout_ms=self._duration_ms("$.timeout", request.timeout, at_least_ms=1),
+            tags=self._tags(_given(request.tags) or {}),
+        )
+
+    def _payload(self, request: TaskRequest, function: KnownFunction) -> bytes:
+        settings = self._settings
+        given = b"{}" if isinstance(request.payload, UnsetType) else bytes(request.payload)
+        payload = canonical(given, settings.payload_depth_max)
+        if len(payload.text) > settings.payload_bytes_max:
+            message = f"The payload has {len(payload.text)} bytes; {settings.payload_bytes_max} are allowed."
+            raise too_large(message, "payload_bytes_max", settings.payload_bytes_max)
+        errors = function.payload_errors(payload.value, settings.errors_max)
+        if errors:
+            first = f"{errors[0].path}: {errors[0].message}"
+            more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+            detail = f"{request.function} does not take this payload. {first}{more}"
+            raise Problem(PAYLOAD_INVALID, detail, errors=errors)
+        return payload.text
+
+    def _duration_ms(self, path: str, value: Duration | UnsetType | None, *, at_least_ms: int) -> int | None:
+        if value is None or isinstance(value, UnsetType):
+            return None
+        try:
+            ms = parse_duration_ms(value)
+        except (ValueError, OverflowError) as error:
+            raise invalid(path, str(error)) from None
+        if ms < at_least_ms:
+            raise invalid(path, f"it must be at least {at_least_ms} ms")
+        if ms > self._settings.delay_ms_max:
+            limit_ms = self._settings.delay_ms_max
+            raise invalid(path, f"it is longer than {limit_ms} ms", limit="delay_ms_max", value=limit_ms)
+        return ms
+
+    def _tags(self, tags: dict[str, str]) -> tuple[tuple[str, str], ...]:
+        settings = self._settings
+        if len(tags) > settings.tags_max:
+            message = f"there are {len(tags)} tags; {settings.tags_max} are allowed"
+            raise invalid("$.tags", message, limit="tags_max", value=settings.tags_max)
+        for key, value in tags.items():
+            if not _TAG_KEY.fullmatch(key):
+                raise invalid("$.tags", f"{key[:80]!r} cannot be a tag's name: use 1 to 63 of A-Z a-z 0-9 . _ / -")
+            if len(value) > settings.tag_value_chars_max:
+                message = f"the value is longer than {settings.tag_value_chars_max} characters"
+                raise invalid(f"$.tags.{key}", message, limit="tag_value_chars_max", value=settings.tag_value_chars_max)
+            if not value.isprintable():
+                raise invalid(f"$.tags.{key}", "the value holds characters that cannot be printed")
+        return tuple(sorted(tags.items()))
+
+
+def _given(value: T | UnsetType | None) -> T | None:
+    return None if isinstance(value, UnsetType) else value
+
+
+def _task_id(text: str | None) -> TaskId:
+    if text is None:
+        return TaskId(uuid7())
+    if not is_task_id(text):
+        raise invalid("$.id", "use 1 to 200 of A-Z a-z 0-9 . _ : @ + = ~ -, beginning with a letter or digit")
+    return TaskId(text)
+
+
+def _instant_ms(path: str, value: Instant | UnsetType | None) -> int | None:
+    if value is None or isinstance(value, UnsetType):
+        return None
+    try:
+        return parse_time_ms(value)
+    except ValueError as error:
+        raise invalid(path, str(error)) from None

@@ -1,0 +1,280 @@
+"""What goes out: views of the core's structs in the words of the API, and how each is made."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+from starlette.responses import Response
+
+from taskservice.core.effects import ItemStatus, RunnerStatus, StatusAnswer
+from taskservice.core.types import ApiKey, ErrorInfo, FunctionSpec, Priority, Task, TaskState, Tenant
+from taskservice.gateway.problems import ProblemDocument
+from taskservice.gateway.times import iso
+
+
+class ErrorView(Struct, frozen=True):
+    """Why the last attempt ended badly."""
+
+    reason: str
+    message: str
+    detail: str
+
+
+class TaskView(Struct, frozen=True, kw_only=True):
+    """A task. Times are ISO 8601 in UTC. `payload` and `result` are left out of listings."""
+
+    id: str
+    function: str
+    tenant: str
+    state: TaskState
+    priority: Priority
+    tags: dict[str, str]
+    created_at: str
+    due_at: str
+    started_at: str | None
+    ended_at: str | None
+    run: int
+    attempt: int
+    max_attempts: int
+    crashes: int
+    duration_ms: float | None
+    error: ErrorView | None
+    payload: Raw | UnsetType = UNSET
+    result: Raw | UnsetType = UNSET
+    duplicate: bool | UnsetType = UNSET
+    """Only in the answer to a submit."""
+
+
+class TaskPage(Struct, frozen=True):
+    """Tasks, newest first. `next_cursor` is null on the last page."""
+
+    tasks: list[TaskView]
+    next_cursor: str | None
+
+
+class ItemView(Struct, frozen=True, omit_defaults=True):
+    """What became of one item; `id` is null where it could not be read."""
+
+    id: str | None
+    status: ItemStatus
+    error: ProblemDocument | None = None
+
+
+class BatchView(Struct, frozen=True):
+    """One result per item, in the order given."""
+
+    results: list[ItemView]
+    accepted: int
+    duplicates: int
+    refused: int
+
+
+class CancelView(Struct, frozen=True):
+    """One result per id, in the order given."""
+
+    results: list[ItemView]
+    cancelled: int
+    refused: int
+
+
+class LogView(Struct, frozen=True):
+    """What one attempt wrote."""
+
+    run: int
+    attempt: int
+    text: str
+
+
+class LogsView(Struct, frozen=True):
+    """What the attempts of a task wrote, the first one first."""
+
+    logs: list[LogView]
+
+
+class ResourcesView(Struct, frozen=True):
+    """What one attempt occupies."""
+
+    cpus: float
+    gpus: float
+    memory_bytes: int
+    custom: dict[str, float]
+
+
+class RetryView(Struct, frozen=True):
+    """When an attempt that failed is made again."""
+
+    max_attempts: int
+    base_s: float
+    max_s: float
+    factor: float
+    jitter: bool
+
+
+class FunctionView(Struct, frozen=True):
+    """A function that can be submitted to."""
+
+    name: str
+    doc: str
+    payload_schema: Raw
+    result_schema: Raw | None
+    resources: ResourcesView
+    timeout_s: float
+    retry: RetryView
+    concurrency: int
+    max_crashes: int
+    priority: Priority
+
+
+class FunctionsView(Struct, frozen=True):
+    functions: list[FunctionView]
+
+
+class RunnerView(Struct, frozen=True):
+    """A node's runner."""
+
+    id: str
+    node: str
+    cpus: float
+    cpus_used: float
+    leases: int
+    draining: bool
+
+
+class ClusterView(Struct, frozen=True):
+    """How the service is: tasks by state, unfinished tasks by function and state, runners (told to admins)."""
+
+    epoch: int
+    counts: dict[str, int]
+    functions: dict[str, dict[str, int]]
+    runners: list[RunnerView]
+
+
+class TenantView(Struct, frozen=True):
+    """A tenant; null: no limit of its own."""
+
+    id: str
+    weight: float
+    queued_max: int | None
+    running_max: int | None
+
+
+class TenantsView(Struct, frozen=True):
+    tenants: list[TenantView]
+
+
+class KeyView(Struct, frozen=True, kw_only=True):
+    """A key's public half."""
+
+    id: str
+    tenant: str
+    scopes: list[str]
+    name: str
+    created_at: str
+    revoked: bool
+    secret: str | UnsetType = UNSET
+    """Only in the answer that makes the key; it cannot be shown again."""
+
+
+class KeysView(Struct, frozen=True):
+    keys: list[KeyView]
+
+
+class HealthView(Struct, frozen=True):
+    status: str
+
+
+MODELS = (
+    TaskView, TaskPage, BatchView, CancelView, LogsView, FunctionView, FunctionsView, ClusterView, TenantView,
+    TenantsView, KeyView, KeysView, HealthView, ProblemDocument,
+)  # fmt: skip
+"""All that the OpenAPI document describes; what they hold is found by itself."""
+
+
+def json_answer(view: Struct, status: int = 200) -> Response:
+    """The view as an HTTP response."""
+    return Response(msgspec.json.encode(view), status, media_type="application/json")
+
+
+def task_view(task: Task, *, whole: bool, duplicate: bool | UnsetType = UNSET) -> TaskView:
+    """A task as users see it; `whole` adds the payload and, if there is one, the result."""
+    return TaskView(
+        id=task.id,
+        function=task.function,
+        tenant=task.tenant,
+        state=task.state,
+        priority=task.priority,
+        tags=dict(task.tags),
+        created_at=iso(task.created_ms),
+        due_at=iso(task.due_ms),
+        started_at=None if task.started_ms is None else iso(task.started_ms),
+        ended_at=None if task.ended_ms is None else iso(task.ended_ms),
+        run=task.run,
+        attempt=task.attempt,
+        max_attempts=task.max_attempts,
+        crashes=task.crashes,
+        duration_ms=None if task.duration_us is None else task.duration_us / 1000,
+        error=None if task.error is None else _error_view(task.error),
+        payload=Raw(task.payload) if whole else UNSET,
+        result=result_json(task) if whole and task.state is TaskState.SUCCEEDED else UNSET,
+        duplicate=duplicate,
+    )
+
+
+def result_json(task: Task) -> Raw:
+    """What a succeeded task returned."""
+    return Raw(task.result or b"null")
+
+
+def _error_view(error: ErrorInfo) -> ErrorView:
+    return ErrorView(error.reason, error.message, error.detail)
+
+
+def function_view(spec: FunctionSpec) -> FunctionView:
+    """A function as users see it: everything but where its code is."""
+    resources, retry = spec.resources, spec.retry
+    return FunctionView(
+        name=spec.name,
+        doc=spec.doc,
+        payload_schema=Raw(spec.payload_schema),
+        result_schema=Raw(spec.result_schema) if spec.result_schema else None,
+        resources=ResourcesView(
+            resources.cpu_m / 1000,
+            resources.gpu_m / 1000,
+            resources.memory_bytes,
+            {name: amount / 1000 for name, amount in resources.custom_m},
+        ),
+        timeout_s=spec.timeout_ms / 1000,
+        retry=RetryView(retry.max_attempts, retry.base_ms / 1000, retry.max_ms / 1000, retry.factor, retry.jitter),
+        concurrency=spec.concurrency,
+        max_crashes=spec.max_crashes,
+        priority=spec.priority,
+    )
+
+
+def cluster_view(status: StatusAnswer, *, runners: bool) -> ClusterView:
+    """The service's state; without `runners` for those who may not see the machines."""
+    functions = {str(name): dict(counts) for name, counts in status.functions.items()}
+    return ClusterView(
+        status.epoch, status.counts, functions, [_runner_view(one) for one in status.runners] if runners else []
+    )
+
+
+def _runner_view(one: RunnerStatus) -> RunnerView:
+    return RunnerView(one.runner, one.node, one.cpus, one.cpus_used, one.leases, one.draining)
+
+
+def tenant_view(tenant: Tenant) -> TenantView:
+    return TenantView(tenant.id, tenant.weight, tenant.queued_max, tenant.running_max)
+
+
+def key_view(key: ApiKey, secret: str | UnsetType = UNSET) -> KeyView:
+    """A key without what proves it; `secret` only in the moment that it is made."""
+    return KeyView(
+        id=key.id,
+        tenant=key.tenant,
+        scopes=list(key.scopes),
+        name=key.name,
+        created_at=iso(key.created_ms),
+        revoked=key.revoked,
+        secret=secret,
+    )

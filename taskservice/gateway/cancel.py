@@ -1,0 +1,53 @@
+"""POST /v1/tasks/{id}/cancel and POST /v1/tasks/cancel."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Query, Request, Response
+
+from taskservice.core.effects import ItemStatus
+from taskservice.core.types import TaskId
+from taskservice.gateway.access import Here, Operator
+from taskservice.gateway.answers import CancelView, TaskView, json_answer, task_view
+from taskservice.gateway.body import read_json
+from taskservice.gateway.openapi import documented
+from taskservice.gateway.problems import refusal_problem, too_large
+from taskservice.gateway.query import IdInPath, TenantQuery, task_not_found
+from taskservice.gateway.requests import CancelRequest
+from taskservice.gateway.submit import item_view
+from taskservice.ids import is_task_id
+
+routes = APIRouter(prefix="/v1", tags=["cancel"])
+
+_DECODER = msgspec.json.Decoder(CancelRequest)
+
+
+@routes.post("/tasks/{id}/cancel", **documented({200: TaskView}, (404, 409)))
+async def cancel(gateway: Here, caller: Operator, id: IdInPath, query: Annotated[TenantQuery, Query()]) -> Response:
+    """The task will not run. 409 if it has started or ended."""
+    tenant = caller.acting_for(query.tenant)
+    if not is_task_id(id):
+        raise task_not_found(id)
+    item = (await gateway.dispatcher.cancel(tenant, [TaskId(id)])).items[0]
+    if item.task is None or item.status is ItemStatus.REFUSED:
+        raise refusal_problem(item, gateway.settings.queue_retry_after_s)
+    return json_answer(task_view(item.task, whole=True))
+
+
+@routes.post("/tasks/cancel", **documented({200: CancelView}, (400, 413, 415), body=CancelRequest))
+async def cancel_many(
+    request: Request, gateway: Here, caller: Operator, query: Annotated[TenantQuery, Query()]
+) -> Response:
+    """These tasks will not run; each result says whether that could be done."""
+    settings = gateway.settings
+    tenant = caller.acting_for(query.tenant)
+    wanted = await read_json(request, _DECODER, settings)
+    if len(wanted.ids) > settings.batch_tasks_max:
+        message = f"One request may name {settings.batch_tasks_max} tasks."
+        raise too_large(message, "batch_tasks_max", settings.batch_tasks_max)
+    answer = await gateway.dispatcher.cancel(tenant, [TaskId(one) for one in wanted.ids])
+    results = [item_view(item, settings.queue_retry_after_s) for item in answer.items]
+    refused = sum(result.status is ItemStatus.REFUSED for result in results)
+    return json_answer(CancelView(results, len(results) - refused, refused))

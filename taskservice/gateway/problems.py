@@ -1,0 +1,171 @@
+"""How the gateway says no: RFC 9457 problem documents, one kind for each reason.
+
+`type`, `title`, `status` and `code` belong to the kind; `detail` and the members after it to the case. An item of a
+batch that is refused alone carries the same document.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Final, NamedTuple
+
+import msgspec
+from msgspec import Struct
+from starlette.responses import Response
+
+from taskservice.core.effects import ItemAnswer, Refusal
+
+PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
+
+
+class Kind(NamedTuple):
+    """A reason to refuse. `limit` names the setting behind it, where there is always the same one."""
+
+    code: str
+    status: int
+    title: str
+    limit: str | None = None
+
+
+MALFORMED_JSON = Kind("malformed_json", 400, "The body is not well-formed JSON")
+INVALID_KEY = Kind("invalid_key", 401, "A valid API key is needed")
+MISSING_SCOPE = Kind("missing_scope", 403, "The API key does not allow this")
+TENANT_FORBIDDEN = Kind("tenant_forbidden", 403, "Only an admin key may act for another tenant")
+TASK_NOT_FOUND = Kind("task_not_found", 404, "No such task")
+FUNCTION_NOT_FOUND = Kind("function_not_found", 404, "No such function")
+TENANT_NOT_FOUND = Kind("tenant_not_found", 404, "No such tenant")
+KEY_NOT_FOUND = Kind("key_not_found", 404, "No such key")
+NOT_ENDED = Kind("not_ended", 409, "The task has not ended")
+TASK_FAILED = Kind("task_failed", 409, "The task failed")
+TASK_CANCELLED = Kind("task_cancelled", 409, "The task was cancelled")
+TENANT_EXISTS = Kind("tenant_exists", 409, "The tenant exists already")
+KEY_IN_USE = Kind("key_in_use", 409, "A key cannot revoke itself")
+TOO_LARGE = Kind("too_large", 413, "The request is above a limit")
+UNSUPPORTED_MEDIA_TYPE = Kind("unsupported_media_type", 415, "The body is of a type that is not understood")
+INVALID_REQUEST = Kind("invalid_request", 422, "The request is not valid")
+INVALID_CURSOR = Kind("invalid_cursor", 422, "The cursor is not one of ours")
+DUPLICATE_JSON_KEY = Kind("duplicate_json_key", 422, "A JSON object has the same key twice")
+PAYLOAD_INVALID = Kind("payload_invalid", 422, "The payload is not valid for the function")
+UNKNOWN_FUNCTION = Kind("unknown_function", 422, "No such function")
+UNKNOWN_TENANT = Kind("unknown_tenant", 422, "No such tenant")
+QUEUED_MAX = Kind("queued_max", 429, "The tenant's queue is full", "queued_max")
+INTERNAL_ERROR = Kind("internal_error", 500, "The service made a mistake")
+NOT_READY = Kind("not_ready", 503, "The service is not ready")
+
+REFUSALS: Final[Mapping[Refusal, Kind]] = {
+    Refusal.UNKNOWN_FUNCTION: UNKNOWN_FUNCTION,
+    Refusal.UNKNOWN_TENANT: UNKNOWN_TENANT,
+    Refusal.CONFLICT: Kind("conflict", 409, "The id belongs to a task with another payload or function"),
+    Refusal.DUPLICATE: Kind("duplicate", 409, "The id is known already"),
+    Refusal.QUEUED_MAX: QUEUED_MAX,
+    Refusal.ATTEMPTS_ABOVE_LIMIT: Kind(
+        "attempts_above_limit", 422, "More attempts than the function allows", "max_attempts"
+    ),
+    Refusal.TIMEOUT_ABOVE_LIMIT: Kind(
+        "timeout_above_limit", 422, "A longer time-out than the function allows", "timeout_ms"
+    ),
+    Refusal.NOT_FOUND: TASK_NOT_FOUND,
+    Refusal.RUNNING: Kind("running", 409, "The task is running"),
+    Refusal.ENDED: Kind("ended", 409, "The task has ended"),
+}
+"""What each refusal of the core is over HTTP."""
+
+
+class FieldError(Struct, frozen=True):
+    """One thing wrong with a request: where (`$.payload.sizes[0]`, or a parameter's name) and what."""
+
+    path: str
+    message: str
+
+
+class ProblemDocument(Struct, frozen=True, omit_defaults=True):
+    """RFC 9457. `code` is stable and for programs; `detail` is for people."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    limit: str | None = None
+    """The setting that refused it."""
+    value: float | None = None
+    """That setting's value."""
+    errors: tuple[FieldError, ...] = ()
+    retry_after_s: float | None = None
+    line: int | None = None
+    """The line of an NDJSON body, from 1."""
+    state: str | None = None
+    """The state of the task that is in the way."""
+    reason: str | None = None
+    """Why the task failed."""
+    trace: str | None = None
+    """The end of the failed task's traceback."""
+
+
+class Problem(Exception):
+    """The request, or one item of it, is refused."""
+
+    def __init__(
+        self,
+        kind: Kind,
+        detail: str,
+        *,
+        limit: str | None = None,
+        value: float | None = None,
+        errors: Sequence[FieldError] = (),
+        retry_after_s: float | None = None,
+        state: str | None = None,
+        reason: str | None = None,
+        trace: str | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.document = ProblemDocument(
+            type=f"urn:taskservice:problem:{kind.code}",
+            title=kind.title,
+            status=kind.status,
+            detail=detail,
+            code=kind.code,
+            limit=limit or kind.limit,
+            value=value,
+            errors=tuple(errors),
+            retry_after_s=retry_after_s,
+            state=state,
+            reason=reason,
+            trace=trace,
+        )
+
+
+def refusal_problem(item: ItemAnswer, retry_after_s: float) -> Problem:
+    """The problem that a refused item is. `retry_after_s` is told to those who need only wait."""
+    kind = REFUSALS[item.refusal] if item.refusal is not None else INTERNAL_ERROR
+    return Problem(
+        kind,
+        item.message or f"{kind.title}.",
+        value=item.limit,
+        retry_after_s=retry_after_s if kind.status == HTTPStatus.TOO_MANY_REQUESTS else None,
+        state=item.task.state.value if item.task is not None else None,
+    )
+
+
+def too_large(detail: str, limit: str, value: int) -> Problem:
+    """A 413 that names the limit."""
+    return Problem(TOO_LARGE, detail, limit=limit, value=value)
+
+
+def invalid(path: str, message: str, *, limit: str | None = None, value: float | None = None) -> Problem:
+    """A 422 about one field."""
+    return Problem(INVALID_REQUEST, f"{path}: {message}", errors=[FieldError(path, message)], limit=limit, value=value)
+
+
+def problem_response(document: ProblemDocument, headers: Mapping[str, str] | None = None) -> Response:
+    """The document as an answer, with the headers that its status asks for."""
+    extra = dict(headers or {})
+    if document.retry_after_s is not None:
+        extra["retry-after"] = str(max(1, math.ceil(document.retry_after_s)))
+    if document.status == HTTPStatus.UNAUTHORIZED:
+        extra["www-authenticate"] = "Bearer"
+    if document.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        extra["connection"] = "close"  # the rest of the body is not read
+    return Response(msgspec.json.encode(document), document.status, extra, PROBLEM_MEDIA_TYPE)

@@ -1,0 +1,93 @@
+"""What comes in, as typed structs: the decoder, the validation and the OpenAPI document are all made from these."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from taskservice.core.types import Priority
+from taskservice.ids import TASK_ID_PATTERN
+
+Scope = Literal["submit", "read", "operate", "admin"]
+OnConflict = Literal["return", "reject"]
+
+Duration = Annotated[
+    str | int | float, Meta(description='Seconds, or text such as "90s", "5m", "1h".', examples=["5m"])
+]
+Instant = Annotated[
+    str | int | float,
+    Meta(description="ISO 8601 with a zone, or seconds since the Unix epoch.", examples=["2030-01-31T09:00:00Z"]),
+]
+JsonObject = Annotated[Raw, Meta(description="The function's arguments.", extra_json_schema={"type": "object"})]
+TaskIdText = Annotated[
+    str, Meta(max_length=200, description="1 to 200 characters.", extra_json_schema={"pattern": TASK_ID_PATTERN})
+]
+FunctionText = Annotated[str, Meta(min_length=1, max_length=200, examples=["media.thumbnail"])]
+TenantText = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$(?!\n)")]  # Python's $ also stands before \n
+QuantityMax = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+Weight = Annotated[float, Meta(gt=0, le=1_000_000)]
+
+
+class TaskRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A task to be run. Null is the same as absent, except for the payload."""
+
+    function: FunctionText
+    payload: JsonObject | UnsetType = UNSET
+    id: TaskIdText | UnsetType | None = UNSET
+    """Made up (UUIDv7) if absent. The same id again is the same task."""
+    priority: Priority | UnsetType | None = UNSET
+    delay: Duration | UnsetType | None = UNSET
+    run_at: Instant | UnsetType | None = UNSET
+    max_attempts: Annotated[int, Meta(ge=1, le=1_000_000)] | UnsetType | None = UNSET
+    timeout: Duration | UnsetType | None = UNSET
+    tags: dict[str, str] | UnsetType | None = UNSET
+
+
+class SubmitRequest(TaskRequest, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A task to be run, and what to do if its id is known already."""
+
+    on_conflict: OnConflict | UnsetType | None = UNSET
+
+
+class BatchRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Tasks to be run. Each is read on its own, so that a bad one refuses itself alone."""
+
+    tasks: list[Raw]
+    on_conflict: OnConflict | UnsetType | None = UNSET
+
+
+class CancelRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Tasks that are not to run any more."""
+
+    ids: list[TaskIdText]
+
+
+class TenantRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """A tenant to be known."""
+
+    id: TenantText
+    weight: Weight = 1.0
+    queued_max: QuantityMax | None = None
+    running_max: QuantityMax | None = None
+
+
+class TenantPatch(Struct, frozen=True, forbid_unknown_fields=True):
+    """What to change of a tenant. Absent: as it is; null: no limit."""
+
+    weight: Weight | UnsetType = UNSET
+    queued_max: QuantityMax | UnsetType | None = UNSET
+    running_max: QuantityMax | UnsetType | None = UNSET
+
+
+class KeyRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """A key to be made."""
+
+    scopes: Annotated[list[Scope], Meta(min_length=1, max_length=16)]
+    tenant: TenantText | None = None
+    """The caller's own if absent."""
+    name: Annotated[str, Meta(max_length=200)] = ""
+
+
+MODELS = (TaskRequest, SubmitRequest, BatchRequest, CancelRequest, TenantRequest, TenantPatch, KeyRequest)
+"""All that the OpenAPI document describes."""

@@ -1,0 +1,44 @@
+"""What the gateway is bounded by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_JSON_ESCAPE_BYTES = 6
+_ENVELOPE_BYTES = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """Every limit that a caller can run into; the refusal names the field and its value."""
+
+    payload_bytes_max: int = 1 << 20
+    """Of one task, as canonical JSON."""
+    payload_depth_max: int = 64
+    """Arrays and objects inside each other, in one payload."""
+    body_bytes_max: int = 64 << 20
+    """Of a request that brings tasks."""
+    request_bytes_max: int = 4 << 20
+    """Of any other request."""
+    batch_tasks_max: int = 10_000
+    """Tasks of one batch, ids of one cancellation."""
+    tags_max: int = 32
+    tag_value_chars_max: int = 256
+    delay_ms_max: int = 10 * 365 * 86_400_000
+    wait_s_max: float = 60.0
+    """A longer wait is cut to this, not refused: the caller asks again."""
+    list_limit_max: int = 1_000
+    list_limit_default: int = 100
+    errors_max: int = 20
+    """Errors told about one payload."""
+    queue_retry_after_s: float = 1.0
+    """When a tenant whose queue is full is asked to come back."""
+    catalog_wait_s: float = 20.0
+    """How long one question for news of the catalog stays open."""
+    catalog_refresh_interval_s: float = 1.0
+    """An unknown key or function makes the gateway ask the dispatcher at once, but not more often than this."""
+
+    @property
+    def task_text_bytes_max(self) -> int:
+        """Longer than any text of a task within `payload_bytes_max`: JSON can spend six bytes on one character."""
+        return _JSON_ESCAPE_BYTES * self.payload_bytes_max + _ENVELOPE_BYTES

@@ -1,0 +1,314 @@
+"""One service in one process for the tests of the gateway: the real dispatcher and core behind it, no Ray.
+
+A test may look at the dispatcher through `Watched`, make it fail, and be its runner. Every answer of every test is
+checked against the OpenAPI document.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from random import Random
+from typing import NamedTuple, cast
+
+import httpx
+import jsonschema_rs
+import msgspec
+import pytest
+from fastapi import FastAPI
+from msgspec.structs import replace
+from taskservice.actors.dispatcher import Dispatcher
+from taskservice.actors.ports import DispatcherPort
+
+from taskservice.core.effects import CatalogAnswer, ItemAnswer, ItemsAnswer
+from taskservice.core.events import RunnerDraining, RunnerJoined
+from taskservice.core.lease_wire import HeldLease, LeaseReport, LeaseSpec, Outcome, RunnerReport
+from taskservice.core.shard import Shard
+from taskservice.core.state import State
+from taskservice.core.types import (
+    ApiKey,
+    Bundle,
+    FunctionName,
+    FunctionSpec,
+    Limits,
+    ListFilter,
+    NewTask,
+    OutcomeKind,
+    Resources,
+    RunnerId,
+    Task,
+    TaskId,
+    Tenant,
+    TenantId,
+)
+from taskservice.gateway.app import create_app
+from taskservice.gateway.keys import hash_secret, key_id
+from taskservice.gateway.settings import GatewaySettings
+from taskservice.journal.memory import MemoryJournal, MemoryStore
+from taskservice.journal.store.memory import MemoryTable
+
+NOW_MS = 1_900_000_000_000
+
+SETTINGS = GatewaySettings(
+    payload_bytes_max=200,
+    payload_depth_max=8,
+    body_bytes_max=10_000,
+    request_bytes_max=2_000,
+    batch_tasks_max=5,
+    tags_max=3,
+    tag_value_chars_max=10,
+    wait_s_max=30.0,
+    list_limit_max=10,
+    list_limit_default=4,
+)
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"url": {"type": "string"}, "sizes": {"type": "array", "items": {"type": "integer"}}},
+    "required": ["url"],
+    "additionalProperties": False,
+}
+THUMBNAIL = FunctionSpec(
+    FunctionName("media.thumbnail"), Bundle("media", "app", "/srv"), msgspec.json.encode(SCHEMA), doc="Makes it small."
+)
+ECHO = FunctionSpec(FunctionName("media.echo"), Bundle("media", "app", "/srv"), b"{}")
+
+SCOPES = {
+    "admin": ("admin",),
+    "submit": ("submit",),
+    "read": ("read",),
+    "operate": ("operate",),
+    "user": ("submit", "read", "operate"),
+    "rival": ("submit", "read", "operate"),
+}
+"""The keys there are, by who has them; all are of the tenant acme but the rival's."""
+
+
+def api_key(owner: str) -> ApiKey:
+    """The key of one of `SCOPES`; its secret is `tsk_` and the owner's name."""
+    secret = f"tsk_{owner}"
+    tenant = TenantId("rival" if owner == "rival" else "acme")
+    return ApiKey(key_id(secret), tenant, SCOPES[owner], hash_secret(secret), owner, NOW_MS)
+
+
+class Watched:
+    """A dispatcher whose calls are counted, and which can be made to fail."""
+
+    def __init__(self, inner: Dispatcher) -> None:
+        self.inner = inner
+        self.calls: Counter[str] = Counter()
+        self.waits_s: list[float] = []
+        """How long `get` was asked to wait."""
+        self.waiting = asyncio.Event()
+        """Somebody asked for a task and was ready to wait."""
+        self.failure: Exception | None = None
+        """Raised by every call, if it is set."""
+        self.refusal: ItemAnswer | None = None
+        """Given for every task that is submitted, if it is set."""
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[object]]:
+        method = getattr(self.inner, name)
+
+        async def call(*args: object) -> object:
+            self.calls[name] += 1
+            if self.failure is not None:
+                raise self.failure
+            if name == "submit" and self.refusal is not None:
+                tasks = cast(Sequence[NewTask], args[1])
+                return ItemsAnswer(tuple(replace(self.refusal, id=task.id) for task in tasks))
+            if name == "get":
+                self.waits_s.append(cast(float, args[2]))
+                self.waiting.set()
+            return await method(*args)
+
+        return call
+
+
+class Runner:
+    """A runner that keeps its leases for the test to report on."""
+
+    def __init__(self) -> None:
+        self.leases: asyncio.Queue[LeaseSpec] = asyncio.Queue()
+
+    async def launch(self, epoch: int, body: bytes) -> bool:
+        for lease in msgspec.msgpack.decode(body, type=list[LeaseSpec]):
+            self.leases.put_nowait(lease)
+        return True
+
+    async def list_leases(self) -> list[HeldLease]:
+        return []
+
+
+class LogLine(NamedTuple):
+    """What one attempt wrote."""
+
+    run: int
+    attempt: int
+    text: str
+
+
+class MemoryLogs:
+    """A `LogReader` of a dictionary."""
+
+    def __init__(self) -> None:
+        self.parts: dict[tuple[str, str], list[LogLine]] = {}
+
+    def write(self, tenant: str, task_id: str, *part: object) -> None:
+        """The attempt (run, attempt) has written that text."""
+        self.parts.setdefault((tenant, task_id), []).append(LogLine(*part))
+
+    def read(self, tenant: TenantId, task_id: TaskId, /) -> list[LogLine]:
+        return self.parts.get((tenant, task_id), [])
+
+
+@dataclass
+class Service:
+    """A gateway, what is behind it, and clients for it."""
+
+    dispatcher: Watched
+    runner: Runner
+    logs: MemoryLogs
+    app: FastAPI
+    settings: GatewaySettings
+    seconds: list[float]
+    """What the catalog's clock says."""
+    now_ms: list[int]
+    """What the dispatcher's clock says."""
+    conforms: Callable[[httpx.Response], object]
+    clients: list[httpx.AsyncClient] = field(default_factory=list)
+    running: dict[str, LeaseSpec] = field(default_factory=dict)
+
+    def client(self, owner: str | None = "user", secret: str | None = None) -> httpx.AsyncClient:
+        """A client with that owner's key (or any secret); None: without one."""
+        secret = secret or (None if owner is None else f"tsk_{owner}")
+        client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(self.app, raise_app_exceptions=False),
+            base_url="http://gateway",
+            headers={} if secret is None else {"authorization": f"Bearer {secret}"},
+            event_hooks={"response": [self.conforms]},
+        )
+        self.clients.append(client)
+        return client
+
+    async def submit(self, task_id: str, owner: str = "user", **fields: object) -> None:
+        """There is a task of that id, a millisecond younger than the one before."""
+        body = {"id": task_id, "function": "media.echo", **fields}
+        response = await self.client(owner).post("/v1/tasks", json=body)
+        assert response.status_code == 202, response.text
+        self.now_ms[0] += 1
+
+    async def tasks(self) -> dict[str, Task]:
+        """All tasks of all tenants, as the dispatcher has them."""
+        page = await self.dispatcher.inner.list_tasks(ListFilter(), None, 1_000)
+        return {task.id: task for task in page.tasks}
+
+    async def catalog(self) -> CatalogAnswer:
+        """All tenants, keys and functions, as the dispatcher has them."""
+        answer = await self.dispatcher.inner.catalog()
+        assert answer is not None
+        return answer
+
+    async def key(self, owner: str) -> ApiKey:
+        """That owner's key, as the dispatcher has it."""
+        return next(key for key in (await self.catalog()).keys if key.name == owner)
+
+    async def function(self, name: str) -> FunctionSpec:
+        """That function, as the dispatcher has it."""
+        return next(spec for spec in (await self.catalog()).functions if spec.name == name)
+
+    async def start(self, task_id: str) -> None:
+        """The task is running; it must be the only one that could."""
+        runner = RunnerId(f"runner-{len(self.running)}")
+        self.dispatcher.inner.emit(RunnerJoined(runner, "node-1", Resources(cpu_m=1000)))
+        lease = await asyncio.wait_for(self.runner.leases.get(), 5)
+        self.dispatcher.inner.emit(RunnerDraining(runner))
+        assert [task.id for task in lease.tasks] == [task_id]
+        self.running[task_id] = lease
+
+    async def end(self, task_id: str, kind: OutcomeKind, **outcome: object) -> None:
+        """The task's attempt, started before if need be, has ended like that."""
+        if task_id not in self.running:
+            await self.start(task_id)
+        lease, runner = self.running[task_id], RunnerId(f"runner-{list(self.running).index(task_id)}")
+        ended = Outcome(lease.tasks[0].no, kind, self.now_ms[0], 1_500, **outcome)
+        report = RunnerReport(runner, (LeaseReport(lease.token, (ended,), done=True),))
+        await self.dispatcher.inner.report(msgspec.msgpack.encode(report))
+
+    async def succeed(self, task_id: str, result: bytes = b"{}") -> None:
+        """The task has succeeded."""
+        await self.end(task_id, OutcomeKind.SUCCEEDED, result=result)
+
+    async def fail(self, task_id: str) -> None:
+        """The task is a dead letter."""
+        message = "ZeroDivisionError: division by zero"
+        await self.end(task_id, OutcomeKind.NON_RETRYABLE, message=message, detail="Traceback ...")
+
+
+@pytest.fixture(scope="session")
+def conforms() -> Callable[[httpx.Response], object]:
+    """A check that a response is one that the OpenAPI document announces."""
+    nobody = cast(DispatcherPort, None)  # the document is made without asking
+    document = create_app(nobody, SETTINGS, MemoryLogs()).openapi()
+    paths = {re.compile(re.sub(r"\{\w+\}", "[^/]+", path)): item for path, item in document["paths"].items()}
+    problem = {"$ref": "#/components/schemas/ProblemDocument"}
+
+    async def check(response: httpx.Response) -> None:
+        await response.aread()
+        request, kind = response.request, response.headers["content-type"].partition(";")[0]
+        items = [item for one, item in paths.items() if one.fullmatch(request.url.path)]
+        operation = next((item[request.method.lower()] for item in items if request.method.lower() in item), None)
+        if operation is not None:
+            schema = operation["responses"][str(response.status_code)]["content"][kind]["schema"]
+        elif response.status_code >= 400:
+            schema = problem
+        else:
+            assert request.url.path == "/openapi.json"
+            return
+        body = response.text if kind == "text/plain" else response.json()
+        jsonschema_rs.validator_for({**schema, "components": document["components"]}).validate(body)
+
+    return check
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The gateway runs on asyncio."""
+    return "asyncio"
+
+
+@asynccontextmanager
+async def dispatching(runner: Runner, now_ms: list[int]) -> AsyncIterator[Dispatcher]:
+    """A dispatcher with the tenants acme and rival, the keys of `SCOPES` and two functions."""
+    shard = Shard(State(MemoryTable(), Limits(lease_ahead_max=0)))
+    fatal: list[BaseException] = []
+    journal = MemoryJournal(MemoryStore())
+    one = Dispatcher(journal, shard, lambda _: runner, fatal.append, now_ms=lambda: now_ms[0], rng=Random(1))
+    one.recover()
+    one.start()
+    for name in ("acme", "rival"):
+        await one.put_tenant(Tenant(TenantId(name)))
+    for owner in SCOPES:
+        await one.put_key(api_key(owner))
+    await one.register([THUMBNAIL, ECHO])
+    yield one
+    await one.close()
+    assert not fatal
+
+
+@pytest.fixture
+async def service(anyio_backend: str, conforms: Callable[[httpx.Response], object]) -> AsyncIterator[Service]:
+    """A started gateway with the limits of `SETTINGS`."""
+    runner, logs, seconds, now_ms = Runner(), MemoryLogs(), [1_000.0], [NOW_MS]
+    async with dispatching(runner, now_ms) as dispatcher:
+        watched = Watched(dispatcher)
+        port = cast(DispatcherPort, watched)
+        app = create_app(port, SETTINGS, logs, clock_s=lambda: seconds[0], now_ms=lambda: now_ms[0])
+        one = Service(watched, runner, logs, app, SETTINGS, seconds, now_ms, conforms)
+        async with app.router.lifespan_context(app):
+            yield one
+            for client in one.clients:
+                await client.aclose()
