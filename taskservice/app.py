@@ -1,0 +1,200 @@
+"""Apps and their functions: what users write, and what the service learns of it.
+
+    app = App("media")
+
+    @app.task(cpus=1, memory="512MiB", timeout="10m", retry=Retry(max_attempts=5))
+    def thumbnail(ctx: Context, url: str, sizes: list[int]) -> dict: ...
+
+The signature is the payload's schema. A decorated function is still an ordinary one: call it in unit tests.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ParamSpec, TypeVar, overload
+
+from taskservice.core.types import Bundle, FunctionName, FunctionSpec, Priority, Resources, RetryPolicy
+from taskservice.signature import Signature
+from taskservice.units import parse_bytes, parse_duration_ms
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+CONCURRENCY_MAX = 1_000
+"""Attempts that one process may run at the same time."""
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")
+
+
+class NonRetryable(Exception):
+    """Another attempt would be in vain: the task is a dead letter at once."""
+
+
+class Throttled(Exception):
+    """The downstream is full. The attempt does not count; the next one comes after `retry_after` (a duration)."""
+
+    def __init__(self, message: str = "the downstream is full", *, retry_after: str | float = "1s") -> None:
+        super().__init__(message)
+        self.retry_after_ms = parse_duration_ms(retry_after)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """How often a failing task is tried, and how long it waits before each next attempt.
+
+    Before attempt n+1 it waits a time drawn evenly from 0 to `base * factor**(n-1)`, at most `max`; without `jitter`
+    exactly that long. An exception that is an instance of one of `non_retryable` is final.
+    """
+
+    max_attempts: int = 5
+    base: str | float = "1s"
+    max: str | float = "5m"
+    factor: float = 2.0
+    jitter: bool = True
+    non_retryable: tuple[type[BaseException], ...] = ()
+
+    def policy(self) -> RetryPolicy:
+        """The same for the control plane. Raises ValueError if a bound is not kept."""
+        if not 1 <= self.max_attempts <= 1_000:
+            raise ValueError(f"max_attempts must be 1 to 1000, not {self.max_attempts}")
+        if not 1.0 <= self.factor <= 100.0:
+            raise ValueError(f"factor must be 1 to 100, not {self.factor}")
+        base_ms, max_ms = parse_duration_ms(self.base), parse_duration_ms(self.max)
+        return RetryPolicy(self.max_attempts, base_ms, max_ms, self.factor, self.jitter)
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """One function of an app, with its options parsed."""
+
+    name: FunctionName
+    call: Callable[..., Any]
+    signature: Signature
+    resources: Resources
+    timeout_ms: int
+    retry: Retry
+    concurrency: int
+    max_crashes: int
+    priority: Priority
+
+    @property
+    def is_async(self) -> bool:
+        """Whether it is an `async def`."""
+        return inspect.iscoroutinefunction(self.call)
+
+    def spec(self, bundle: Bundle) -> FunctionSpec:
+        """What the control plane is told of it."""
+        return FunctionSpec(
+            name=self.name,
+            bundle=bundle,
+            payload_schema=self.signature.payload_schema(),
+            result_schema=self.signature.result_schema(),
+            doc=(inspect.getdoc(self.call) or "").partition("\n\n")[0],
+            resources=self.resources,
+            timeout_ms=self.timeout_ms,
+            retry=self.retry.policy(),
+            is_async=self.is_async,
+            concurrency=self.concurrency,
+            max_crashes=self.max_crashes,
+            priority=self.priority,
+        )
+
+
+class App:
+    """A named set of functions. A function `f` of `App("media")` is submitted as `media.f`."""
+
+    def __init__(self, name: str) -> None:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} cannot name an app: letters, digits, _ and -, at most 100, not first a digit")
+        self.name = name
+        self._functions: dict[FunctionName, Function] = {}
+
+    @property
+    def functions(self) -> Mapping[FunctionName, Function]:
+        """The functions by their full names, in the order of their definition."""
+        return self._functions
+
+    @overload
+    def task(self, function: Callable[P, R], /) -> Callable[P, R]: ...
+
+    @overload
+    def task(
+        self,
+        *,
+        cpus: float = 1,
+        gpus: float = 0,
+        memory: str | int = 0,
+        resources: Mapping[str, float] | None = None,
+        timeout: str | float = "10m",
+        retry: Retry | None = None,
+        concurrency: int = 1,
+        max_crashes: int = 3,
+        priority: str = "normal",
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+
+    def task(self, function: Any = None, /, **options: Any) -> Any:
+        """The function can be submitted to.
+
+        `cpus`, `gpus`, `memory`, `resources`: what one attempt takes of a machine. `timeout`: of one attempt.
+        `retry`: see `Retry`. `concurrency`: attempts at once in one process, for `async def` only. `max_crashes`:
+        after as many ended processes the task is given up. `priority`: of tasks that do not say their own.
+        Raises TypeError or ValueError for an option that cannot be.
+        """
+        if function is not None:
+            return self._add(function)
+        return lambda decorated: self._add(decorated, **options)
+
+    def _add(
+        self,
+        call: Callable[..., Any],
+        *,
+        cpus: float = 1,
+        gpus: float = 0,
+        memory: str | int = 0,
+        resources: Mapping[str, float] | None = None,
+        timeout: str | float = "10m",
+        retry: Retry | None = None,
+        concurrency: int = 1,
+        max_crashes: int = 3,
+        priority: str = "normal",
+    ) -> Callable[..., Any]:
+        name = FunctionName(f"{self.name}.{call.__name__}")
+        if name in self._functions:
+            raise ValueError(f"{name} is defined twice")
+        if concurrency > 1 and not inspect.iscoroutinefunction(call):
+            raise ValueError(f"{name}: concurrency above 1 is for async functions; make it `async def`")
+        retry = retry or Retry()
+        retry.policy()
+        self._functions[name] = Function(
+            name=name,
+            call=call,
+            signature=Signature(call),
+            resources=Resources(
+                cpu_m=_thousandths("cpus", cpus),
+                gpu_m=_thousandths("gpus", gpus),
+                memory_bytes=parse_bytes(memory),
+                custom_m=tuple(
+                    (kind, _thousandths(kind, amount)) for kind, amount in sorted((resources or {}).items())
+                ),
+            ),
+            timeout_ms=max(1, parse_duration_ms(timeout)),
+            retry=retry,
+            concurrency=_bounded("concurrency", concurrency, CONCURRENCY_MAX),
+            max_crashes=_bounded("max_crashes", max_crashes, 100),
+            priority=Priority(priority),
+        )
+        return call
+
+
+def _thousandths(name: str, amount: float) -> int:
+    if not 0 <= amount <= 1_000_000:
+        raise ValueError(f"{name} must be 0 or more, not {amount}")
+    return round(amount * 1000)
+
+
+def _bounded(name: str, value: object, most: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise ValueError(f"{name} must be a whole number from 1 to {most}, not {value!r}")
+    return value

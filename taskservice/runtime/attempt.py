@@ -1,0 +1,101 @@
+"""One attempt in the child: resolve, validate, run, encode; whatever happens becomes an outcome."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from taskservice.app import Function, NonRetryable, Throttled
+from taskservice.context import Context
+from taskservice.core.lease_wire import LeaseTask, Outcome
+from taskservice.core.types import OutcomeKind, TenantId
+from taskservice.signature import BadPayload, BadResult, result_json
+
+DETAIL_CHARS_MAX = 8_000
+MESSAGE_CHARS_MAX = 1_000
+
+
+def call_of(function: Function, tenant: TenantId, task: LeaseTask) -> Callable[[], Any]:
+    """The handler with its arguments, ready to be called. Raises BadPayload if they do not fit."""
+    arguments = function.signature.arguments(task.payload)
+    if function.signature.context_parameter is not None:
+        arguments[function.signature.context_parameter] = _context(tenant, task)
+    return lambda: function.call(**arguments)
+
+
+def _context(tenant: TenantId, task: LeaseTask) -> Context:
+    deadline = datetime.fromtimestamp(time.time() + task.timeout_ms / 1000, UTC)
+    return Context(task.id, tenant, task.attempt, deadline, dict(task.tags), task.run)
+
+
+def success(task: LeaseTask, value: object, result_bytes_max: int) -> Outcome:
+    """The outcome of a handler that returned `value`. Raises BadResult if that is no result."""
+    result = result_json(value)
+    if len(result) > result_bytes_max:
+        message = (
+            f"the result has {len(result)} bytes, result_bytes_max is {result_bytes_max}; store it and return where"
+        )
+        raise BadResult(message)
+    return Outcome(task.no, OutcomeKind.SUCCEEDED, result=result)
+
+
+def failure(function: Function, task: LeaseTask, error: BaseException) -> Outcome:
+    """The outcome of an attempt that raised `error`."""
+    message = describe(error)
+    if isinstance(error, BadPayload):
+        return Outcome(task.no, OutcomeKind.BAD_PAYLOAD, message=str(error)[:MESSAGE_CHARS_MAX])
+    if isinstance(error, BadResult):
+        return Outcome(task.no, OutcomeKind.BAD_RESULT, message=str(error)[:MESSAGE_CHARS_MAX])
+    detail = traceback_of(error)
+    if isinstance(error, Throttled):
+        wait_ms = error.retry_after_ms
+        return Outcome(task.no, OutcomeKind.THROTTLED, message=message, detail=detail, retry_after_ms=wait_ms)
+    final = isinstance(error, (NonRetryable, *function.retry.non_retryable))
+    kind = OutcomeKind.NON_RETRYABLE if final else OutcomeKind.HANDLER_ERROR
+    return Outcome(task.no, kind, message=message, detail=detail)
+
+
+def timed(outcome: Outcome, started_ms: int, duration_us: int) -> Outcome:
+    """The same outcome, with its times."""
+    return Outcome(
+        outcome.no,
+        outcome.kind,
+        started_ms,
+        duration_us,
+        outcome.result,
+        outcome.message,
+        outcome.detail,
+        outcome.retry_after_ms,
+    )
+
+
+def describe(error: BaseException) -> str:
+    """The error in one line, whatever its class does when it is asked."""
+    try:
+        said = str(error)
+    except Exception:  # noqa: BLE001 - an exception of the user's whose own __str__ raises
+        said = "(its message cannot be made)"
+    return f"{type(error).__name__}: {said}"[:MESSAGE_CHARS_MAX] if said else type(error).__name__
+
+
+def traceback_of(error: BaseException) -> str:
+    """The end of the traceback, from the handler's own frame on."""
+    try:
+        lines = traceback.format_exception(type(error), error, _handler_frames(error))
+    except Exception:  # noqa: BLE001 - see describe
+        return ""
+    return "".join(lines)[-DETAIL_CHARS_MAX:]
+
+
+def _handler_frames(error: BaseException) -> Any:
+    frames = error.__traceback__
+    while (
+        frames is not None
+        and frames.tb_next is not None
+        and frames.tb_frame.f_globals.get("__name__", "").startswith("taskservice.runtime.")
+    ):
+        frames = frames.tb_next
+    return frames

@@ -1,0 +1,216 @@
+"""The process that runs user code, for one tenant and one bundle. Started by `process`, spoken to over a socket.
+
+The main thread makes the attempts: one after another, or, for async functions, several at once on one event loop that
+lives as long as the process. A reader thread takes messages even while a handler is busy, so that what has not been
+started can be given back; a flusher thread sees to it that a finished outcome does not wait for a long next attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import faulthandler
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from importlib import import_module
+
+from taskservice.app import App, Function
+from taskservice.core.lease_wire import LeaseTask, Outcome
+from taskservice.core.types import Bundle, OutcomeKind, TaskNo
+from taskservice.runtime import output
+from taskservice.runtime.attempt import call_of, describe, failure, success, timed, traceback_of
+from taskservice.runtime.outbox import Outbox
+from taskservice.runtime.slots import Slots
+from taskservice.runtime.wire import (
+    Frames,
+    GiveBack,
+    GivenBack,
+    Load,
+    Loaded,
+    LoadFailed,
+    Run,
+    decode_to_child,
+)
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Worker:
+    """Makes attempts of an app's functions."""
+
+    def __init__(self, app: App, load: Load, slots: Slots, outbox: Outbox) -> None:
+        self._app = app
+        self._load = load
+        self._slots = slots
+        self._outbox = outbox
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._unstarted: deque[LeaseTask] = deque()
+        self._runs: queue.SimpleQueue[Run] = queue.SimpleQueue()
+        self._speaking: list[output.AttemptLog] = []
+        """Logs of the attempts that run."""
+
+    def receive(self, message: Run | GiveBack) -> None:
+        """Called by the reader thread; never waits for a handler."""
+        if isinstance(message, Run):
+            self._unstarted.extend(message.tasks)
+            self._runs.put(message)
+            return
+        given: list[TaskNo] = []
+        with suppress(IndexError):
+            while True:
+                given.append(self._unstarted.pop().no)
+        self._outbox.send(GivenBack(tuple(reversed(given))))
+
+    def work(self) -> None:
+        """Runs what comes, until nothing has come for the idle time."""
+        while True:
+            try:
+                run = self._runs.get(timeout=self._load.idle_s)
+            except queue.Empty:
+                return
+            function = self._app.functions.get(run.function)
+            if function is None:
+                self._refuse(run)
+            elif function.is_async:
+                self._event_loop().run_until_complete(self._many(function, run))
+            else:
+                while (task := self._next()) is not None:
+                    self._one(function, run, task)
+
+    def only_log(self) -> output.AttemptLog | None:
+        """The log of the only attempt that runs, if it is the only one."""
+        return self._speaking[0] if len(self._speaking) == 1 else None
+
+    def _next(self) -> LeaseTask | None:
+        try:
+            return self._unstarted.popleft()
+        except IndexError:
+            return None
+
+    def _event_loop(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(self._loop)
+        return self._loop
+
+    def _one(self, function: Function, run: Run, task: LeaseTask) -> None:
+        log, started_ms, started_ns = self._begin(task, 0)
+        try:
+            outcome = success(task, call_of(function, run.tenant, task)(), self._load.result_bytes_max)
+        except BaseException as error:  # noqa: BLE001 - SystemExit and the like end the attempt, not the process
+            outcome = failure(function, task, error)
+        self._end(log, 0, outcome, started_ms, started_ns)
+
+    async def _many(self, function: Function, run: Run) -> None:
+        async with asyncio.TaskGroup() as group:
+            for slot in range(min(function.concurrency, len(run.tasks))):
+                group.create_task(self._serve(function, run, slot))
+
+    async def _serve(self, function: Function, run: Run, slot: int) -> None:
+        while (task := self._next()) is not None:
+            log, started_ms, started_ns = self._begin(task, slot)
+            try:
+                value = await call_of(function, run.tenant, task)()
+                outcome = success(task, value, self._load.result_bytes_max)
+            except BaseException as error:  # noqa: BLE001 - see _one
+                outcome = failure(function, task, error)
+            self._end(log, slot, outcome, started_ms, started_ns)
+
+    def _begin(self, task: LeaseTask, slot: int) -> tuple[output.AttemptLog, int, int]:
+        log = output.AttemptLog(task.no, self._load.log_bytes_max, self._outbox.log)
+        self._speaking.append(log)
+        output.speak(log)
+        started_ns = time.monotonic_ns()
+        self._slots.set(slot, task.no, started_ns)
+        return log, time.time_ns() // 1_000_000, started_ns
+
+    def _end(self, log: output.AttemptLog, slot: int, outcome: Outcome, started_ms: int, started_ns: int) -> None:
+        duration_us = (time.monotonic_ns() - started_ns) // 1000
+        self._speaking.remove(log)
+        output.speak(None)
+        log.close()
+        self._outbox.add(timed(outcome, started_ms, duration_us), at_once=not self._unstarted)
+        self._slots.clear(slot)
+
+    def _refuse(self, run: Run) -> None:
+        message = (
+            f"the app has no function {run.function!r} any more; it has {', '.join(self._app.functions) or 'none'}"
+        )
+        while (task := self._next()) is not None:
+            outcome = Outcome(task.no, OutcomeKind.IMPORT_FAILED, message=message)
+            self._outbox.add(outcome, at_once=not self._unstarted)
+
+
+def load_app(bundle: Bundle) -> App:
+    """The app, imported. Raises whatever its module raises, or ImportError if there is no app of that name."""
+    if bundle.path not in sys.path:
+        sys.path.insert(0, bundle.path)
+    found: object = import_module(bundle.module)
+    for part in bundle.attribute.split("."):
+        found = getattr(found, part, None)
+    if not isinstance(found, App):
+        what = "is not there" if found is None else f"is a {type(found).__name__}, not an App"
+        raise ImportError(f"{bundle.module}:{bundle.attribute} {what}")
+    return found
+
+
+def _read(control: socket.socket, frames: Frames) -> list[bytes]:
+    """The next messages; ends the process if the supervisor is gone."""
+    messages: list[bytes] = []
+    while not messages:
+        data = control.recv(1 << 18)
+        if not data:
+            os._exit(0)
+        messages.extend(frames.feed(data))
+    return messages
+
+
+def _receive_for_ever(control: socket.socket, frames: Frames, worker: Worker, early: list[bytes]) -> None:
+    messages = early
+    while True:
+        for body in messages:
+            message = decode_to_child(body)
+            if not isinstance(message, Load):
+                worker.receive(message)
+        messages = _read(control, frames)
+
+
+def main(control_fd: int, slots_fd: int, parent: int) -> None:
+    """Loads the app and works until there is nothing to do, or the supervisor is gone."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        return  # it had died before it could take us along
+    faulthandler.enable(file=2)
+    control = socket.socket(fileno=control_fd)
+    frames = Frames()
+    first, *early = _read(control, frames)
+    load = decode_to_child(first)
+    assert isinstance(load, Load)
+    outbox = Outbox(control)
+    try:
+        app = load_app(load.bundle)
+        specs = tuple(function.spec(load.bundle) for function in app.functions.values())
+    except BaseException as error:  # noqa: BLE001 - user code runs at import, and may even exit
+        message = f"{load.bundle.module}:{load.bundle.attribute} cannot be loaded: {describe(error)}"
+        outbox.send(LoadFailed(message, traceback_of(error)))
+        return
+    worker = Worker(app, load, Slots(slots_fd), outbox)
+    output.install(worker.only_log)
+    outbox.send(Loaded(specs))
+    threading.Thread(target=_receive_for_ever, args=(control, frames, worker, early), daemon=True).start()
+    threading.Thread(target=outbox.flush_for_ever, daemon=True).start()
+    worker.work()
+
+
+if __name__ == "__main__":
+    main(*(int(argument) for argument in sys.argv[1:4]))
+    # Without running user code's exit hooks, which could keep an idle process alive.
+    sys.stdout.flush()
+    os._exit(0)

@@ -1,0 +1,118 @@
+"""What handlers print, write to stderr and log: to the log of the attempt that did it, in the child.
+
+`sys.stdout` and `sys.stderr` are replaced by a writer that asks a context variable whose attempt is speaking, so that
+attempts that run at the same time on one event loop do not mix. What bypasses Python's streams (C code, subprocesses)
+goes to the process's real descriptors, which the supervisor reads.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+from taskservice.core.types import TaskNo
+
+CHUNK_BYTES = 64 * 1024
+"""An attempt's output is handed on when it has grown to this."""
+
+_speaking: ContextVar[AttemptLog | None] = ContextVar("attempt", default=None)
+
+
+class AttemptLog:
+    """What one attempt has written, up to the limit. `hand_on` gets pieces; it may be called from any thread."""
+
+    def __init__(self, no: TaskNo, bytes_max: int, hand_on: Callable[[TaskNo, bytes], None]) -> None:
+        self.no = no
+        self._left = bytes_max
+        self._bytes_max = bytes_max
+        self._dropped = 0
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._hand_on = hand_on
+
+    def write(self, text: str) -> None:
+        """The text is in the log, or counted as dropped."""
+        if self._left <= 0:
+            self._dropped += len(text)
+            return
+        data = text.encode("utf-8", errors="backslashreplace")
+        if len(data) > self._left:
+            self._dropped += len(data) - self._left
+            data = data[: self._left]
+        self._left -= len(data)
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._size >= CHUNK_BYTES or text.endswith("\n"):
+            self.flush()  # a process that dies next has still said this
+
+    def flush(self) -> None:
+        """All so far is handed on."""
+        if self._pieces:
+            pieces, self._pieces, self._size = self._pieces, [], 0
+            self._hand_on(self.no, b"".join(pieces))
+
+    def close(self) -> None:
+        """The attempt has ended; if it wrote too much, its log says so."""
+        if self._dropped:
+            mark = f"\n[log cut here: {self._dropped} bytes dropped, log_bytes_max is {self._bytes_max}]\n"
+            self._pieces.append(mark.encode())
+        self.flush()
+
+
+class AttemptStream(io.TextIOBase):
+    """A text stream that writes to the log of whoever speaks, and else to the process's own stream."""
+
+    def __init__(self, fallback: io.TextIOBase, alone: Callable[[], AttemptLog | None]) -> None:
+        self._fallback = fallback
+        self._alone = alone
+        """The log of the only running attempt, for threads that a handler started; None if there are several."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str, /) -> int:
+        log = _speaking.get() or self._alone()
+        if log is None:
+            return self._fallback.write(text)
+        log.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        if not self._fallback.closed:
+            self._fallback.flush()
+
+    def fileno(self) -> int:
+        return self._fallback.fileno()
+
+    @property
+    def encoding(self) -> str:
+        return "utf-8"
+
+
+def speak(log: AttemptLog | None) -> None:
+    """From here on, this context (a thread, or an asyncio task) writes to `log`."""
+    _speaking.set(log)
+
+
+def install(alone: Callable[[], AttemptLog | None]) -> None:
+    """The process's Python streams and its logging lead to the attempts' logs."""
+    sys.stdout = AttemptStream(sys.__stdout__, alone)  # type: ignore[arg-type]
+    sys.stderr = AttemptStream(sys.__stderr__, alone)  # type: ignore[arg-type]
+    handler = _StderrHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+class _StderrHandler(logging.StreamHandler[Any]):
+    """Writes to whatever `sys.stderr` is at the moment, so that a handler may redirect it."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> Any:  # type: ignore[override]
+        return sys.stderr

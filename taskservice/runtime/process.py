@@ -1,0 +1,206 @@
+"""A child process in its supervisor's hands: started apart, spoken to without ever blocking, ended for certain."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+import psutil
+
+from taskservice.core.types import Bundle, FunctionSpec, TenantId
+from taskservice.runtime.options import RuntimeOptions
+from taskservice.runtime.slots import Slots
+from taskservice.runtime.wire import (
+    Frames,
+    FromChild,
+    Load,
+    Loaded,
+    LoadFailed,
+    ToChild,
+    decode_from_child,
+    frame,
+)
+
+TAIL_BYTES = 4_096
+"""Of a child's raw output, kept to explain its death."""
+READ_BYTES = 1 << 18
+
+_SERVICE_PREFIXES = ("RAY_", "AWS_", "TASKSERVICE_", "OTEL_")
+
+
+class LoadError(Exception):
+    """The app cannot be imported. `detail`: its traceback, or what its process said last."""
+
+    def __init__(self, message: str, detail: str) -> None:
+        super().__init__(message)
+        self.detail = detail
+
+
+def child_environment() -> dict[str, str]:
+    """This process's environment without the service's own: no credentials, tokens, or Ray addresses."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_SERVICE_PREFIXES)}
+
+
+class Child:
+    """A child. Its tenant and bundle never change."""
+
+    def __init__(self, tenant: TenantId, bundle: Bundle, options: RuntimeOptions) -> None:
+        """The process is started, and told what to import."""
+        self.tenant = tenant
+        self.bundle = bundle
+        self.functions: tuple[FunctionSpec, ...] = ()
+        self.slots = Slots()
+        self.tail = b""
+        self.dead = False
+        """Nothing more comes from it."""
+        self._frames = Frames()
+        self._outgoing = bytearray()
+        self.control, theirs = socket.socketpair()
+        self.output, output = os.pipe()
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own module, and numbers
+                [
+                    sys.executable, "-P", "-m", "taskservice.runtime.child",
+                    str(theirs.fileno()), str(self.slots.descriptor), str(os.getpid()),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=child_environment(),
+                cwd=bundle.path if os.path.isdir(bundle.path) else "/",
+                pass_fds=(theirs.fileno(), self.slots.descriptor),
+                start_new_session=True,
+            )  # fmt: skip
+        finally:
+            theirs.close()
+            os.close(output)
+        self.control.setblocking(False)
+        os.set_blocking(self.output, False)
+        self.send(Load(bundle, options.result_bytes_max, options.log_bytes_max, options.child_idle_s))
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def wants_to_write(self) -> bool:
+        """Whether there is more to send than could be sent."""
+        return bool(self._outgoing)
+
+    def load(self, timeout_s: float) -> None:
+        """The app is imported. Raises LoadError."""
+        deadline_s = time.monotonic() + timeout_s
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.control, selectors.EVENT_READ)
+            selector.register(self.output, selectors.EVENT_READ)
+            while not self.functions and not self.dead:
+                left_s = deadline_s - time.monotonic()
+                if left_s <= 0:
+                    self.kill()
+                    raise LoadError(
+                        f"the app was not imported within {timeout_s} s (load_timeout_s)", self.last_words()
+                    )
+                selector.select(left_s)
+                self.read_output()
+                for message in self.receive():
+                    if isinstance(message, LoadFailed):
+                        self.kill()
+                        raise LoadError(message.message, message.detail or self.last_words())
+                    if isinstance(message, Loaded):
+                        self.functions = message.functions
+                        return
+        if self.dead:
+            raise LoadError(f"the process that imported the app ended: {self.ended()}", self.last_words())
+
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return self._process.poll() is None
+
+    def send(self, message: ToChild) -> None:
+        """The message is on its way, as far as the child takes it; see `pump`."""
+        self._outgoing += frame(message)
+        self.pump()
+
+    def pump(self) -> None:
+        """As much as the child takes without blocking is sent."""
+        with suppress(BlockingIOError):
+            while self._outgoing:
+                try:
+                    sent = self.control.send(self._outgoing)
+                except OSError as error:
+                    if isinstance(error, BlockingIOError):
+                        raise
+                    self._outgoing.clear()  # it is dead; `receive` will see that
+                    return
+                del self._outgoing[:sent]
+
+    def receive(self) -> list[FromChild]:
+        """What the child has sent. Sets `dead` when that was the last of it."""
+        messages: list[FromChild] = []
+        with suppress(BlockingIOError):
+            while True:
+                try:
+                    data = self.control.recv(READ_BYTES)
+                except ConnectionResetError:
+                    data = b""
+                if not data:
+                    self.dead = True
+                    break
+                messages.extend(decode_from_child(body) for body in self._frames.feed(data))
+                if len(data) < READ_BYTES:
+                    break
+        return messages
+
+    def read_output(self) -> bytes:
+        """What came past Python's streams since the last time, as far as one read goes."""
+        try:
+            data = os.read(self.output, READ_BYTES)
+        except BlockingIOError:
+            return b""
+        self.tail = (self.tail + data)[-TAIL_BYTES:]
+        return data
+
+    def last_words(self) -> str:
+        """The end of its raw output."""
+        while self.read_output():
+            pass
+        return self.tail.decode(errors="replace")
+
+    def ended(self) -> str:
+        """How the process ended, in words; it is waited for, and killed if it has closed its ears but lives on."""
+        try:
+            code = self._process.wait(timeout=1.0)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            code = self._process.wait()
+        if code >= 0:
+            return f"exit code {code}"
+        try:
+            return f"killed by signal {signal.Signals(-code).name}"
+        except ValueError:
+            return f"killed by signal {-code}"
+
+    def kill(self) -> None:
+        """The process, its group and whatever else descends from it are gone, and waited for."""
+        descendants: list[psutil.Process] = []
+        with suppress(psutil.Error):
+            descendants = psutil.Process(self.pid).children(recursive=True)
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        for process in descendants:
+            with suppress(psutil.Error):
+                process.kill()
+        self._process.wait()
+
+    def close(self) -> None:
+        """Nothing of it is left."""
+        self.kill()
+        self.control.close()
+        os.close(self.output)
+        self.slots.close()

@@ -1,0 +1,211 @@
+"""A lease on its node: feeds a child, watches it, reports what comes of each task, and kills it if it must.
+
+Runs in the Ray task and blocks its thread; runs no user code. Each task of the lease is reported exactly once, by its
+outcome or as handed back, whatever the child does.
+"""
+
+from __future__ import annotations
+
+import selectors
+import time
+from pathlib import Path
+from typing import Protocol
+
+from taskservice.core.lease_wire import LeaseReport, LeaseSpec, LeaseTask, Outcome
+from taskservice.core.types import OutcomeKind, TaskNo
+from taskservice.runtime.logbook import Logbook
+from taskservice.runtime.logstore import LogStore
+from taskservice.runtime.options import RuntimeOptions
+from taskservice.runtime.pool import ChildPool
+from taskservice.runtime.process import Child, LoadError
+from taskservice.runtime.wire import Ended, FromChild, GiveBack, GivenBack, Logged, Run
+
+STOP_ASKED_INTERVAL_S = 0.1
+UNEXPLAINED_DEATHS_MAX = 3
+"""A child that dies between two attempts has no culprit; after so many the next task in line is taken for it."""
+
+
+class ReportPort(Protocol):
+    """The way to the runner."""
+
+    def send(self, report: LeaseReport) -> None:
+        """The report is on its way, behind those sent before. Does not wait."""
+
+    def stop_asked(self) -> bool:
+        """Whether the lease is nobody's any more: its tasks belong to others. Does not wait."""
+
+
+def run_lease(spec: LeaseSpec, port: ReportPort, options: RuntimeOptions, pool: ChildPool) -> None:
+    """The lease is over: every task of it is reported, unless the runner has asked to stop."""
+    _LeaseRun(spec, port, options, pool).run()
+
+
+class _LeaseRun:
+    def __init__(self, spec: LeaseSpec, port: ReportPort, options: RuntimeOptions, pool: ChildPool) -> None:
+        self._spec = spec
+        self._port = port
+        self._options = options
+        self._pool = pool
+        self._waiting: dict[TaskNo, LeaseTask] = {task.no: task for task in spec.tasks}
+        """Tasks that are not settled yet, in order."""
+        self._logs = Logbook(LogStore(Path(options.logs_dir)), spec.tenant, dict(self._waiting), options.log_bytes_max)
+        self._outcomes: list[Outcome] = []
+        self._handed_back: list[TaskNo] = []
+        self._slots = max(1, spec.concurrency) if spec.is_async else 1
+        self._began_s = time.monotonic()
+        self._sent_s = self._began_s
+        self._stop_looked_s = self._began_s
+        self._gave_back = False
+        self._unexplained_deaths = 0
+        self._stopped = False
+
+    def run(self) -> None:
+        while self._waiting and not self._stopped:
+            try:
+                child = self._pool.take(self._spec.tenant, self._spec.bundle)
+            except LoadError as error:
+                self._settle_all(OutcomeKind.IMPORT_FAILED, str(error), error.detail)
+                break
+            child.send(Run(self._spec.tenant, self._spec.function, tuple(self._waiting.values())))
+            self._watch(child)
+            if child.dead or self._waiting:
+                child.close()
+            else:
+                self._pool.give(child)
+        if not self._stopped:
+            self._send(done=True)
+
+    def _watch(self, child: Child) -> None:
+        """Until all tasks are settled, or the child is dead, or the lease is to stop."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(child.output, selectors.EVENT_READ)
+            selector.register(child.control, selectors.EVENT_READ)
+            while self._waiting and not self._stopped:
+                interest = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.wants_to_write else 0)
+                selector.modify(child.control, interest)
+                selector.select(self._patience_s(child))
+                child.pump()
+                self._take_output(child)
+                self._take_messages(child)
+                if child.dead:
+                    self._bury(child)
+                    return
+                if self._overdue(child):
+                    return
+                self._keep_time(child)
+
+    # What the child says
+
+    def _take_messages(self, child: Child) -> None:
+        for message in child.receive():
+            self._take(message)
+
+    def _take(self, message: FromChild) -> None:
+        match message:
+            case Ended(outcomes):
+                for outcome in outcomes:
+                    if self._waiting.pop(outcome.no, None) is not None:
+                        self._logs.store(outcome.no)
+                        self._outcomes.append(outcome)
+            case Logged(no, text):
+                self._logs.write(no, text)
+            case GivenBack(nos):
+                self._hand_back(nos)
+            case _:
+                pass  # it loaded long ago
+
+    def _take_output(self, child: Child) -> None:
+        """Raw output is put down to what runs; or else to what is about to."""
+        data = child.read_output()
+        if data:
+            running = child.slots.running(self._slots)
+            no = running[0][0] if running else next(iter(self._waiting), None)
+            if no is not None:
+                self._logs.write_raw(no, data)
+
+    def _hand_back(self, nos: tuple[TaskNo, ...] | list[TaskNo]) -> None:
+        self._handed_back.extend(no for no in nos if self._waiting.pop(no, None) is not None)
+
+    # When it must end
+
+    def _overdue(self, child: Child) -> bool:
+        """Whether an attempt had used its time up; the child is killed then, and its neighbours are handed back."""
+        now_ns = time.monotonic_ns()
+        overdue = [no for no, since_ns in self._running(child) if now_ns - since_ns > self._timeout_ns(no)]
+        if not overdue:
+            return False
+        child.kill()
+        self._take_messages(child)
+        self._take_output(child)
+        for no in overdue:
+            task = self._waiting.get(no)
+            if task is not None:
+                message = f"stopped after its timeout of {task.timeout_ms / 1000:g} s"
+                self._settle(no, OutcomeKind.TIMEOUT, message, "", task.timeout_ms * 1000)
+        self._hand_back([no for no, _ in self._running(child)])
+        child.dead = True
+        return True
+
+    def _bury(self, child: Child) -> None:
+        """The child died by itself: what it was running died of that, the rest goes on in another child."""
+        how = f"its process ended: {child.ended()}"
+        last_words = child.last_words()
+        culprits = [no for no, _ in self._running(child)]
+        if not culprits:
+            self._unexplained_deaths += 1
+            if self._unexplained_deaths >= UNEXPLAINED_DEATHS_MAX:
+                culprits = list(self._waiting)[:1]
+        for no in culprits:
+            self._settle(no, OutcomeKind.CRASHED, how, last_words)
+
+    def _running(self, child: Child) -> list[tuple[TaskNo, int]]:
+        return [(no, since_ns) for no, since_ns in child.slots.running(self._slots) if no in self._waiting]
+
+    def _timeout_ns(self, no: TaskNo) -> int:
+        return self._waiting[no].timeout_ms * 1_000_000
+
+    def _settle(self, no: TaskNo, kind: OutcomeKind, message: str, detail: str, duration_us: int = 0) -> None:
+        if self._waiting.pop(no, None) is not None:
+            self._logs.store(no)
+            self._outcomes.append(Outcome(no, kind, 0, duration_us, message=message, detail=detail))
+
+    def _settle_all(self, kind: OutcomeKind, message: str, detail: str) -> None:
+        for no in list(self._waiting):
+            self._settle(no, kind, message, detail)
+
+    # Time
+
+    def _patience_s(self, child: Child) -> float:
+        """How long there is nothing to do unless the child says something."""
+        now_s = time.monotonic()
+        waits = [self._sent_s + self._options.heartbeat_ms / 1000 - now_s]
+        if self._outcomes or self._handed_back:
+            waits.append(self._sent_s + self._options.report_interval_ms / 1000 - now_s)
+        if not self._gave_back:
+            waits.append(self._began_s + self._spec.slice_ms / 1000 - now_s)
+        now_ns = time.monotonic_ns()
+        waits += [(since_ns + self._timeout_ns(no) - now_ns) / 1e9 for no, since_ns in self._running(child)]
+        return max(0.001, min(waits))
+
+    def _keep_time(self, child: Child) -> None:
+        """What is due by now is done: logs stored, outcomes reported, the tail given back, the runner asked."""
+        if not self._waiting:
+            return  # the last report follows at once
+        now_s = time.monotonic()
+        self._logs.store_due()
+        if not self._gave_back and (now_s - self._began_s) * 1000 >= self._spec.slice_ms:
+            self._gave_back = True
+            child.send(GiveBack())
+        waited_ms = (now_s - self._sent_s) * 1000
+        something = self._outcomes or self._handed_back
+        if waited_ms >= (self._options.report_interval_ms if something else self._options.heartbeat_ms):
+            self._send(done=False)
+        if now_s - self._stop_looked_s >= STOP_ASKED_INTERVAL_S:
+            self._stop_looked_s = now_s
+            self._stopped = self._port.stop_asked()
+
+    def _send(self, *, done: bool) -> None:
+        self._sent_s = time.monotonic()
+        outcomes, self._outcomes = tuple(self._outcomes), []
+        handed_back, self._handed_back = tuple(self._handed_back), []
+        self._port.send(LeaseReport(self._spec.token, outcomes, handed_back, done))

@@ -1,0 +1,108 @@
+"""What supervisor and child tell each other: length-prefixed msgpack of typed messages, over a socket pair.
+
+The child is not trusted: whatever it sends is decoded as one of these types or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+from msgspec import Struct
+
+from taskservice.core.lease_wire import LeaseTask, Outcome
+from taskservice.core.types import Bundle, FunctionName, FunctionSpec, TaskNo, TenantId
+
+MESSAGE_BYTES_MAX = 1 << 30
+"""A longer message is no message."""
+SLOTS_MAX = 1_000
+"""Attempts that a child may run at the same time."""
+
+
+class Load(Struct, frozen=True, tag=True):
+    """Import the app. First message to a child."""
+
+    bundle: Bundle
+    result_bytes_max: int
+    log_bytes_max: int
+    idle_s: float
+
+
+class Run(Struct, frozen=True, tag=True):
+    """Make these attempts, in order."""
+
+    tenant: TenantId
+    function: FunctionName
+    tasks: tuple[LeaseTask, ...]
+
+
+class GiveBack(Struct, frozen=True, tag=True):
+    """Name what has not been started, and do not start it."""
+
+
+class Loaded(Struct, frozen=True, tag=True):
+    """The app is imported."""
+
+    functions: tuple[FunctionSpec, ...]
+
+
+class LoadFailed(Struct, frozen=True, tag=True):
+    """The app cannot be imported. The child ends."""
+
+    message: str
+    detail: str
+
+
+class Ended(Struct, frozen=True, tag=True):
+    """These attempts have ended."""
+
+    outcomes: tuple[Outcome, ...]
+
+
+class GivenBack(Struct, frozen=True, tag=True):
+    """These were not started, and will not be."""
+
+    nos: tuple[TaskNo, ...]
+
+
+class Logged(Struct, frozen=True, tag=True):
+    """An attempt has written to its log. Comes before its outcome."""
+
+    no: TaskNo
+    text: bytes
+
+
+ToChild = Load | Run | GiveBack
+FromChild = Loaded | LoadFailed | Ended | GivenBack | Logged
+
+_encode = msgspec.msgpack.Encoder().encode
+decode_to_child = msgspec.msgpack.Decoder(ToChild).decode
+decode_from_child = msgspec.msgpack.Decoder(FromChild).decode
+
+
+def frame(message: ToChild | FromChild) -> bytes:
+    """The message, ready to be sent."""
+    body = _encode(message)
+    return len(body).to_bytes(4, "little") + body
+
+
+class Frames:
+    """Puts received bytes together again."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The messages that are complete with `data`. Raises ValueError if what comes cannot be one."""
+        buffer = self._buffer
+        buffer += data
+        start = 0
+        while len(buffer) - start >= 4:
+            size = int.from_bytes(buffer[start : start + 4], "little")
+            if size > MESSAGE_BYTES_MAX:
+                raise ValueError(f"a message of {size} bytes")
+            if len(buffer) - start - 4 < size:
+                break
+            yield bytes(buffer[start + 4 : start + 4 + size])
+            start += 4 + size
+        del buffer[:start]
