@@ -1,0 +1,290 @@
+"""A node's runner: starts leases, and carries what they report to the dispatcher.
+
+    launch   dispatcher -> runner: leases to start, each as a Ray task behind `LeaseLauncher`
+    report   supervisor -> runner: numbered news of one lease; the answer may say stop
+    run_once runner -> dispatcher: all news there is, in one call; one call is in flight at a time
+
+While a call is in flight the next news gather, so that a busy runner makes few, large calls and an idle one none but
+its heartbeat, and a single report still goes at once. News are kept, and sent again unchanged, until the dispatcher
+says that they are durable. The runner runs no user code and looks into no payload.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from taskservice.actors.ports import DispatcherPort
+from taskservice.core.lease_wire import HeldLease, LeaseReport, LeaseSpec, Outcome, ReportAck, RunnerReport
+from taskservice.core.types import OutcomeKind, Resources, RunnerId, TaskNo, Token
+from taskservice.errors import BackOffError
+
+GO_ON = b""
+STOP = b"stop"
+"""What a supervisor is answered: end the lease, its tasks belong to others."""
+
+BATCH_BYTES_MAX = 8 * 1024**2
+"""News sent in one call, unless a single report is larger."""
+PAST_TOKENS_MAX = 4_096
+"""Leases that are remembered after their end, so that a launch which comes twice does not run twice."""
+BACK_OFF_MIN_S = 0.05
+BACK_OFF_MAX_S = 1.0
+
+log = logging.getLogger(__name__)
+
+_encode = msgspec.msgpack.encode
+_decode_launch = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+_decode_spec = msgspec.msgpack.Decoder(LeaseSpec).decode
+_decode_ack = msgspec.msgpack.Decoder(ReportAck).decode
+
+
+class SupervisorNews(msgspec.Struct, frozen=True, array_like=True):
+    """A report on its way from a supervisor to its runner. `seq` counts 0, 1, 2 ... within the lease: actor calls may
+    overtake each other."""
+
+    seq: int
+    report: LeaseReport
+
+
+_decode_news = msgspec.msgpack.Decoder(SupervisorNews).decode
+
+
+class LeaseRun(Protocol):
+    """A lease that was started."""
+
+    async def wait(self) -> None:
+        """The lease's process has left it. Raises whatever ended it before its time."""
+
+    def kill(self) -> None:
+        """The lease ends now, or never begins; `wait` raises."""
+
+
+class LeaseLauncher(Protocol):
+    """Starts leases; never blocks."""
+
+    def start(self, body: bytes, spec: LeaseSpec) -> LeaseRun:
+        """The lease will run when its resources are free. `body` is the msgpack of `spec`."""
+
+
+class Sent(NamedTuple):
+    """What one turn of the runner did."""
+
+    reports: int
+    """News that the dispatcher has acknowledged as durable; 0 for a heartbeat."""
+    delivered: bool
+    """False: the dispatcher cannot be reached; the same news go again."""
+
+
+@dataclass(slots=True)
+class _Lease:
+    token: Token
+    resources: Resources
+    unreported: set[TaskNo]
+    run: LeaseRun | None = None
+    next_seq: int = 0
+    early: dict[int, LeaseReport] = field(default_factory=dict)
+    over: bool = False
+    """Its last report is in hand: nothing more comes from it."""
+    stop: bool = False
+    killer: asyncio.TimerHandle | None = None
+
+    def in_order(self, news: SupervisorNews) -> list[LeaseReport]:
+        """What can be passed on now: this report and those that had overtaken it; nothing if it comes again."""
+        if news.seq >= self.next_seq:
+            self.early[news.seq] = news.report
+        ready = []
+        while self.next_seq in self.early:
+            ready.append(self.early.pop(self.next_seq))
+            self.next_seq += 1
+        return ready
+
+    def lost(self, why: str) -> LeaseReport:
+        """The last report of a lease that broke off: what had overtaken the missing news, and the rest as lost."""
+        late = [self.early[seq] for seq in sorted(self.early)]
+        outcomes = [outcome for report in late for outcome in report.outcomes]
+        handed_back = [no for report in late for no in report.handed_back]
+        self.unreported.difference_update(handed_back, (outcome.no for outcome in outcomes))
+        outcomes += [Outcome(no, OutcomeKind.LOST, message=why) for no in sorted(self.unreported)]
+        return LeaseReport(self.token, tuple(outcomes), tuple(handed_back), done=True)
+
+
+class Runner:
+    """The leases of one node, and the news of them that are not yet durable."""
+
+    def __init__(
+        self,
+        id: RunnerId,
+        dispatcher: DispatcherPort,
+        launcher: LeaseLauncher,
+        heartbeat_ms: int,
+        stop_grace_ms: int,
+    ) -> None:
+        """`heartbeat_ms`: silence after which an empty report is sent. `stop_grace_ms`: what a lease that was told to
+        stop has left before it is killed."""
+        self.id = id
+        self._dispatcher = dispatcher
+        self._launcher = launcher
+        self._heartbeat_s = heartbeat_ms / 1000
+        self._stop_grace_s = stop_grace_ms / 1000
+        self._epoch = 0
+        self._leases: dict[Token, _Lease] = {}
+        self._past: dict[Token, None] = {}
+        self._followers: set[asyncio.Task[None]] = set()
+        self._news: list[LeaseReport] = []
+        self._batch: tuple[LeaseReport, ...] | None = None
+        self._failures = 0
+        self._woken = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def launch(self, epoch: int, body: bytes) -> bool:
+        """See `RunnerPort.launch`. A lease that was launched before, even if it is over, is not launched again."""
+        if epoch < self._epoch:
+            return False
+        self._epoch = epoch
+        for raw in _decode_launch(body):
+            spec_body = bytes(raw)
+            spec = _decode_spec(spec_body)
+            if spec.token not in self._leases and spec.token not in self._past:
+                self._start(spec_body, spec)
+        return True
+
+    async def list_leases(self) -> list[HeldLease]:
+        """Every lease that runs, or whose last report is not acknowledged yet."""
+        return [HeldLease(lease.token, lease.resources) for lease in self._leases.values()]
+
+    async def report(self, body: bytes) -> bytes:
+        """A supervisor's news (msgpack of `SupervisorNews`) are in the runner's care. Gives GO_ON or STOP."""
+        news = _decode_news(body)
+        lease = self._leases.get(news.report.token)
+        if lease is None or lease.over:
+            return STOP
+        for report in lease.in_order(news):
+            self._pass_on(lease, report)
+        return STOP if lease.stop else GO_ON
+
+    async def drain(self) -> int:
+        """Every lease has been told to stop, has ended, and what it reported is durable. Gives how many there were.
+
+        Those that do not end within the grace are killed. Waits for as long as the dispatcher cannot be reached.
+        """
+        leases = list(self._leases.values())
+        for lease in leases:
+            self._stop(lease)
+        await self._idle.wait()
+        return len(leases)
+
+    async def run(self) -> None:
+        """`run_once` whenever there are news, and at least once per heartbeat; for ever."""
+        while True:
+            sent = await self.run_once()
+            if sent.delivered:
+                await self._wait_for_news()
+            else:
+                await asyncio.sleep(min(BACK_OFF_MIN_S * 2 ** (self._failures - 1), BACK_OFF_MAX_S))
+
+    async def run_once(self) -> Sent:
+        """The news in hand were sent once: all that fit one call, or those that could not be delivered before."""
+        if self._batch is None:
+            self._batch = self._take_batch()
+        body = _encode(RunnerReport(self.id, self._batch))
+        try:
+            ack = _decode_ack(await self._dispatcher.report(body))
+        except Exception as error:  # whatever it is: news are never given up, and a second try is harmless
+            self._note_failure(error)
+            return Sent(0, delivered=False)
+        self._failures = 0
+        batch, self._batch = self._batch, None
+        self._acknowledged(batch, ack)
+        return Sent(len(batch), delivered=True)
+
+    def _start(self, body: bytes, spec: LeaseSpec) -> None:
+        lease = _Lease(spec.token, spec.resources, {task.no for task in spec.tasks})
+        self._leases[spec.token] = lease
+        self._idle.clear()
+        try:
+            lease.run = self._launcher.start(body, spec)
+        except Exception as error:
+            log.exception("lease %s could not be started", spec.token)
+            self._pass_on(lease, lease.lost(_describe(error)))
+            return
+        follower = asyncio.create_task(self._follow(lease, lease.run))
+        self._followers.add(follower)
+        follower.add_done_callback(self._followers.discard)
+
+    async def _follow(self, lease: _Lease, run: LeaseRun) -> None:
+        """Waits for the lease's end; what it has not reported by then is lost."""
+        try:
+            await run.wait()
+            why = "the lease's supervisor ended without a last report"
+        except Exception as error:
+            why = _describe(error)
+        if not lease.over:
+            log.warning("lease %s broke off: %s", lease.token, why)
+            self._pass_on(lease, lease.lost(why))
+
+    def _pass_on(self, lease: _Lease, report: LeaseReport) -> None:
+        lease.unreported.difference_update(report.handed_back, (outcome.no for outcome in report.outcomes))
+        if report.done:
+            lease.over = True
+            lease.early.clear()
+            if lease.killer is not None:
+                lease.killer.cancel()
+        if report.done or report.outcomes or report.handed_back:
+            self._news.append(report)
+            self._woken.set()
+
+    def _stop(self, lease: _Lease) -> None:
+        """The lease learns with its next report that it must end; if it has not by the end of its grace, it is killed."""
+        if lease.over or lease.stop:
+            return
+        lease.stop = True
+        if lease.run is not None:
+            lease.killer = asyncio.get_running_loop().call_later(self._stop_grace_s, lease.run.kill)
+
+    def _take_batch(self) -> tuple[LeaseReport, ...]:
+        size, count = 0, 0
+        for report in self._news:
+            size += sum(len(outcome.result) + len(outcome.detail) + 64 for outcome in report.outcomes) + 64
+            if count and size > BATCH_BYTES_MAX:
+                break
+            count += 1
+        batch = tuple(self._news[:count])
+        del self._news[:count]
+        return batch
+
+    def _acknowledged(self, batch: tuple[LeaseReport, ...], ack: ReportAck) -> None:
+        for token in ack.gone:
+            if (lease := self._leases.get(token)) is not None:
+                self._stop(lease)
+        for report in batch:
+            if report.done:
+                del self._leases[report.token]
+                self._past[report.token] = None
+        while len(self._past) > PAST_TOKENS_MAX:
+            del self._past[next(iter(self._past))]
+        if not self._leases:
+            self._idle.set()
+
+    def _note_failure(self, error: Exception) -> None:
+        self._failures += 1
+        if self._failures == 1:
+            known = isinstance(error, BackOffError)
+            log.warning("the dispatcher does not take reports, trying on: %s", error, exc_info=None if known else error)
+
+    async def _wait_for_news(self) -> None:
+        if not self._news:
+            self._woken.clear()
+            try:
+                await asyncio.wait_for(self._woken.wait(), self._heartbeat_s)
+            except TimeoutError:
+                return  # time for a heartbeat
+
+
+def _describe(error: Exception) -> str:
+    first_line = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {first_line}"

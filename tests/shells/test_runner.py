@@ -1,0 +1,393 @@
+"""A runner without Ray: what it passes on, in which order, how often, and what it makes of leases that break off."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+
+from taskservice.actors.runner import GO_ON, PAST_TOKENS_MAX, STOP, Runner, Sent, SupervisorNews
+from taskservice.core.lease_wire import HeldLease, LeaseReport, LeaseSpec, LeaseTask, Outcome, ReportAck, RunnerReport
+from taskservice.core.types import (
+    Bundle,
+    FunctionName,
+    OutcomeKind,
+    Resources,
+    RunnerId,
+    TaskId,
+    TaskNo,
+    TenantId,
+    Token,
+)
+from taskservice.errors import BackOffError
+
+BOUND_S = 10
+"""Nothing below takes so long, unless it never comes."""
+
+
+class FakeLease:
+    """A lease that ends when the test says so."""
+
+    def __init__(self) -> None:
+        self.end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def wait(self) -> None:
+        await self.end
+
+    def kill(self) -> None:
+        if not self.end.done():
+            self.end.set_exception(RuntimeError("killed"))
+
+
+class FakeLauncher:
+    """Starts leases that run nothing."""
+
+    def __init__(self) -> None:
+        self.started: dict[Token, FakeLease] = {}
+        self.bodies: list[bytes] = []
+        self.refuses: Exception | None = None
+
+    def start(self, body: bytes, spec: LeaseSpec) -> FakeLease:
+        if self.refuses is not None:
+            raise self.refuses
+        assert spec.token not in self.started, "a lease was started twice"
+        self.bodies.append(body)
+        lease = self.started[spec.token] = FakeLease()
+        return lease
+
+
+class FakeDispatcher:
+    """Takes reports, or not, as the test says."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+        self.calls: asyncio.Queue[RunnerReport] = asyncio.Queue()
+        self.failure: Exception | None = None
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self.gone: tuple[Token, ...] = ()
+
+    async def report(self, body: bytes) -> bytes:
+        self.bodies.append(body)
+        self.calls.put_nowait(msgspec.msgpack.decode(body, type=RunnerReport))
+        await self.may_answer.wait()
+        if self.failure is not None:
+            raise self.failure
+        return msgspec.msgpack.encode(ReportAck(self.gone))
+
+    async def next(self) -> RunnerReport:
+        return await asyncio.wait_for(self.calls.get(), BOUND_S)
+
+
+class Bench:
+    """A runner on a bench."""
+
+    def __init__(self, heartbeat_ms: int = 60_000, stop_grace_ms: int = 60_000) -> None:
+        self.dispatcher = FakeDispatcher()
+        self.launcher = FakeLauncher()
+        self.runner = Runner(
+            RunnerId("r1"),
+            self.dispatcher,  # type: ignore[arg-type]  # of its calls, a runner makes this one
+            self.launcher,
+            heartbeat_ms=heartbeat_ms,
+            stop_grace_ms=stop_grace_ms,
+        )
+
+    async def launch(self, *specs: LeaseSpec, epoch: int = 1) -> bool:
+        return await self.runner.launch(epoch, msgspec.msgpack.encode(specs))
+
+    async def tell(self, seq: int, report: LeaseReport) -> bytes:
+        return await self.runner.report(msgspec.msgpack.encode(SupervisorNews(seq, report)))
+
+    async def held(self) -> list[Token]:
+        return [lease.token for lease in await self.runner.list_leases()]
+
+
+def spec(seq: int, nos: Sequence[int] = (1,), epoch: int = 1) -> LeaseSpec:
+    tasks = tuple(LeaseTask(TaskNo(no), TaskId(f"t{no}"), b"{}", 1, 1, 1000) for no in nos)
+    return LeaseSpec(
+        Token(epoch, seq),
+        TenantId("t"),
+        FunctionName("app.f"),
+        Bundle("m", "app", "."),
+        Resources(cpu_m=500),
+        False,
+        1,
+        400,
+        tasks,
+    )
+
+
+def ok(no: int) -> Outcome:
+    return Outcome(TaskNo(no), OutcomeKind.SUCCEEDED, result=b"1")
+
+
+def outcomes(report: RunnerReport) -> list[tuple[int, str]]:
+    return [(outcome.no, outcome.kind.value) for lease in report.leases for outcome in lease.outcomes]
+
+
+async def settle() -> None:
+    """Whatever can run without news from outside has run."""
+    for _ in range(20):
+        done = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(done.set_result, None)
+        await done
+
+
+def run(test):
+    """The test is a coroutine function: runs it on a loop of its own."""
+
+    def wrapper():
+        asyncio.run(asyncio.wait_for(test(), 3 * BOUND_S))
+
+    wrapper.__name__, wrapper.__doc__ = test.__name__, test.__doc__
+    return wrapper
+
+
+@run
+async def test_a_report_goes_to_the_dispatcher_and_the_lease_is_held_until_it_is_acknowledged():
+    bench = Bench()
+    assert await bench.launch(spec(1))
+    assert await bench.runner.list_leases() == [HeldLease(Token(1, 1), Resources(cpu_m=500))]
+    assert await bench.tell(0, LeaseReport(Token(1, 1), (ok(1),), done=True)) == GO_ON
+    assert await bench.held() == [Token(1, 1)], "its outcome is not durable yet"
+    assert await bench.runner.run_once() == Sent(1, delivered=True)
+    assert await bench.held() == []
+    assert await bench.dispatcher.next() == RunnerReport(
+        RunnerId("r1"), (LeaseReport(Token(1, 1), (ok(1),), done=True),)
+    )
+
+
+@run
+async def test_the_launcher_gets_the_lease_as_it_came():
+    bench = Bench()
+    await bench.launch(spec(1, (1, 2)), spec(2, (3,)))
+    assert bench.launcher.bodies == [msgspec.msgpack.encode(spec(1, (1, 2))), msgspec.msgpack.encode(spec(2, (3,)))]
+
+
+@run
+async def test_an_idle_runner_reports_at_once_and_gathers_while_a_call_is_in_flight():
+    bench = Bench()
+    loop = asyncio.create_task(bench.runner.run())
+    assert (await bench.dispatcher.next()).leases == (), "the first call is a sign of life"
+    await bench.launch(spec(1, (1, 2, 3)))
+    bench.dispatcher.may_answer.clear()
+    await bench.tell(0, LeaseReport(Token(1, 1), (ok(1),)))
+    assert outcomes(await bench.dispatcher.next()) == [(1, "succeeded")]
+    await bench.tell(1, LeaseReport(Token(1, 1), (ok(2),)))
+    await bench.tell(2, LeaseReport(Token(1, 1), (ok(3),), done=True))
+    await settle()
+    assert bench.dispatcher.calls.empty(), "one call in flight at a time"
+    bench.dispatcher.may_answer.set()
+    assert outcomes(await bench.dispatcher.next()) == [(2, "succeeded"), (3, "succeeded")]
+    loop.cancel()
+
+
+@run
+async def test_a_heartbeat_is_sent_when_there_is_nothing_to_say():
+    bench = Bench(heartbeat_ms=5)
+    loop = asyncio.create_task(bench.runner.run())
+    for _ in range(3):
+        assert (await bench.dispatcher.next()).leases == ()
+    loop.cancel()
+
+
+@pytest.mark.parametrize("failure", [BackOffError("away"), RuntimeError("a bug")])
+def test_news_are_sent_again_unchanged_while_the_dispatcher_is_away(failure):
+    @run
+    async def scene():
+        bench = Bench()
+        await bench.launch(spec(1, (1, 2)))
+        await bench.tell(0, LeaseReport(Token(1, 1), (ok(1),)))
+        bench.dispatcher.failure = failure
+        assert await bench.runner.run_once() == Sent(0, delivered=False)
+        await bench.tell(1, LeaseReport(Token(1, 1), (ok(2),), done=True))
+        assert await bench.runner.run_once() == Sent(0, delivered=False)
+        bench.dispatcher.failure = None
+        assert await bench.runner.run_once() == Sent(1, delivered=True)
+        assert await bench.runner.run_once() == Sent(1, delivered=True)
+        first, again, once_more, rest = bench.dispatcher.bodies
+        assert first == again == once_more
+        assert outcomes(msgspec.msgpack.decode(rest, type=RunnerReport)) == [(2, "succeeded")]
+        assert await bench.held() == []
+
+    scene()
+
+
+@run
+async def test_the_loop_tries_on_while_the_dispatcher_is_away():
+    bench = Bench()
+    bench.dispatcher.failure = BackOffError("away")
+    loop = asyncio.create_task(bench.runner.run())
+    await bench.dispatcher.next()
+    await bench.dispatcher.next()
+    bench.dispatcher.failure = None
+    await bench.launch(spec(1))
+    await bench.tell(0, LeaseReport(Token(1, 1), (ok(1),), done=True))
+    while not (told := outcomes(await bench.dispatcher.next())):
+        pass
+    assert told == [(1, "succeeded")]
+    loop.cancel()
+
+
+@run
+async def test_reports_that_overtook_each_other_are_passed_on_in_order_and_once():
+    bench = Bench()
+    await bench.launch(spec(1, (1, 2, 3)))
+    await bench.tell(2, LeaseReport(Token(1, 1), (ok(3),), done=True))
+    assert await bench.runner.run_once() == Sent(0, delivered=True), "a last report waits for those before it"
+    await bench.tell(1, LeaseReport(Token(1, 1), (ok(2),)))
+    await bench.tell(0, LeaseReport(Token(1, 1), (ok(1),)))
+    assert await bench.tell(0, LeaseReport(Token(1, 1), (ok(1),))) == STOP, "all is said"
+    await bench.dispatcher.next()
+    await bench.runner.run_once()
+    assert outcomes(await bench.dispatcher.next()) == [(1, "succeeded"), (2, "succeeded"), (3, "succeeded")]
+
+
+@run
+async def test_a_lease_that_breaks_off_is_reported_lost_with_the_reason():
+    """What it had reported stays; each of the others is lost; what had overtaken a missing report counts."""
+    bench = Bench()
+    await bench.launch(spec(1, (1, 2, 3, 4)))
+    await bench.tell(0, LeaseReport(Token(1, 1), (ok(2),)))
+    await bench.tell(2, LeaseReport(Token(1, 1), (ok(4),), done=True))
+    bench.launcher.started[Token(1, 1)].end.set_exception(RuntimeError("the worker crashed\nlong story"))
+    await settle()
+    assert await bench.tell(1, LeaseReport(Token(1, 1), (ok(1),))) == STOP, "too late"
+    await bench.runner.run_once()
+    _, last = (await bench.dispatcher.next()).leases
+    assert last.done
+    assert [(o.no, o.kind) for o in last.outcomes] == [(4, "succeeded"), (1, "lost"), (3, "lost")]
+    assert last.outcomes[1].message == "RuntimeError: the worker crashed"
+    assert await bench.held() == []
+
+
+@run
+async def test_a_supervisor_that_ends_without_a_last_report_has_lost_its_lease():
+    bench = Bench()
+    await bench.launch(spec(1, (1, 2)))
+    await bench.tell(0, LeaseReport(Token(1, 1), (ok(1),), (TaskNo(2),)))
+    bench.launcher.started[Token(1, 1)].end.set_result(None)
+    await settle()
+    await bench.runner.run_once()
+    assert (await bench.dispatcher.next()).leases[-1] == LeaseReport(Token(1, 1), done=True)
+
+
+@run
+async def test_a_lease_that_ends_in_good_order_is_not_lost():
+    bench = Bench()
+    await bench.launch(spec(1))
+    await bench.tell(0, LeaseReport(Token(1, 1), (ok(1),), done=True))
+    bench.launcher.started[Token(1, 1)].end.set_result(None)
+    await settle()
+    assert await bench.runner.run_once() == Sent(1, delivered=True)
+    assert await bench.runner.run_once() == Sent(0, delivered=True)
+
+
+@run
+async def test_a_lease_that_cannot_be_started_is_lost_and_the_others_start():
+    bench = Bench()
+    bench.launcher.refuses = ValueError("no such resource")
+    await bench.launch(spec(1))
+    bench.launcher.refuses = None
+    await bench.launch(spec(2))
+    await bench.runner.run_once()
+    (report,) = (await bench.dispatcher.next()).leases
+    assert (report.token, report.done) == (Token(1, 1), True)
+    assert report.outcomes[0].message == "ValueError: no such resource"
+    assert await bench.held() == [Token(1, 2)]
+
+
+@run
+async def test_a_launch_that_comes_again_starts_nothing():
+    bench = Bench()
+    assert await bench.launch(spec(1))
+    assert await bench.launch(spec(1), spec(2))
+    await bench.tell(0, LeaseReport(Token(1, 1), (ok(1),), done=True))
+    await bench.runner.run_once()
+    assert await bench.launch(spec(1)), "not even when it is over"
+    assert list(bench.launcher.started) == [Token(1, 1), Token(1, 2)]
+
+
+@run
+async def test_what_is_remembered_of_past_leases_is_bounded():
+    bench = Bench()
+    for seq in range(PAST_TOKENS_MAX + 10):
+        await bench.launch(spec(seq))
+        await bench.tell(0, LeaseReport(Token(1, seq), done=True))
+    while (await bench.runner.run_once()).reports:
+        pass
+    assert len(bench.runner._past) == PAST_TOKENS_MAX
+
+
+@run
+async def test_an_epoch_lower_than_one_seen_is_refused():
+    bench = Bench()
+    assert await bench.launch(spec(1, epoch=3), epoch=3)
+    assert not await bench.launch(spec(9, epoch=2), epoch=2)
+    assert await bench.launch(spec(2, epoch=3), epoch=3)
+    assert list(bench.launcher.started) == [Token(3, 1), Token(3, 2)]
+
+
+@run
+async def test_a_lease_that_is_gone_is_told_to_stop_by_its_next_answer():
+    bench = Bench()
+    await bench.launch(spec(1, (1, 2)), spec(2, (3,)))
+    assert await bench.tell(0, LeaseReport(Token(1, 1), (ok(1),))) == GO_ON
+    bench.dispatcher.gone = (Token(1, 1),)
+    await bench.runner.run_once()
+    assert await bench.tell(1, LeaseReport(Token(1, 1))) == STOP, "an empty report is a question"
+    assert await bench.tell(0, LeaseReport(Token(1, 2))) == GO_ON, "its neighbour goes on"
+    assert await bench.tell(2, LeaseReport(Token(1, 1), handed_back=(TaskNo(2),), done=True)) == STOP
+    await bench.runner.run_once()
+    assert await bench.held() == [Token(1, 2)]
+
+
+@run
+async def test_a_lease_that_does_not_stop_is_killed():
+    bench = Bench(stop_grace_ms=1)
+    await bench.launch(spec(1, (1, 2)))
+    await bench.tell(0, LeaseReport(Token(1, 1), (ok(1),)))
+    bench.dispatcher.gone = (Token(1, 1),)
+    await bench.runner.run_once()
+    with pytest.raises(RuntimeError, match="killed"):
+        await asyncio.wait_for(asyncio.shield(bench.launcher.started[Token(1, 1)].end), BOUND_S)
+    await settle()
+    assert await bench.runner.run_once() == Sent(1, delivered=True)
+    assert await bench.held() == []
+
+
+@run
+async def test_a_supervisor_nobody_knows_is_told_to_stop():
+    bench = Bench()
+    assert await bench.tell(0, LeaseReport(Token(1, 7), (ok(1),))) == STOP
+    assert await bench.runner.run_once() == Sent(0, delivered=True)
+
+
+@run
+async def test_draining_waits_until_what_the_leases_reported_is_durable():
+    bench = Bench()
+    await bench.launch(spec(1, (1, 2)))
+    draining = asyncio.create_task(bench.runner.drain())
+    await settle()
+    assert await bench.tell(0, LeaseReport(Token(1, 1), (ok(1),))) == STOP
+    await bench.tell(1, LeaseReport(Token(1, 1), handed_back=(TaskNo(2),), done=True))
+    await settle()
+    assert not draining.done()
+    await bench.runner.run_once()
+    assert await asyncio.wait_for(draining, BOUND_S) == 1
+    assert await bench.runner.drain() == 0
+
+
+@run
+async def test_news_beyond_the_limit_of_a_call_go_with_the_next():
+    bench = Bench()
+    await bench.launch(spec(1, (1, 2, 3)))
+    large = b"1" * (5 * 1024**2)
+    for seq, no in enumerate((1, 2, 3)):
+        outcome = Outcome(TaskNo(no), OutcomeKind.SUCCEEDED, result=large)
+        await bench.tell(seq, LeaseReport(Token(1, 1), (outcome,), done=no == 3))
+    assert [(await bench.runner.run_once()).reports for _ in range(4)] == [1, 1, 1, 0]
+    assert await bench.held() == []
