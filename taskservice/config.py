@@ -15,10 +15,8 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import (
     BeforeValidator,
-    ByteSize,
     Field,
     PositiveInt,
-    TypeAdapter,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -29,18 +27,17 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from taskservice.core.types import Limits
 from taskservice.errors import RequestError
+from taskservice.units import parse_bytes
 
 MIB = 1 << 20
 ENV_PREFIX = "TASKSERVICE_"
 HEARTBEATS_MISSED_MIN = 3
 """A runner is given up for silent only after so many heartbeats in a row did not come."""
 
-_BYTE_SIZE = TypeAdapter(ByteSize)
 
-
-def _bytes(value: object) -> int:
-    """A number of bytes, or a text such as `64MiB`."""
-    return int(_BYTE_SIZE.validate_python(value))
+def _bytes(value: str | int) -> int:
+    """A number of bytes, or a text such as `64MiB`. Variables of the environment are always text."""
+    return int(value) if isinstance(value, str) and value.isdigit() else parse_bytes(value)
 
 
 Bytes = BeforeValidator(_bytes)

@@ -1,1 +1,18 @@
-"""."""
+"""The service from Python: `Client` and `AsyncClient`.
+
+Both are thin shells around the same conversations:
+
+    requests       what can be asked: paths, parameters, bodies
+    conversation   asking until it helps or cannot; waiting for results; batches; pages      mapping: `map`
+    answers        values and errors from what comes back
+    steps, wire    what a conversation consists of, and how its steps are taken over httpx
+    client, aio    the shells        handle: what both kinds of task handle know        discovery: where, with which key
+"""
+
+from __future__ import annotations
+
+from taskservice.client.aio import AsyncClient, AsyncTaskHandle
+from taskservice.client.answers import BatchAnswer, ItemResult
+from taskservice.client.client import Client, TaskHandle
+
+__all__ = ["AsyncClient", "AsyncTaskHandle", "BatchAnswer", "Client", "ItemResult", "TaskHandle"]

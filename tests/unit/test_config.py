@@ -102,10 +102,13 @@ def test_every_bad_value_is_told_at_once():
         load_settings(port=0, losses_max=-1)
 
 
-def test_bytes_can_be_written_with_a_unit():
+def test_bytes_can_be_written_with_a_unit(monkeypatch):
+    monkeypatch.setenv("TASKSERVICE_LOG_BYTES_MAX", "99")
     settings = load_settings(payload_bytes_max="2MiB", result_bytes_max=77)
-    assert (settings.payload_bytes_max, settings.result_bytes_max) == (2 * 1024 * 1024, 77)
-    assert type(settings.payload_bytes_max) is int
+    sizes = (settings.payload_bytes_max, settings.result_bytes_max, settings.log_bytes_max)
+    assert sizes == (2 * 1024 * 1024, 77, 99)
+    with pytest.raises(RequestError, match=r"payload_bytes_max: .*2 potatoes"):
+        load_settings(payload_bytes_max="2 potatoes")
 
 
 def test_the_state_is_in_the_home_unless_it_is_put_elsewhere(tmp_path, monkeypatch):

@@ -1,0 +1,204 @@
+"""`AsyncClient`: the service from asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+import httpx
+
+from taskservice.client import requests, wire
+from taskservice.client.answers import BatchAnswer
+from taskservice.client.conversation import REFUSED_S, TIMEOUT_S, Patience, Talk
+from taskservice.client.discovery import discover
+from taskservice.client.handle import KnownTask
+from taskservice.client.mapping import map_results
+from taskservice.client.requests import ListFilters, TaskOptions
+from taskservice.client.steps import Conversation, Emit, Heard, JsonObject, JsonObjects, Pause, Send, Stream
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """What `Client` is, for one event loop: the same methods, to be awaited or iterated over with `async for`."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        refused_s: float = REFUSED_S,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._place = discover(url, api_key, os.environ)
+        self._talk = Talk(Patience(timeout_s, refused_s))
+        self._http = httpx.AsyncClient(**wire.client_options(self._place), transport=transport)
+
+    @property
+    def url(self) -> str:
+        """Where the service is."""
+        return self._place.url
+
+    async def submit(
+        self, function: str, payload: Mapping[str, Any], **options: Unpack[TaskOptions]
+    ) -> AsyncTaskHandle:
+        """See `Client.submit`."""
+        return AsyncTaskHandle(self, await self._run(self._talk.submit(function, payload, options)))
+
+    async def submit_many(
+        self, tasks: Iterable[Mapping[str, Any]], function: str | None = None, **options: Unpack[TaskOptions]
+    ) -> BatchAnswer:
+        """See `Client.submit_many`."""
+        return await self._run(self._talk.submit_many(tasks, function, options))
+
+    def map(
+        self,
+        function: str,
+        payloads: Iterable[Mapping[str, Any]],
+        *,
+        in_flight: int = 1_000,
+        ordered: bool = True,
+        return_exceptions: bool = False,
+        **options: Unpack[TaskOptions],
+    ) -> AsyncIterator[Any]:
+        """See `Client.map`."""
+        stream = map_results(
+            self._talk,
+            function,
+            payloads,
+            options,
+            in_flight=in_flight,
+            ordered=ordered,
+            return_exceptions=return_exceptions,
+        )
+        return self._stream(stream)
+
+    async def get(self, id: str) -> AsyncTaskHandle:
+        """See `Client.get`."""
+        return AsyncTaskHandle(self, await self._run(self._talk.ask_object(requests.get_task(id))))
+
+    async def result(self, id: str, timeout: float | None = None) -> Any:
+        """See `Client.result`."""
+        return await self._run(self._talk.result(id, timeout))
+
+    async def list(self, *, limit: int | None = None, **filters: Unpack[ListFilters]) -> AsyncIterator[AsyncTaskHandle]:
+        """See `Client.list`."""
+        async for info in self._stream(self._talk.list_tasks(filters, limit)):
+            yield AsyncTaskHandle(self, info)
+
+    async def logs(self, id: str) -> str:
+        """See `Client.logs`."""
+        return await self._run(self._talk.ask_text(requests.get_logs(id)))
+
+    async def cancel(self, id: str) -> AsyncTaskHandle:
+        """See `Client.cancel`."""
+        return AsyncTaskHandle(self, await self._run(self._talk.ask_object(requests.cancel(id))))
+
+    async def cancel_many(self, ids: Iterable[str]) -> BatchAnswer:
+        """See `Client.cancel_many`."""
+        return await self._run(self._talk.cancel_many(ids))
+
+    async def functions(self) -> JsonObjects:
+        """See `Client.functions`."""
+        return await self._run(self._talk.ask_list("functions"))
+
+    async def status(self) -> JsonObject:
+        """See `Client.status`."""
+        return await self._run(self._talk.ask_object(requests.get("cluster")))
+
+    async def tenants(self) -> JsonObjects:
+        """See `Client.tenants`."""
+        return await self._run(self._talk.ask_list("tenants"))
+
+    async def create_tenant(
+        self, id: str, *, weight: float = 1.0, queued_max: int | None = None, running_max: int | None = None
+    ) -> JsonObject:
+        """See `Client.create_tenant`."""
+        return await self._run(self._talk.ask_object(requests.create_tenant(id, weight, queued_max, running_max)))
+
+    async def keys(self) -> JsonObjects:
+        """See `Client.keys`."""
+        return await self._run(self._talk.ask_list("keys"))
+
+    async def create_key(self, scopes: Iterable[str], *, tenant: str | None = None, name: str = "") -> JsonObject:
+        """See `Client.create_key`."""
+        return await self._run(self._talk.ask_object(requests.create_key(scopes, tenant, name)))
+
+    async def revoke_key(self, id: str) -> JsonObject:
+        """See `Client.revoke_key`."""
+        return await self._run(self._talk.ask_object(requests.revoke_key(id)))
+
+    async def close(self) -> None:
+        """The connections are closed."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _run(self, conversation: Conversation[T]) -> T:
+        heard: Heard = None
+        while True:
+            try:
+                step = conversation.send(heard)
+            except StopIteration as end:
+                value: T = end.value
+                return value
+            heard = await self._do(step)
+
+    async def _stream(self, stream: Stream[T]) -> AsyncIterator[T]:
+        heard: Heard = None
+        while True:
+            try:
+                step = stream.send(heard)
+            except StopIteration:
+                return
+            if isinstance(step, Emit):
+                heard = None
+                yield step.value
+            else:
+                heard = await self._do(step)
+
+    async def _do(self, step: Send | Pause) -> Heard:
+        if isinstance(step, Pause):
+            await asyncio.sleep(step.seconds)
+            return None
+        try:
+            return wire.reply_of(await self._http.request(**wire.outgoing(step)))
+        except httpx.TransportError as error:
+            return wire.silence_of(error, self._place)
+
+
+class AsyncTaskHandle(KnownTask):
+    """A task of the service. See `TaskHandle`."""
+
+    def __init__(self, client: AsyncClient, info: JsonObject) -> None:
+        super().__init__(info)
+        self._client = client
+
+    async def refresh(self) -> Self:
+        """See `TaskHandle.refresh`."""
+        self.info = (await self._client.get(self.id)).info
+        return self
+
+    async def result(self, timeout: float | None = None) -> Any:
+        """See `TaskHandle.result`."""
+        with self._noting_the_end():
+            return await self._client.result(self.id, timeout)
+
+    async def logs(self) -> str:
+        """See `TaskHandle.logs`."""
+        return await self._client.logs(self.id)
+
+    async def cancel(self) -> Self:
+        """See `TaskHandle.cancel`."""
+        self.info = (await self._client.cancel(self.id)).info
+        return self

@@ -1,0 +1,224 @@
+"""`Client`: the service from Python."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+import httpx
+
+from taskservice.client import requests, wire
+from taskservice.client.answers import BatchAnswer
+from taskservice.client.conversation import REFUSED_S, TIMEOUT_S, Patience, Talk
+from taskservice.client.discovery import discover
+from taskservice.client.handle import KnownTask
+from taskservice.client.mapping import map_results
+from taskservice.client.requests import ListFilters, TaskOptions
+from taskservice.client.steps import Conversation, Emit, Heard, JsonObject, JsonObjects, Pause, Send, Stream
+
+T = TypeVar("T")
+
+
+class Client:
+    """The service at `url`, as the owner of `api_key`.
+
+    What is not given comes from TASKSERVICE_URL and TASKSERVICE_API_KEY, else from this machine's own service. Each
+    call is repeated for up to `timeout_s` seconds while the service is busy or away, but where nothing listens at all
+    for `refused_s` seconds only. Submitting is safe to repeat: a task has its id before it is sent.
+
+    All methods raise `taskservice.errors`: RequestError (fix the request), AuthError, NotFoundError, ConflictError,
+    BackOffError (come back later), UnreachableError, ServiceBug. Threads may share a client.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        refused_s: float = REFUSED_S,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._place = discover(url, api_key, os.environ)
+        self._talk = Talk(Patience(timeout_s, refused_s))
+        self._http = httpx.Client(**wire.client_options(self._place), transport=transport)
+
+    @property
+    def url(self) -> str:
+        """Where the service is."""
+        return self._place.url
+
+    def submit(self, function: str, payload: Mapping[str, Any], **options: Unpack[TaskOptions]) -> TaskHandle:
+        """The task is durable: it will run until it succeeds, is dead-lettered, or is cancelled."""
+        return TaskHandle(self, self._run(self._talk.submit(function, payload, options)))
+
+    def submit_many(
+        self, tasks: Iterable[Mapping[str, Any]], function: str | None = None, **options: Unpack[TaskOptions]
+    ) -> BatchAnswer:
+        """Each of these tasks is durable, or refused: the answer says which and why.
+
+        With `function`, `tasks` are payloads; without, mappings with `function`, `payload` and what `submit` takes.
+        `options` are for all of them. They are sent in batches, so `tasks` may be a generator.
+        """
+        return self._run(self._talk.submit_many(tasks, function, options))
+
+    def map(
+        self,
+        function: str,
+        payloads: Iterable[Mapping[str, Any]],
+        *,
+        in_flight: int = 1_000,
+        ordered: bool = True,
+        return_exceptions: bool = False,
+        **options: Unpack[TaskOptions],
+    ) -> Iterator[Any]:
+        """The result of each payload, in their order, or (`ordered=False`) about as they come.
+
+        No more than `in_flight` tasks are under way, so `payloads` may be endless. A task that failed raises
+        TaskFailed in its place, or is returned as one with `return_exceptions`. Tasks that were submitted go on when
+        the caller stops early.
+        """
+        stream = map_results(
+            self._talk,
+            function,
+            payloads,
+            options,
+            in_flight=in_flight,
+            ordered=ordered,
+            return_exceptions=return_exceptions,
+        )
+        return self._stream(stream)
+
+    def get(self, id: str) -> TaskHandle:
+        """The task of that id. Raises NotFoundError."""
+        return TaskHandle(self, self._run(self._talk.ask_object(requests.get_task(id))))
+
+    def result(self, id: str, timeout: float | None = None) -> Any:
+        """What the handler returned, once the task has ended; at most `timeout` seconds are waited (None: for ever).
+
+        Raises TaskFailed, TaskCancelled, WaitTimeout.
+        """
+        return self._run(self._talk.result(id, timeout))
+
+    def list(self, *, limit: int | None = None, **filters: Unpack[ListFilters]) -> Iterator[TaskHandle]:
+        """The tasks that fit the filters, newest first, `limit` at most; pages are fetched as they are needed."""
+        return (TaskHandle(self, info) for info in self._stream(self._talk.list_tasks(filters, limit)))
+
+    def logs(self, id: str) -> str:
+        """What the task's attempts have written."""
+        return self._run(self._talk.ask_text(requests.get_logs(id)))
+
+    def cancel(self, id: str) -> TaskHandle:
+        """The task will not run. Raises ConflictError if it has started or ended."""
+        return TaskHandle(self, self._run(self._talk.ask_object(requests.cancel(id))))
+
+    def cancel_many(self, ids: Iterable[str]) -> BatchAnswer:
+        """Each of these tasks will not run, or says why not."""
+        return self._run(self._talk.cancel_many(ids))
+
+    def functions(self) -> JsonObjects:
+        """What can be submitted to: `name`, `doc`, `payload_schema` and limits of each."""
+        return self._run(self._talk.ask_list("functions"))
+
+    def status(self) -> JsonObject:
+        """Tasks by state, unfinished tasks by function and state; for admins of all tenants, and the runners."""
+        return self._run(self._talk.ask_object(requests.get("cluster")))
+
+    def tenants(self) -> JsonObjects:
+        """All tenants. For admins."""
+        return self._run(self._talk.ask_list("tenants"))
+
+    def create_tenant(
+        self, id: str, *, weight: float = 1.0, queued_max: int | None = None, running_max: int | None = None
+    ) -> JsonObject:
+        """The tenant exists. For admins. Raises ConflictError if it did before."""
+        return self._run(self._talk.ask_object(requests.create_tenant(id, weight, queued_max, running_max)))
+
+    def keys(self) -> JsonObjects:
+        """All keys, without their secrets. For admins."""
+        return self._run(self._talk.ask_list("keys"))
+
+    def create_key(self, scopes: Iterable[str], *, tenant: str | None = None, name: str = "") -> JsonObject:
+        """A new key for the tenant (by default the own one); only this answer holds its `secret`. For admins."""
+        return self._run(self._talk.ask_object(requests.create_key(scopes, tenant, name)))
+
+    def revoke_key(self, id: str) -> JsonObject:
+        """The key is refused from now on. For admins."""
+        return self._run(self._talk.ask_object(requests.revoke_key(id)))
+
+    def close(self) -> None:
+        """The connections are closed."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run(self, conversation: Conversation[T]) -> T:
+        heard: Heard = None
+        while True:
+            try:
+                step = conversation.send(heard)
+            except StopIteration as end:
+                value: T = end.value
+                return value
+            heard = self._do(step)
+
+    def _stream(self, stream: Stream[T]) -> Iterator[T]:
+        heard: Heard = None
+        while True:
+            try:
+                step = stream.send(heard)
+            except StopIteration:
+                return
+            if isinstance(step, Emit):
+                heard = None
+                yield step.value
+            else:
+                heard = self._do(step)
+
+    def _do(self, step: Send | Pause) -> Heard:
+        if isinstance(step, Pause):
+            time.sleep(step.seconds)
+            return None
+        try:
+            return wire.reply_of(self._http.request(**wire.outgoing(step)))
+        except httpx.TransportError as error:
+            return wire.silence_of(error, self._place)
+
+
+class TaskHandle(KnownTask):
+    """A task of the service."""
+
+    def __init__(self, client: Client, info: JsonObject) -> None:
+        super().__init__(info)
+        self._client = client
+
+    def refresh(self) -> Self:
+        """What is known of the task is what the service knows now."""
+        self.info = self._client.get(self.id).info
+        return self
+
+    def result(self, timeout: float | None = None) -> Any:
+        """What the handler returned, once the task has ended; at most `timeout` seconds are waited (None: for ever).
+
+        Raises TaskFailed, TaskCancelled, WaitTimeout.
+        """
+        with self._noting_the_end():
+            return self._client.result(self.id, timeout)
+
+    def logs(self) -> str:
+        """What the task's attempts have written."""
+        return self._client.logs(self.id)
+
+    def cancel(self) -> Self:
+        """The task will not run. Raises ConflictError if it has started or ended."""
+        self.info = self._client.cancel(self.id).info
+        return self

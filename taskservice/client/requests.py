@@ -1,0 +1,179 @@
+"""What can be asked of the service, as requests: paths, parameters and bodies. Answers are read in `answers`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypedDict
+from urllib.parse import quote
+
+from taskservice.client.steps import NDJSON_TYPE, Request
+from taskservice.errors import RequestError
+from taskservice.ids import uuid7
+
+Duration = float | str | timedelta
+"""Seconds, a text such as `90s`, `5m`, `1h`, or a timedelta."""
+
+Instant = datetime | float | str
+"""A point in time, seconds since the Unix epoch, or ISO 8601 with a zone."""
+
+
+class TaskOptions(TypedDict, total=False):
+    """What can be said of a task besides its function and payload. None is as if not said."""
+
+    id: str | None
+    """Its name, within the tenant: the same id again is the same task. One is made if none is given."""
+    priority: str | None
+    """`critical`, `high`, `normal`, `low` or `batch`; the function's own if not given."""
+    delay: Duration | None
+    run_at: Instant | None
+    max_attempts: int | None
+    """Fewer than the function's own."""
+    timeout: Duration | None
+    """Of each attempt; shorter than the function's own."""
+    tags: Mapping[str, str] | None
+
+
+class ListFilters(TypedDict, total=False):
+    """Which tasks a listing has. What is not given, or None, does not matter."""
+
+    state: str | Iterable[str] | None
+    function: str | None
+    priority: str | None
+    tag: str | None
+    """`NAME=VALUE`."""
+    created_after: Instant | None
+    created_before: Instant | None
+    tenant: str | None
+    """For admins: another tenant than the key's own, or `*`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A task on its way: its JSON, and whether its id was made here, so that nobody else can have used it."""
+
+    id: str
+    text: bytes
+    id_is_new: bool
+
+
+def task_line(function: str, payload: Mapping[str, Any], options: TaskOptions) -> Line:
+    """The task as JSON, with an id. Raises RequestError if it cannot be written as JSON."""
+    unknown = sorted(set(options) - set(TaskOptions.__annotations__))
+    if unknown:
+        known = ", ".join(TaskOptions.__annotations__)
+        raise TypeError(f"a task has no {', '.join(unknown)}: it has a function, a payload, and {known}")
+    said = {name: _in_json(value) for name, value in options.items() if value is not None}
+    if not isinstance(payload, Mapping):
+        kind = type(payload).__name__
+        raise RequestError(f"A payload maps the handler's parameters to values; this is a {kind}.", code="bad_task")
+    given_id = options.get("id")
+    task_id = given_id if given_id is not None else uuid7()
+    text = to_json({**said, "id": task_id, "function": function, "payload": dict(payload)})
+    return Line(task_id, text, id_is_new=given_id is None)
+
+
+def task_line_of(item: Mapping[str, Any], function: str | None, options: TaskOptions) -> Line:
+    """A task of a batch: a payload if the function is given, else a mapping with function, payload and options."""
+    if function is not None:
+        return task_line(function, item, options)
+    own = dict(item)
+    name = own.pop("function", None)
+    if not isinstance(name, str):
+        raise RequestError('Say which function: function=..., or a "function" in each task.', code="bad_task")
+    payload = own.pop("payload", {})
+    merged: TaskOptions = {**options, **own}  # type: ignore[typeddict-item]  # task_line refuses other names
+    return task_line(name, payload, merged)
+
+
+def to_json(value: object) -> bytes:
+    """The value as JSON. Raises RequestError, which says what is not JSON in it."""
+    try:
+        return json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RequestError(f"This cannot be written as JSON: {error}", code="not_json") from error
+
+
+def _in_json(value: object) -> object:
+    """Times as the API takes them. A datetime without a zone is local time, as everywhere in Python."""
+    if isinstance(value, datetime):
+        return value.astimezone().isoformat()
+    return value.total_seconds() if isinstance(value, timedelta) else value
+
+
+def _task_path(task_id: str, rest: str = "") -> str:
+    return f"/v1/tasks/{quote(task_id, safe='')}{rest}"
+
+
+def _wait(wait_s: float) -> tuple[tuple[str, str], ...]:
+    return (("wait", f"{wait_s:.3f}"),) if wait_s > 0 else ()
+
+
+def submit(line: Line) -> Request:
+    return Request("POST", "/v1/tasks", body=line.text)
+
+
+def submit_batch(lines: Iterable[Line]) -> Request:
+    return Request("POST", "/v1/tasks/batch", body=b"\n".join(line.text for line in lines), body_type=NDJSON_TYPE)
+
+
+def get_task(task_id: str, wait_s: float = 0.0) -> Request:
+    return Request("GET", _task_path(task_id), _wait(wait_s), wait_s=wait_s)
+
+
+def get_result(task_id: str, wait_s: float = 0.0) -> Request:
+    return Request("GET", _task_path(task_id, "/result"), _wait(wait_s), wait_s=wait_s)
+
+
+def get_logs(task_id: str) -> Request:
+    return Request("GET", _task_path(task_id, "/logs"))
+
+
+def list_tasks(filters: ListFilters, cursor: str | None, limit: int) -> Request:
+    """A page of at most `limit` tasks."""
+    unknown = sorted(set(filters) - set(ListFilters.__annotations__))
+    if unknown:
+        raise TypeError(
+            f"a listing has no filter {', '.join(unknown)}: it has {', '.join(ListFilters.__annotations__)}"
+        )
+    params = [("limit", str(limit))]
+    for name, value in filters.items():
+        if value is None:
+            continue
+        if name == "state":
+            states = [value] if isinstance(value, str) else list(filters["state"] or ())
+            params += [("state", state) for state in states]
+        else:
+            params.append((name, str(_in_json(value))))
+    if cursor is not None:
+        params.append(("cursor", cursor))
+    return Request("GET", "/v1/tasks", tuple(params))
+
+
+def cancel(task_id: str) -> Request:
+    return Request("POST", _task_path(task_id, "/cancel"))
+
+
+def cancel_many(task_ids: Iterable[str]) -> Request:
+    return Request("POST", "/v1/tasks/cancel", body=to_json({"ids": list(task_ids)}))
+
+
+def get(path: str) -> Request:
+    """One of the pages without parameters: functions, cluster, tenants, keys."""
+    return Request("GET", f"/v1/{path}")
+
+
+def create_tenant(tenant_id: str, weight: float, queued_max: int | None, running_max: int | None) -> Request:
+    body = {"id": tenant_id, "weight": weight, "queued_max": queued_max, "running_max": running_max}
+    return Request("POST", "/v1/tenants", body=to_json(body), repeatable=False)
+
+
+def create_key(scopes: Iterable[str], tenant: str | None, name: str) -> Request:
+    body = {"scopes": list(scopes), "name": name, **({} if tenant is None else {"tenant": tenant})}
+    return Request("POST", "/v1/keys", body=to_json(body), repeatable=False)
+
+
+def revoke_key(key_id: str) -> Request:
+    return Request("DELETE", f"/v1/keys/{quote(key_id, safe='')}")
