@@ -91,7 +91,7 @@ def _accepted(state: State, record: r.TasksAccepted) -> list[Held]:
     for task in record.tasks:
         _bump(state.unfinished, task.tenant, +1)
         if task.state is TaskState.QUEUED:
-            _enqueue(state, task.leaf, task.due_ms, task.no)
+            _enqueue(state, task.leaf, QueueKey(task.due_ms, task.no), len(task.payload))
     state.next_no = max(state.next_no, record.tasks[-1].no + 1)
     return []
 
@@ -99,14 +99,14 @@ def _accepted(state: State, record: r.TasksAccepted) -> list[Held]:
 def _due(state: State, record: r.TasksDue) -> list[Held]:
     state.table.make_due(record.nos)
     for task in state.table.load(record.nos):
-        _enqueue(state, task.leaf, task.due_ms, task.no)
+        _enqueue(state, task.leaf, QueueKey(task.due_ms, task.no), len(task.payload))
     return []
 
 
 def _granted(state: State, record: r.LeaseGranted) -> list[Held]:
     state.table.lease(record.nos, record.token, record.at_ms)
     tasks = state.table.load(record.nos)
-    entries = state.queue(record.leaf).remove(record.nos, state.table, state.segment)
+    entries = state.queue(record.leaf).remove(record.nos, _payload_bytes(tasks), state.table, state.segment)
     state.leases[record.token] = Lease(
         record.token, record.runner, record.leaf, {task.no: _open_attempt(task) for task in tasks}
     )
@@ -158,7 +158,8 @@ def _handed_back(state: State, record: r.TasksHandedBack) -> list[Held]:
     state.table.hand_back(record.nos, record.token)
     lease = state.leases[record.token]
     for no in record.nos:
-        _enqueue(state, lease.leaf, lease.open[no].due_ms, no)
+        attempt = lease.open[no]
+        _enqueue(state, lease.leaf, QueueKey(attempt.due_ms, no), attempt.payload_bytes)
     _close(state, lease, record.nos)
     return []
 
@@ -166,18 +167,19 @@ def _handed_back(state: State, record: r.TasksHandedBack) -> list[Held]:
 def _cancelled(state: State, record: r.TasksCancelled) -> list[Held]:
     tasks = state.table.load(record.nos)
     state.table.cancel(record.nos, record.at_ms)
-    queued: dict[Leaf, list[TaskNo]] = {}
+    queued: dict[Leaf, list[Task]] = {}
     for task in tasks:
         _bump(state.unfinished, task.tenant, -1)
         if task.state is TaskState.QUEUED:
-            queued.setdefault(task.leaf, []).append(task.no)
-    for leaf, nos in queued.items():
-        state.queue(leaf).remove(nos, state.table, state.segment)
+            queued.setdefault(task.leaf, []).append(task)
+    for leaf, gone in queued.items():
+        nos = [task.no for task in gone]
+        state.queue(leaf).remove(nos, _payload_bytes(gone), state.table, state.segment)
     return [(state.segment, Ended(TaskState.CANCELLED, tuple((task.tenant, task.id) for task in tasks)))]
 
 
-def _enqueue(state: State, leaf: Leaf, due_ms: int, no: TaskNo) -> None:
-    state.queue(leaf).add(QueueKey(due_ms, no), state.segment)
+def _enqueue(state: State, leaf: Leaf, key: QueueKey, payload_bytes: int) -> None:
+    state.queue(leaf).add(key, payload_bytes, state.segment)
     state.fairness.wake(leaf)
 
 
@@ -193,8 +195,14 @@ def _bump(counts: dict[TenantId, int], tenant: TenantId, change: int) -> None:
     counts[tenant] = counts.get(tenant, 0) + change
 
 
+def _payload_bytes(tasks: Iterable[Task]) -> int:
+    return sum(len(task.payload) for task in tasks)
+
+
 def _open_attempt(task: Task) -> OpenAttempt:
-    return OpenAttempt(task.no, task.id, task.attempt, task.crashes, task.losses, task.max_attempts, task.due_ms)
+    return OpenAttempt(
+        task.no, task.id, task.attempt, task.crashes, task.losses, task.max_attempts, task.due_ms, len(task.payload)
+    )
 
 
 def _for(kind: type[R], how: Callable[[State, R], list[Held]]) -> tuple[type, Callable[[State, r.Record], list[Held]]]:

@@ -48,7 +48,14 @@ def _check_head(state: State, queue: LeafQueue) -> None:
     _require(bool(head) or not queue.count, f"{queue.leaf}: {queue.count} tasks are queued and the head is empty")
     table = [(key.due_ms, key.no) for key in state.table.next_queued(queue.leaf, None, len(head))]
     _require(head == table, f"{queue.leaf}: the head is {head[:5]}..., the table begins {table[:5]}...")
+    _require(
+        not queue.complete or queue.payload_bytes == _queued_bytes(state, queue), f"{queue.leaf}: its bytes are wrong"
+    )
     _require(queue.complete == (len(head) == queue.count), f"{queue.leaf}: 'complete' is wrong")
+
+
+def _queued_bytes(state: State, queue: LeafQueue) -> int:
+    return sum(len(task.payload) for task in state.table.load([entry.no for entry in queue.head]))
 
 
 def _check_leases(state: State, counts: dict[tuple[Leaf, TaskState], int]) -> None:

@@ -9,21 +9,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskservice.core.lease_wire import LeaseSpec, LeaseTask
+from taskservice.core.queues import LeafQueue
 from taskservice.core.speed import Speed
 from taskservice.core.types import FunctionSpec, Leaf, Limits, Task, Token
 
 
-def lease_size(queued: int, slots: int, speed: Speed | None, function: FunctionSpec, limits: Limits) -> int:
-    """How many of `queued` tasks to lease at once, when the pool has room for `slots` such leases.
+def lease_size(queue: LeafQueue, slots: int, speed: Speed | None, function: FunctionSpec, limits: Limits) -> int:
+    """How many of the queue's tasks to lease at once, when the pool has room for `slots` such leases.
 
-    1 while the function's speed is unknown or its attempts are long; never so many that a slot would stay empty.
+    1 while the function's speed is unknown or its attempts are long; never so many that a slot would stay empty, or
+    that their payloads would be too much for one message.
     """
     if speed is None or speed.mean_us is None:
         wanted = 1
     else:
         wanted = int(limits.lease_target_ms * 1000.0 * function.concurrency / speed.mean_us)
-    evenly = -(-queued // slots)
-    return max(1, min(wanted, evenly, limits.lease_tasks_max, queued))
+    evenly = -(-queue.count // slots)
+    portable = limits.lease_bytes_max * queue.count // max(1, queue.payload_bytes)
+    return max(1, min(wanted, evenly, portable, limits.lease_tasks_max, queue.count))
 
 
 def is_short(tasks: int, speed: Speed | None, function: FunctionSpec, limits: Limits) -> bool:

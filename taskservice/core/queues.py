@@ -26,7 +26,7 @@ class HeadEntry(NamedTuple):
 class LeafQueue:
     """The queued tasks of one leaf, by due time and then by order of acceptance."""
 
-    __slots__ = ("complete", "count", "head", "head_max", "leaf")
+    __slots__ = ("complete", "count", "head", "head_max", "leaf", "payload_bytes")
 
     def __init__(self, leaf: Leaf, head_max: int) -> None:
         self.leaf = leaf
@@ -35,12 +35,15 @@ class LeafQueue:
         """The first tasks of the queue, in order: a prefix of what the table holds. Empty only if the queue is."""
         self.count = 0
         """Queued tasks in the table, in RAM or not."""
+        self.payload_bytes = 0
+        """The sum over all queued tasks."""
         self.complete = True
         """Whether `head` is the whole queue."""
 
-    def add(self, key: QueueKey, segment: int) -> None:
+    def add(self, key: QueueKey, payload_bytes: int, segment: int) -> None:
         """One more task is queued; it is in the head if its place is there."""
         self.count += 1
+        self.payload_bytes += payload_bytes
         entry = HeadEntry(key.due_ms, key.no, segment)
         head = self.head
         if not head or entry > head[-1]:
@@ -61,12 +64,13 @@ class LeafQueue:
         """The next tasks to run, at most `limit` and at most what is in RAM."""
         return [entry for _, entry in zip(range(limit), self.head, strict=False)]
 
-    def remove(self, nos: Collection[TaskNo], table: TaskTable, segment: int) -> list[HeadEntry]:
-        """These tasks are not queued any more; gives those that were in the head.
+    def remove(self, nos: Collection[TaskNo], payload_bytes: int, table: TaskTable, segment: int) -> list[HeadEntry]:
+        """These tasks, of so many bytes together, are not queued any more; gives those that were in the head.
 
         `segment`: that of the record being applied, which every task in the table was made ready by at the latest.
         """
         self.count -= len(nos)
+        self.payload_bytes -= payload_bytes
         removed = self._remove_first(nos) if self._starts_with(nos) else self._remove_anywhere(nos)
         if not self.head and self.count:
             self.fill(table.next_queued(self.leaf, None, self.head_max), segment)

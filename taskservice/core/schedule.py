@@ -35,7 +35,7 @@ def _grant(state: State, leaf: Leaf, now_ms: int) -> LeaseGranted | None:
         return None
     queue = state.queue(leaf)
     slots = state.pool.slots(need)
-    size = lease.lease_size(queue.count, slots, state.speeds.get(leaf.function), function, state.limits)
+    size = lease.lease_size(queue, slots, state.speeds.get(leaf.function), function, state.limits)
     size = min(size, _running_left(state, leaf))
     if size <= 0:
         return None

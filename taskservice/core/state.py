@@ -39,6 +39,7 @@ class OpenAttempt:
     losses: int
     max_attempts: int
     due_ms: int
+    payload_bytes: int
 
 
 @dataclass(slots=True)

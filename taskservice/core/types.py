@@ -229,6 +229,8 @@ class Limits(Struct, frozen=True, array_like=True):
     lease_target_ms: int = 80
     """Work aimed at in one lease of short tasks."""
     lease_tasks_max: int = 256
+    lease_bytes_max: int = 2 * 1024 * 1024
+    """Payloads aimed at in one lease, reckoned by the queue's mean; a single task may be larger."""
     lease_slice_ms: int = 400
     """A lease hands back what it has not started by then."""
     lease_ahead_max: int = 1

@@ -10,16 +10,20 @@ from world.machine import Machine, bad, function, ok
 from taskservice.core.effects import Launch
 from taskservice.core.events import Submitted
 from taskservice.core.lease import lease_size
+from taskservice.core.queues import LeafQueue
 from taskservice.core.shard import DEFAULT_TENANT
 from taskservice.core.speed import Speed
+from taskservice.core.table import QueueKey
 from taskservice.core.types import (
     FunctionName,
+    Leaf,
     Limits,
     NewTask,
     OutcomeKind,
     Priority,
     Resources,
     TaskId,
+    TaskNo,
     TaskState,
     Token,
 )
@@ -62,14 +66,27 @@ def test_a_long_lease_has_nothing_waiting_behind_it(machine: Machine) -> None:
     assert machine.dispatch() == []
 
 
+def queue_of(tasks: int, payload_bytes: int = 100) -> LeafQueue:
+    queue = LeafQueue(Leaf(DEFAULT_TENANT, FunctionName("app.f"), Priority.NORMAL), 10)
+    for no in range(1, tasks + 1):
+        queue.add(QueueKey(0, TaskNo(no)), payload_bytes, 0)
+    return queue
+
+
 def test_lease_size_shares_a_small_queue_among_the_slots() -> None:
-    quick, limits = Speed(100.0), Limits()
-    assert lease_size(10, 4, quick, function(), limits) == 3
-    assert lease_size(10_000, 4, quick, function(), limits) == limits.lease_tasks_max
-    assert lease_size(10_000, 4, Speed(20_000.0), function(), limits) == 4
-    assert lease_size(10_000, 4, Speed(1e9), function(), limits) == 1
-    assert lease_size(10_000, 4, None, function(), limits) == 1
-    assert lease_size(10_000, 4, Speed(100_000.0), function(concurrency=100), limits) == 80
+    quick, limits, deep = Speed(100.0), Limits(), queue_of(10_000)
+    assert lease_size(queue_of(10), 4, quick, function(), limits) == 3
+    assert lease_size(deep, 4, quick, function(), limits) == limits.lease_tasks_max
+    assert lease_size(deep, 4, Speed(20_000.0), function(), limits) == 4
+    assert lease_size(deep, 4, Speed(1e9), function(), limits) == 1
+    assert lease_size(deep, 4, None, function(), limits) == 1
+    assert lease_size(deep, 4, Speed(100_000.0), function(concurrency=100), limits) == 80
+
+
+def test_large_payloads_make_small_leases() -> None:
+    limits = Limits(lease_bytes_max=1_000_000)
+    assert lease_size(queue_of(1_000, 100_000), 1, Speed(100.0), function(), limits) == 10
+    assert lease_size(queue_of(1_000, 5_000_000), 1, Speed(100.0), function(), limits) == 1
 
 
 def test_a_runner_is_never_given_more_than_it_has(machine: Machine) -> None:

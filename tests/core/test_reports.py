@@ -162,7 +162,9 @@ def test_a_success_after_failures_still_says_what_went_wrong_before(machine: Mac
 def test_a_slot_is_free_before_the_report_is_durable(machine: Machine) -> None:
     lease = machine.run("a")
     machine.submit("b")
-    report = RunnerReport(RunnerId("r1"), (LeaseReport(lease.token, (ok(lease.tasks[0].no, duration_us=10**9),), (), True),))
+    report = RunnerReport(
+        RunnerId("r1"), (LeaseReport(lease.token, (ok(lease.tasks[0].no, duration_us=10**9),), (), True),)
+    )
     machine.handle(RunnerReported(machine.next_ref(), report))
     machine.shard.dispatch(machine.now_ms)
     assert len(machine.state.leases) == 1, "b took the slot, and nothing was committed in between"
