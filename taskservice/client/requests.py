@@ -59,7 +59,7 @@ class Line:
     id_is_new: bool
 
 
-def task_line(function: str, payload: Mapping[str, Any], options: TaskOptions) -> Line:
+def task_line(function: str, payload: object, options: TaskOptions) -> Line:
     """The task as JSON, with an id. Raises RequestError if it cannot be written as JSON."""
     unknown = sorted(set(options) - set(TaskOptions.__annotations__))
     if unknown:
