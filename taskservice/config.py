@@ -85,6 +85,9 @@ class Settings(BaseSettings):
 
     lease_target_ms: int = Field(80, gt=0, description="Milliseconds of work aimed at in one lease of short tasks.")
     lease_tasks_max: int = Field(256, gt=0, description="Tasks in one lease.")
+    lease_bytes_max: int = Field(
+        2 * 1024 * 1024, gt=0, description="Bytes of payloads aimed at in one lease; a single task may be larger."
+    )
     lease_slice_ms: int = Field(
         400, gt=0, description="Milliseconds after which a lease hands back what it has not started."
     )
