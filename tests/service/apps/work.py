@@ -1,0 +1,48 @@
+"""Work for a live service to do, well and badly."""
+
+import os
+import time
+from pathlib import Path
+
+from taskservice import App, NonRetryable, Retry
+
+app = App("work")
+
+
+@app.task
+def noop(i: int = 0) -> int:
+    return i
+
+
+@app.task
+def note(i: int, file: str) -> int:
+    """Leaves a line behind for each time that it runs."""
+    with Path(file).open("a") as out:
+        out.write(f"{i}\n")
+    time.sleep(0.002)
+    return i
+
+
+@app.task(retry=Retry(max_attempts=2, base="100ms"))
+def sleep(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+@app.task(retry=Retry(max_attempts=2, base="50ms", max="50ms"), max_crashes=2)
+def misbehave(how: str) -> object:
+    if how == "exit":
+        os._exit(1)
+    if how == "system_exit":
+        raise SystemExit(2)
+    if how == "shout":
+        for _ in range(100):
+            print("x" * 1_000_000)
+        return "shouted"
+    if how == "not_json":
+        return object()
+    if how == "hopeless":
+        raise NonRetryable("no way")
+    if how == "large":
+        return "x" * 2_000_000
+    raise ValueError(how)

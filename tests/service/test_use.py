@@ -1,0 +1,123 @@
+"""A live service in use: from submit to result, by every door; and what it says to those who ask for the impossible."""
+
+from __future__ import annotations
+
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from helpers.live import Live
+
+from taskservice import Client, RequestError, TaskFailed
+
+
+def test_a_hundred_submits_of_one_id_from_twenty_threads_are_one_task(live: Live, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    ready = threading.Barrier(20)
+
+    def submit(_: int) -> list[bool]:
+        with live.client() as client:
+            ready.wait(timeout=30)
+            return [client.submit("work.note", {"i": 1, "file": str(ran)}, id="one").duplicate for _ in range(5)]
+
+    with ThreadPoolExecutor(20) as threads:
+        duplicates = [answer for answers in threads.map(submit, range(20)) for answer in answers]
+    assert sorted(duplicates) == [False] + [True] * 99
+    with live.client() as client:
+        assert client.get("one").result(timeout=30) == 1
+        assert len(list(client.list(function="work.note"))) == 1
+    assert ran.read_text() == "1\n"
+
+
+def test_a_batch_comes_back_whole_and_in_order(client: Client) -> None:
+    assert list(client.map("work.noop", ({"i": i} for i in range(3_000)))) == list(range(3_000))
+
+
+@pytest.mark.parametrize(
+    ("how", "reason", "said"),
+    [
+        ("exit", "poison", "exit code 1"),
+        ("system_exit", "handler_error", "SystemExit: 2"),
+        ("not_json", "bad_result", "not JSON"),
+        ("hopeless", "non_retryable", "no way"),
+        ("large", "bad_result", "result_bytes_max"),
+        ("anything", "handler_error", "ValueError: anything"),
+    ],
+)
+def test_a_handler_that_misbehaves_is_a_dead_letter_with_its_reason(
+    client: Client, how: str, reason: str, said: str
+) -> None:
+    with pytest.raises(TaskFailed) as failed:
+        client.submit("work.misbehave", {"how": how}).result(timeout=30)
+    assert failed.value.reason == reason
+    assert said in failed.value.message
+    assert client.submit("work.noop", {"i": 7}).result(timeout=30) == 7, "and the service goes on"
+
+
+def test_a_handler_that_prints_100_mb_has_a_log_that_says_where_it_was_cut(client: Client) -> None:
+    task = client.submit("work.misbehave", {"how": "shout"})
+    assert task.result(timeout=60) == "shouted"
+    log = task.logs()
+    assert len(log) < 2_000_000
+    assert "log_bytes_max is 1048576" in log
+
+
+@pytest.mark.parametrize(
+    ("function", "payload", "status", "code"),
+    [
+        ("work.nope", {}, 422, "unknown_function"),
+        ("work.noop", {"i": "seven"}, 422, "payload_invalid"),
+        ("work.noop", {"j": 7}, 422, "payload_invalid"),
+        ("work.misbehave", {"how": "x" * (1 << 20)}, 413, "too_large"),
+    ],
+)
+def test_what_cannot_be_accepted_is_refused_by_name(
+    client: Client, function: str, payload: dict[str, object], status: int, code: str
+) -> None:
+    with pytest.raises(RequestError) as refused:
+        client.submit(function, payload)
+    assert (refused.value.status, refused.value.code) == (status, code)
+
+
+def raw(live: Live, **request: object) -> httpx.Response:
+    key = json.loads((live.home / "client.json").read_text())["api_key"]
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": str(request.pop("type"))}
+    url = f"http://127.0.0.1:{live.port}/v1/tasks/batch"
+    return httpx.post(url, headers=headers, **request)  # type: ignore[arg-type]
+
+
+def test_malformed_json_is_a_problem_document(live: Live) -> None:
+    answer = raw(live, type="application/json", content=b'{"tasks": [')
+    assert answer.status_code == 400
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_malformed_line_of_ndjson_is_named_and_the_others_are_accepted(live: Live) -> None:
+    lines = b'{"function":"work.noop","payload":{"i":1}}\n{"function":\n{"function":"work.noop","payload":{"i":2}}\n'
+    answer = raw(live, type="application/x-ndjson", content=lines).json()
+    assert (answer["accepted"], answer["refused"]) == (2, 1)
+    assert answer["results"][1]["error"]["line"] == 2
+
+
+def test_the_command_line_goes_all_the_way(live: Live) -> None:
+    submitted = live.cli("submit", "work.noop", "--payload", '{"i": 5}', "--id", "by-hand", "--wait")
+    assert submitted.returncode == 0, submitted.stderr
+    assert "5" in submitted.stdout
+    shown = live.cli("show", "by-hand", "--json")
+    assert json.loads(shown.stdout)["state"] == "succeeded"
+    assert live.cli("show", "nobody").returncode == 1
+    assert live.cli("submit", "work.noop", "--payload", "{").returncode == 2
+    listed = json.loads(live.cli("list", "--json", "--limit", "3").stdout)
+    assert len(listed) == 3
+    assert live.cli("doctor").returncode == 0
+
+
+def test_an_app_that_cannot_be_imported_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+    broken = Live(tmp_path, app="broken:app")
+    ended = broken.cli("up", "--app", broken.app, "--port", str(broken.port), "-d")
+    assert ended.returncode == 1
+    assert "this module cannot be imported" in ended.stderr
+    assert broken.processes() == []
