@@ -85,8 +85,8 @@ class Settings(BaseSettings):
 
     lease_target_ms: int = Field(80, gt=0, description="Milliseconds of work aimed at in one lease of short tasks.")
     lease_tasks_max: int = Field(256, gt=0, description="Tasks in one lease.")
-    lease_bytes_max: int = Field(
-        2 * 1024 * 1024, gt=0, description="Bytes of payloads aimed at in one lease; a single task may be larger."
+    lease_bytes_max: Annotated[int, Bytes] = Field(
+        2 * MIB, gt=0, description="Bytes of payloads aimed at in one lease; a single task may be larger."
     )
     lease_slice_ms: int = Field(
         400, gt=0, description="Milliseconds after which a lease hands back what it has not started."
@@ -133,9 +133,10 @@ class Settings(BaseSettings):
     def _absolute_home(cls, home: Path) -> Path:
         return home.expanduser().absolute()
 
-    @field_validator("state_dir", mode="after")
+    @field_validator("state_dir", mode="before")
     @classmethod
-    def _local_state_dir(cls, state_dir: str, info: ValidationInfo) -> str:
+    def _local_state_dir(cls, given: str | Path, info: ValidationInfo) -> str:
+        state_dir = str(given)
         if "://" in state_dir:
             raise ValueError(
                 f"{state_dir!r} is not a directory of this machine: this version keeps its state in a local directory"

@@ -1,1 +1,8 @@
-"""."""
+"""The command line.
+
+main       the commands, and how errors become exit codes        render   tables, JSON, errors
+tasks      submit, list, show, logs, cancel                      admin    tenant, key
+up         up, down, status        doctor    what is wrong here, and what to do
+serving    a service in the foreground, from start to end        sample   a payload to try
+daemon     the one service of a home: pid file, background, stop  processes   which processes are its own
+"""

@@ -1,0 +1,7 @@
+"""`python -m taskservice` is `taskservice`."""
+
+from __future__ import annotations
+
+from taskservice.cli.main import main
+
+main()

@@ -1,0 +1,42 @@
+"""The command `taskservice`. Exit codes: 0 done, 1 the task or the operation failed, 2 wrong use, 3 not reachable."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from taskservice.cli import admin, render, tasks, up
+from taskservice.cli.doctor import doctor
+from taskservice.errors import TaskServiceError
+
+
+class Commands(TyperGroup):
+    """Commands whose errors are words and an exit code, never a traceback: that would be a bug of ours."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TaskServiceError as error:
+            render.print_error(error)
+            raise typer.Exit(error.exit_code) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="Asynchronous tasks on Ray: durable, fair, explained.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (up.up, up.down, up.status, tasks.submit, tasks.show, tasks.logs, tasks.cancel, doctor):
+    app.command()(command)
+app.command("list")(tasks.list_)
+app.add_typer(admin.tenant, name="tenant")
+app.add_typer(admin.key, name="key")
+
+
+def main() -> None:
+    """Runs the command that `sys.argv` holds, and ends the process with its exit code."""
+    app(prog_name="taskservice")

@@ -1,0 +1,154 @@
+"""`submit`, `list`, `show`, `logs`, `cancel`: tasks from the command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from taskservice.cli import render
+from taskservice.client import Client
+from taskservice.errors import RequestError
+
+TIMEOUT_S = 15.0
+LISTED_DEFAULT = 20
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+TaskIds = Annotated[list[str], typer.Argument(metavar="ID...", help="The tasks' ids.")]
+TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task's id.")]
+
+
+@contextmanager
+def connected() -> Generator[Client]:
+    """A client of the service. A person waits: where nothing listens, that is said at once."""
+    with Client(timeout_s=TIMEOUT_S, refused_s=0.0) as client:
+        yield client
+
+
+def submit(
+    function: Annotated[str, typer.Argument(help="The function's name, such as media.thumbnail.")],
+    payload: Annotated[str, typer.Option(help="JSON object, @FILE, or - for stdin.")] = "{}",
+    id: Annotated[str | None, typer.Option(help="The task's id; the same id again is the same task.")] = None,
+    priority: Annotated[str | None, typer.Option(help="critical, high, normal, low or batch.")] = None,
+    delay: Annotated[str | None, typer.Option(help="Not before this has passed: seconds, or 90s, 5m, 1h.")] = None,
+    run_at: Annotated[str | None, typer.Option(help="Not before this time: ISO 8601 with a zone.")] = None,
+    max_attempts: Annotated[int | None, typer.Option(help="Fewer attempts than the function has.")] = None,
+    timeout: Annotated[str | None, typer.Option(help="Less time for each attempt than the function has.")] = None,
+    tag: Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="A tag; may be repeated.")] = [],  # noqa: B006
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
+    wait_timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Submit a task: prints its id, or with --wait its result."""
+    with connected() as client:
+        task = client.submit(
+            function,
+            read_payload(payload),
+            id=id,
+            priority=priority,
+            delay=_number_or_text(delay),
+            run_at=run_at,
+            max_attempts=max_attempts,
+            timeout=_number_or_text(timeout),
+            tags=_tags(tag) or None,
+        )
+        if wait:
+            render.print_json(task.result(wait_timeout))
+        elif as_json:
+            render.print_json(task.info)
+        else:
+            print(task.id)
+
+
+def list_(
+    state: Annotated[list[str], typer.Option(help="In this state; may be repeated.")] = [],  # noqa: B006
+    function: Annotated[str | None, typer.Option(help="Of this function.")] = None,
+    priority: Annotated[str | None, typer.Option(help="Of this priority.")] = None,
+    tag: Annotated[str | None, typer.Option(metavar="NAME=VALUE", help="With this tag.")] = None,
+    created_after: Annotated[str | None, typer.Option(help="ISO 8601 with a zone, or epoch seconds.")] = None,
+    created_before: Annotated[str | None, typer.Option(help="ISO 8601 with a zone, or epoch seconds.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="For admins: of this tenant, or * for all.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="So many at most.")] = LISTED_DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """List tasks, newest first."""
+    with connected() as client:
+        tasks = client.list(
+            state=state,
+            function=function,
+            priority=priority,
+            tag=tag,
+            created_after=created_after,
+            created_before=created_before,
+            tenant=tenant,
+            limit=limit,
+        )
+        found = [task.info for task in tasks]
+    if as_json:
+        render.print_json(found)
+    else:
+        render.print_table(render.TASK_COLUMNS, map(render.task_row, found), "No tasks.")
+
+
+def show(id: TaskId, as_json: AsJson = False) -> None:
+    """Show all there is to know of a task."""
+    with connected() as client:
+        task = client.get(id).info
+    if as_json:
+        render.print_json(task)
+    else:
+        render.print_task(task)
+
+
+def logs(id: TaskId) -> None:
+    """Print what a task's attempts have written."""
+    with connected() as client:
+        sys.stdout.write(client.logs(id))
+
+
+def cancel(ids: TaskIds, as_json: AsJson = False) -> None:
+    """Cancel tasks that have not started. Exit code 1 if one of them could not be."""
+    with connected() as client:
+        answer = client.cancel_many(ids)
+    rows = [(item.id, item.status, "" if item.error is None else item.error.message) for item in answer.results]
+    if as_json:
+        render.print_json([{"id": id, "status": status, "error": error or None} for id, status, error in rows])
+    else:
+        render.print_table(("ID", "STATUS", "WHY"), rows, "No tasks.")
+    if answer.refused:
+        raise typer.Exit(1)
+
+
+def read_payload(text: str) -> dict[str, Any]:
+    """The JSON object in the text, in the file that @ names, or on stdin. Raises RequestError."""
+    try:
+        if text == "-":
+            text = sys.stdin.read()
+        elif text.startswith("@"):
+            text = Path(text[1:]).read_text(encoding="utf-8")
+        value = json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise RequestError(f"The payload cannot be read as JSON: {error}", code="bad_payload") from error
+    if not isinstance(value, dict):
+        raise RequestError("The payload has to be a JSON object: the handler's parameters.", code="bad_payload")
+    return value
+
+
+def _tags(pairs: Sequence[str]) -> dict[str, str]:
+    tags = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+    if len(tags) < len(pairs):
+        raise RequestError("Write each tag as NAME=VALUE, and no name twice.", code="bad_tag")
+    return tags
+
+
+def _number_or_text(duration: str | None) -> float | str | None:
+    """A plain number means seconds, and travels as one."""
+    try:
+        return None if duration is None else float(duration)
+    except ValueError:
+        return duration
