@@ -35,6 +35,8 @@ class NonRetryable(Exception):
 class Throttled(Exception):
     """The downstream is full. The attempt does not count; the next one comes after `retry_after` (a duration)."""
 
+    retry_after_ms: int = 1_000
+
     def __init__(self, message: str = "the downstream is full", *, retry_after: str | float = "1s") -> None:
         super().__init__(message)
         self.retry_after_ms = parse_duration_ms(retry_after)
@@ -56,9 +58,11 @@ class Retry:
     non_retryable: tuple[type[BaseException], ...] = ()
 
     def policy(self) -> RetryPolicy:
-        """The same for the control plane. Raises ValueError if a bound is not kept."""
-        if not 1 <= self.max_attempts <= 1_000:
-            raise ValueError(f"max_attempts must be 1 to 1000, not {self.max_attempts}")
+        """The same for the control plane. Raises ValueError if a bound is not kept, TypeError for no exception class."""
+        _bounded("max_attempts", self.max_attempts, 1_000)
+        kinds: object = self.non_retryable
+        if not isinstance(kinds, tuple) or not all(isinstance(k, type) and issubclass(k, BaseException) for k in kinds):
+            raise TypeError(f"non_retryable must be a tuple of exception classes, not {kinds!r:.100}")
         if not 1.0 <= self.factor <= 100.0:
             raise ValueError(f"factor must be 1 to 100, not {self.factor}")
         base_ms, max_ms = parse_duration_ms(self.base), parse_duration_ms(self.max)
@@ -134,7 +138,7 @@ class App:
         priority: str = "normal",
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
-    def task(self, function: Any = None, /, **options: Any) -> Any:
+    def task(self, function: Callable[..., Any] | None = None, **options: Any) -> Any:
         """The function can be submitted to.
 
         `cpus`, `gpus`, `memory`, `resources`: what one attempt takes of a machine. `timeout`: of one attempt.
@@ -160,10 +164,14 @@ class App:
         max_crashes: int = 3,
         priority: str = "normal",
     ) -> Callable[..., Any]:
+        if not inspect.isfunction(call):
+            raise TypeError(f"{call!r:.100} cannot be a task: decorate a function")
+        if not _NAME.fullmatch(call.__name__):
+            raise ValueError(f"{call.__name__!r} cannot name a task: letters, digits and _, at most 100")
         name = FunctionName(f"{self.name}.{call.__name__}")
         if name in self._functions:
             raise ValueError(f"{name} is defined twice")
-        if concurrency > 1 and not inspect.iscoroutinefunction(call):
+        if _bounded("concurrency", concurrency, CONCURRENCY_MAX) > 1 and not inspect.iscoroutinefunction(call):
             raise ValueError(f"{name}: concurrency above 1 is for async functions; make it `async def`")
         retry = retry or Retry()
         retry.policy()
@@ -179,19 +187,33 @@ class App:
                     (kind, _thousandths(kind, amount)) for kind, amount in sorted((resources or {}).items())
                 ),
             ),
-            timeout_ms=max(1, parse_duration_ms(timeout)),
+            timeout_ms=_timeout_ms(timeout),
             retry=retry,
-            concurrency=_bounded("concurrency", concurrency, CONCURRENCY_MAX),
+            concurrency=concurrency,
             max_crashes=_bounded("max_crashes", max_crashes, 100),
-            priority=Priority(priority),
+            priority=_priority(priority),
         )
         return call
 
 
-def _thousandths(name: str, amount: float) -> int:
-    if not 0 <= amount <= 1_000_000:
-        raise ValueError(f"{name} must be 0 or more, not {amount}")
+def _thousandths(name: str, amount: object) -> int:
+    if isinstance(amount, bool) or not isinstance(amount, int | float) or not 0 <= amount <= 1_000_000:
+        raise ValueError(f"{name} must be a number from 0 to 1000000, not {amount!r:.50}")
     return round(amount * 1000)
+
+
+def _timeout_ms(timeout: object) -> int:
+    timeout_ms = parse_duration_ms(timeout)
+    if timeout_ms == 0:
+        raise ValueError("timeout must be longer than 0")
+    return timeout_ms
+
+
+def _priority(priority: str) -> Priority:
+    try:
+        return Priority(priority)
+    except ValueError:
+        raise ValueError(f"priority must be one of {', '.join(Priority)}, not {priority!r:.50}") from None
 
 
 def _bounded(name: str, value: object, most: int) -> int:

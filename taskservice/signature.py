@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, TypeAdapter, ValidationError, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError
@@ -38,12 +38,18 @@ class Signature:
         """Field of the model, parameter of the handler."""
         fields: dict[str, Any] = {}
         for parameter in inspect.signature(call).parameters.values():
-            if hints.get(parameter.name) is Context or (parameter.name == "ctx" and parameter.name not in hints):
+            if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+                raise TypeError(
+                    f"{call.__name__}: parameter {parameter} cannot be given by name; handlers take named parameters"
+                )
+            if _is_context(parameter.name, hints):
+                if self.context_parameter is not None:
+                    raise TypeError(f"{call.__name__}: two parameters for the context")
                 self.context_parameter = parameter.name
                 continue
             # Field names are ours, so that a parameter may be called `json`, `schema` or `_x` without clashing.
             name = f"p{len(fields)}"
-            fields[name] = _field(call, parameter, hints.get(parameter.name, Any))
+            fields[name] = _field(parameter, hints.get(parameter.name, Any))
             self._names.append((name, parameter.name))
         self._returns = hints.get("return", inspect.Signature.empty)
         config = ConfigDict(extra="forbid", validate_default=False)
@@ -89,11 +95,13 @@ def result_json(value: object) -> bytes:
         ) from None
 
 
-def _field(call: Callable[..., Any], parameter: inspect.Parameter, annotation: Any) -> Any:
-    if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-        raise TypeError(
-            f"{call.__name__}: parameter {parameter} cannot be given by name; handlers take named parameters"
-        )
+def _is_context(name: str, hints: dict[str, Any]) -> bool:
+    if name not in hints:
+        return name == "ctx"
+    return hints[name] is Context or Context in get_args(hints[name])  # `Context | None`, for calls in unit tests
+
+
+def _field(parameter: inspect.Parameter, annotation: Any) -> Any:
     default = ... if parameter.default is parameter.empty else parameter.default
     return (Annotated[annotation, Field(alias=parameter.name, title=parameter.name)], default)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from taskservice.app import Function, NonRetryable, Throttled
@@ -16,6 +18,7 @@ from taskservice.signature import BadPayload, BadResult, result_json
 
 DETAIL_CHARS_MAX = 8_000
 MESSAGE_CHARS_MAX = 1_000
+_OURS = str(Path(__file__).parent) + os.sep
 
 
 def call_of(function: Function, tenant: TenantId, task: LeaseTask) -> Callable[[], Any]:
@@ -46,9 +49,9 @@ def failure(function: Function, task: LeaseTask, error: BaseException) -> Outcom
     """The outcome of an attempt that raised `error`."""
     message = describe(error)
     if isinstance(error, BadPayload):
-        return Outcome(task.no, OutcomeKind.BAD_PAYLOAD, message=str(error)[:MESSAGE_CHARS_MAX])
+        return Outcome(task.no, OutcomeKind.BAD_PAYLOAD, message=_sendable(str(error))[:MESSAGE_CHARS_MAX])
     if isinstance(error, BadResult):
-        return Outcome(task.no, OutcomeKind.BAD_RESULT, message=str(error)[:MESSAGE_CHARS_MAX])
+        return Outcome(task.no, OutcomeKind.BAD_RESULT, message=_sendable(str(error))[:MESSAGE_CHARS_MAX])
     detail = traceback_of(error)
     if isinstance(error, Throttled):
         wait_ms = error.retry_after_ms
@@ -58,8 +61,9 @@ def failure(function: Function, task: LeaseTask, error: BaseException) -> Outcom
     return Outcome(task.no, kind, message=message, detail=detail)
 
 
-def timed(outcome: Outcome, started_ms: int, duration_us: int) -> Outcome:
-    """The same outcome, with its times."""
+def timed(outcome: Outcome, started_ms: int, started_ns: int) -> Outcome:
+    """The same outcome, with its times: begun at `started_ns` of the monotonic clock, ended now."""
+    duration_us = (time.monotonic_ns() - started_ns) // 1000
     return Outcome(
         outcome.no,
         outcome.kind,
@@ -75,8 +79,8 @@ def timed(outcome: Outcome, started_ms: int, duration_us: int) -> Outcome:
 def describe(error: BaseException) -> str:
     """The error in one line, whatever its class does when it is asked."""
     try:
-        said = str(error)
-    except Exception:  # noqa: BLE001 - an exception of the user's whose own __str__ raises
+        said = _sendable(str(error))
+    except BaseException:  # an exception of the user's whose own __str__ raises, whatever
         said = "(its message cannot be made)"
     return f"{type(error).__name__}: {said}"[:MESSAGE_CHARS_MAX] if said else type(error).__name__
 
@@ -85,17 +89,18 @@ def traceback_of(error: BaseException) -> str:
     """The end of the traceback, from the handler's own frame on."""
     try:
         lines = traceback.format_exception(type(error), error, _handler_frames(error))
-    except Exception:  # noqa: BLE001 - see describe
+    except BaseException:  # see describe
         return ""
-    return "".join(lines)[-DETAIL_CHARS_MAX:]
+    return _sendable("".join(lines))[-DETAIL_CHARS_MAX:]
+
+
+def _sendable(text: str) -> str:
+    """The text, with what UTF-8 cannot say (lone surrogates, as file names may have) written as escapes."""
+    return text.encode("utf-8", errors="backslashreplace").decode()
 
 
 def _handler_frames(error: BaseException) -> Any:
     frames = error.__traceback__
-    while (
-        frames is not None
-        and frames.tb_next is not None
-        and frames.tb_frame.f_globals.get("__name__", "").startswith("taskservice.runtime.")
-    ):
+    while frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename.startswith(_OURS):
         frames = frames.tb_next
     return frames

@@ -17,8 +17,10 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass, field
 from importlib import import_module
 
 from taskservice.app import App, Function
@@ -42,57 +44,72 @@ from taskservice.runtime.wire import (
 _PR_SET_PDEATHSIG = 1
 
 
+@dataclass(slots=True)
+class _Batch:
+    """What one `Run` brought, and what is not started of it. Its tasks can be taken under no other function."""
+
+    run: Run
+    unstarted: deque[LeaseTask] = field(default_factory=deque)
+
+    def next(self) -> LeaseTask | None:
+        """The next task, taken off; None if there is none."""
+        try:
+            return self.unstarted.popleft()
+        except IndexError:
+            return None
+
+    def give_back(self) -> list[TaskNo]:
+        """All that was not started, taken off, in order."""
+        given: deque[TaskNo] = deque()
+        with suppress(IndexError):
+            while True:
+                given.appendleft(self.unstarted.pop().no)
+        return list(given)
+
+
 class Worker:
     """Makes attempts of an app's functions."""
 
-    def __init__(self, app: App, load: Load, slots: Slots, outbox: Outbox) -> None:
+    def __init__(self, app: App, load: Load, slots: Slots, outbox: Outbox, raw: output.RawOutput) -> None:
         self._app = app
         self._load = load
         self._slots = slots
         self._outbox = outbox
+        self._raw = raw
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._unstarted: deque[LeaseTask] = deque()
-        self._runs: queue.SimpleQueue[Run] = queue.SimpleQueue()
+        self._batches: queue.SimpleQueue[_Batch] = queue.SimpleQueue()
+        self._latest: _Batch | None = None
+        """The reader thread's: what can be given back."""
         self._speaking: list[output.AttemptLog] = []
         """Logs of the attempts that run."""
 
     def receive(self, message: Run | GiveBack) -> None:
         """Called by the reader thread; never waits for a handler."""
         if isinstance(message, Run):
-            self._unstarted.extend(message.tasks)
-            self._runs.put(message)
-            return
-        given: list[TaskNo] = []
-        with suppress(IndexError):
-            while True:
-                given.append(self._unstarted.pop().no)
-        self._outbox.send(GivenBack(tuple(reversed(given))))
+            self._latest = _Batch(message, deque(message.tasks))
+            self._batches.put(self._latest)
+        elif self._latest is not None:
+            self._outbox.send(GivenBack(tuple(self._latest.give_back())))
 
     def work(self) -> None:
         """Runs what comes, until nothing has come for the idle time."""
         while True:
             try:
-                run = self._runs.get(timeout=self._load.idle_s)
+                batch = self._batches.get(timeout=self._load.idle_s)
             except queue.Empty:
                 return
-            function = self._app.functions.get(run.function)
+            function = self._app.functions.get(batch.run.function)
             if function is None:
-                self._refuse(run)
+                self._refuse(batch)
             elif function.is_async:
-                self._event_loop().run_until_complete(self._many(function, run))
+                self._event_loop().run_until_complete(self._many(function, batch))
             else:
-                while (task := self._next()) is not None:
-                    self._one(function, run, task)
+                while (task := batch.next()) is not None:
+                    self._one(function, batch, task)
 
     def only_log(self) -> output.AttemptLog | None:
         """The log of the only attempt that runs, if it is the only one."""
         return self._speaking[0] if len(self._speaking) == 1 else None
-
-    def _next(self) -> LeaseTask | None:
-        try:
-            return self._unstarted.popleft()
-        except IndexError:
-            return None
 
     def _event_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
@@ -100,52 +117,58 @@ class Worker:
             asyncio.set_event_loop(self._loop)
         return self._loop
 
-    def _one(self, function: Function, run: Run, task: LeaseTask) -> None:
+    def _one(self, function: Function, batch: _Batch, task: LeaseTask) -> None:
         log, started_ms, started_ns = self._begin(task, 0)
         try:
-            outcome = success(task, call_of(function, run.tenant, task)(), self._load.result_bytes_max)
-        except BaseException as error:  # noqa: BLE001 - SystemExit and the like end the attempt, not the process
+            outcome = success(task, call_of(function, batch.run.tenant, task)(), self._load.result_bytes_max)
+        except BaseException as error:  # SystemExit and the like end the attempt, not the process
             outcome = failure(function, task, error)
-        self._end(log, 0, outcome, started_ms, started_ns)
+        self._end(log, 0, timed(outcome, started_ms, started_ns), last=not batch.unstarted)
 
-    async def _many(self, function: Function, run: Run) -> None:
+    async def _many(self, function: Function, batch: _Batch) -> None:
         async with asyncio.TaskGroup() as group:
-            for slot in range(min(function.concurrency, len(run.tasks))):
-                group.create_task(self._serve(function, run, slot))
+            for slot in range(min(function.concurrency, batch.run.slots, len(batch.run.tasks))):
+                group.create_task(self._serve(function, batch, slot))
 
-    async def _serve(self, function: Function, run: Run, slot: int) -> None:
-        while (task := self._next()) is not None:
-            log, started_ms, started_ns = self._begin(task, slot)
-            try:
-                value = await call_of(function, run.tenant, task)()
-                outcome = success(task, value, self._load.result_bytes_max)
-            except BaseException as error:  # noqa: BLE001 - see _one
-                outcome = failure(function, task, error)
-            self._end(log, slot, outcome, started_ms, started_ns)
+    async def _serve(self, function: Function, batch: _Batch, slot: int) -> None:
+        while (task := batch.next()) is not None:
+            # An asyncio task of its own, so that a handler that cancels itself cancels nobody after it.
+            await asyncio.wait([asyncio.create_task(self._attempt(function, batch, task, slot))])
+
+    async def _attempt(self, function: Function, batch: _Batch, task: LeaseTask, slot: int) -> None:
+        log, started_ms, started_ns = self._begin(task, slot)
+        try:
+            value = await call_of(function, batch.run.tenant, task)()
+            outcome = success(task, value, self._load.result_bytes_max)
+        except BaseException as error:  # see _one
+            outcome = failure(function, task, error)
+        self._end(log, slot, timed(outcome, started_ms, started_ns), last=not batch.unstarted)
 
     def _begin(self, task: LeaseTask, slot: int) -> tuple[output.AttemptLog, int, int]:
         log = output.AttemptLog(task.no, self._load.log_bytes_max, self._outbox.log)
+        if not self._speaking:
+            output.redirect()
         self._speaking.append(log)
         output.speak(log)
         started_ns = time.monotonic_ns()
         self._slots.set(slot, task.no, started_ns)
         return log, time.time_ns() // 1_000_000, started_ns
 
-    def _end(self, log: output.AttemptLog, slot: int, outcome: Outcome, started_ms: int, started_ns: int) -> None:
-        duration_us = (time.monotonic_ns() - started_ns) // 1000
+    def _end(self, log: output.AttemptLog, slot: int, outcome: Outcome, *, last: bool) -> None:
         self._speaking.remove(log)
         output.speak(None)
         log.close()
-        self._outbox.add(timed(outcome, started_ms, duration_us), at_once=not self._unstarted)
+        if not self._speaking:
+            self._raw.settle()
+        self._outbox.add(outcome, at_once=last)
         self._slots.clear(slot)
 
-    def _refuse(self, run: Run) -> None:
-        message = (
-            f"the app has no function {run.function!r} any more; it has {', '.join(self._app.functions) or 'none'}"
-        )
-        while (task := self._next()) is not None:
+    def _refuse(self, batch: _Batch) -> None:
+        has = ", ".join(self._app.functions) or "none"
+        message = f"the app has no function {batch.run.function!r} any more; it has {has}"
+        while (task := batch.next()) is not None:
             outcome = Outcome(task.no, OutcomeKind.IMPORT_FAILED, message=message)
-            self._outbox.add(outcome, at_once=not self._unstarted)
+            self._outbox.add(outcome, at_once=not batch.unstarted)
 
 
 def load_app(bundle: Bundle) -> App:
@@ -155,10 +178,10 @@ def load_app(bundle: Bundle) -> App:
     found: object = import_module(bundle.module)
     for part in bundle.attribute.split("."):
         found = getattr(found, part, None)
-    if not isinstance(found, App):
-        what = "is not there" if found is None else f"is a {type(found).__name__}, not an App"
-        raise ImportError(f"{bundle.module}:{bundle.attribute} {what}")
-    return found
+    if isinstance(found, App):
+        return found
+    what = "is not there" if found is None else f"is a {type(found).__name__}, not an App"
+    raise ImportError(f"{bundle.module}:{bundle.attribute} {what}")
 
 
 def _read(control: socket.socket, frames: Frames) -> list[bytes]:
@@ -188,20 +211,24 @@ def main(control_fd: int, slots_fd: int, parent: int) -> None:
     if os.getppid() != parent:
         return  # it had died before it could take us along
     faulthandler.enable(file=2)
+    for descriptor in (control_fd, slots_fd):
+        os.set_inheritable(descriptor, False)  # a program started by a handler must not keep them open
     control = socket.socket(fileno=control_fd)
+    raw = output.RawOutput()
     frames = Frames()
     first, *early = _read(control, frames)
     load = decode_to_child(first)
     assert isinstance(load, Load)
     outbox = Outbox(control)
+    os.register_at_fork(after_in_child=outbox.disown)
     try:
         app = load_app(load.bundle)
         specs = tuple(function.spec(load.bundle) for function in app.functions.values())
-    except BaseException as error:  # noqa: BLE001 - user code runs at import, and may even exit
+    except BaseException as error:  # user code runs at import, and may even exit
         message = f"{load.bundle.module}:{load.bundle.attribute} cannot be loaded: {describe(error)}"
         outbox.send(LoadFailed(message, traceback_of(error)))
         return
-    worker = Worker(app, load, Slots(slots_fd), outbox)
+    worker = Worker(app, load, Slots(slots_fd), outbox, raw)
     output.install(worker.only_log)
     outbox.send(Loaded(specs))
     threading.Thread(target=_receive_for_ever, args=(control, frames, worker, early), daemon=True).start()
@@ -210,7 +237,13 @@ def main(control_fd: int, slots_fd: int, parent: int) -> None:
 
 
 if __name__ == "__main__":
-    main(*(int(argument) for argument in sys.argv[1:4]))
-    # Without running user code's exit hooks, which could keep an idle process alive.
-    sys.stdout.flush()
-    os._exit(0)
+    code = 1
+    try:
+        main(*(int(argument) for argument in sys.argv[1:4]))
+        code = 0
+    except BaseException:  # what user code lets loose on the event loop, SystemExit included
+        traceback.print_exc(file=sys.__stderr__)
+    finally:
+        output.flush_raw()
+        # Without user code's exit hooks and threads, which could keep a process alive that is done.
+        os._exit(code)

@@ -24,6 +24,7 @@ class _Page:
     since_s: float = 0.0
     chunks: int = 0
     raw_left: int = 0
+    raw_dropped: int = 0
 
 
 class Logbook:
@@ -55,12 +56,22 @@ class Logbook:
         """Output that came past Python's streams is in the attempt's log, up to the limit."""
         self.write(no, b"")
         page = self._pages.get(no)
-        if page is None or page.raw_left < 0:
+        if page is None:
             return
-        self.write(no, text[: page.raw_left])
-        page.raw_left -= len(text)
-        if page.raw_left < 0:
-            self.write(no, b"\n[log cut here: log_bytes_max is %d]\n" % self._raw_bytes_max)
+        kept = text[: page.raw_left]
+        page.raw_left -= len(kept)
+        page.raw_dropped += len(text) - len(kept)
+        if kept:
+            self.write(no, kept)
+
+    def close(self, no: TaskNo) -> None:
+        """The attempt has ended: its log is stored, and says so if raw output was dropped."""
+        page = self._pages.get(no)
+        if page is not None and page.raw_dropped:
+            mark = f"\n[log cut here: {page.raw_dropped} bytes dropped, log_bytes_max is {self._raw_bytes_max}]\n"
+            page.raw_dropped = 0
+            self.write(no, mark.encode())
+        self.store(no)
 
     def store(self, no: TaskNo) -> None:
         """What the attempt has written so far is in the store, or, if the disk refuses, named as lost in our own log."""

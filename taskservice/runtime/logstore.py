@@ -37,7 +37,7 @@ class LogStore:
     def read(self, tenant: TenantId, id: TaskId) -> list[LogChunk]:
         """All chunks of the task, in the order of their attempts; empty if it has written nothing."""
         try:
-            names = sorted(os.listdir(self._folder(tenant, id)))
+            names = sorted(path.name for path in self._folder(tenant, id).iterdir())
         except FileNotFoundError:
             return []
         return [self._chunk(tenant, id, name) for name in names if not name.startswith(".")]
@@ -53,7 +53,7 @@ class LogStore:
 
 def _safe(name: str) -> str:
     """A file name that no other name has, and that leads nowhere else."""
-    quoted = quote(name, safe="").replace(".", "%2E")
+    quoted = quote(name, safe="").replace(".", "%2E").replace("~", "%7E")
     return quoted if len(quoted) <= 250 else f"{quoted[:180]}~{_digest(name)}"
 
 

@@ -23,3 +23,5 @@ class RuntimeOptions(Struct, frozen=True, array_like=True):
     """A child that has had nothing to do for so long ends."""
     load_timeout_s: float = 60.0
     """An app that takes longer to import is given up."""
+    silence_s: float = 30.0
+    """A child that has tasks, but runs none and says nothing for so long, is taken for dead."""

@@ -8,7 +8,7 @@ import threading
 import time
 
 from taskservice.core.lease_wire import Outcome
-from taskservice.core.types import TaskNo
+from taskservice.core.types import OutcomeKind, TaskNo
 from taskservice.runtime.wire import Ended, FromChild, Logged, frame
 
 FLUSH_S = 0.004
@@ -20,34 +20,48 @@ class Outbox:
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._outcomes: list[Outcome] = []
+        self._frames: list[bytes] = []
+        """Made, but not written yet; in order."""
+        self._writing = False
+        self._disowned = False
         self._flushed_s = time.monotonic()
         self._waiting = threading.Event()
 
     def add(self, outcome: Outcome, *, at_once: bool) -> None:
         """The outcome is sent soon, or `at_once` with all that wait."""
-        self._outcomes.append(outcome)
+        if self._disowned:
+            os._exit(outcome.kind is not OutcomeKind.SUCCEEDED)  # the attempt is the original's; a copy ends with it
+        with self._lock:
+            self._outcomes.append(outcome)
         if at_once or time.monotonic() - self._flushed_s > FLUSH_S:
             self.flush()
         elif not self._waiting.is_set():
             self._waiting.set()
 
     def log(self, no: TaskNo, text: bytes) -> None:
-        """The text is sent, after the outcomes that came before it."""
-        self.send(Logged(no, text))
+        """The text is sent, after the outcomes that came before it. A forked copy's goes to the process's output."""
+        if self._disowned:
+            os.write(1, text)
+        else:
+            self.send(Logged(no, text))
 
     def send(self, message: FromChild) -> None:
         """All that waits is sent, and then the message."""
+        if self._disowned:
+            os._exit(0)
+        body = frame(message)
         with self._lock:
-            self._write(self._take() + frame(message))
+            self._gather()
+            self._frames.append(body)
+            self._write()
 
     def flush(self) -> None:
         """All that waits is sent."""
         with self._lock:
-            data = self._take()
-            if data:
-                self._write(data)
+            self._gather()
+            self._write()
 
     def flush_for_ever(self) -> None:
         """Whatever waits is flushed a little later, even while the main thread is busy with a handler."""
@@ -57,15 +71,27 @@ class Outbox:
             time.sleep(FLUSH_S)
             self.flush()
 
-    def _take(self) -> bytes:
-        self._flushed_s = time.monotonic()
-        if not self._outcomes:
-            return b""
-        outcomes, self._outcomes = self._outcomes, []
-        return frame(Ended(tuple(outcomes)))
+    def disown(self) -> None:
+        """This process is a copy that a handler has forked: it has nothing to say to the supervisor."""
+        self._disowned = True
+        self._lock = threading.RLock()
+        self._control.close()
 
-    def _write(self, data: bytes) -> None:
+    def _gather(self) -> None:
+        self._flushed_s = time.monotonic()
+        if self._outcomes:
+            outcomes, self._outcomes = self._outcomes, []
+            self._frames.append(frame(Ended(tuple(outcomes))))
+
+    def _write(self) -> None:
+        if self._writing:
+            return  # a signal handler or a destructor, in the midst of the write below, which goes on with ours
+        self._writing = True
         try:
-            self._control.sendall(data)
+            while self._frames:
+                frames, self._frames = self._frames, []
+                self._control.sendall(b"".join(frames))
         except OSError:
             os._exit(0)  # the supervisor is gone: nobody wants to know any more
+        finally:
+            self._writing = False

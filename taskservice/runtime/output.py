@@ -7,17 +7,25 @@ goes to the process's real descriptors, which the supervisor reads.
 
 from __future__ import annotations
 
+import fcntl
 import io
 import logging
+import os
 import sys
+import termios
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, BinaryIO, TextIO
 
 from taskservice.core.types import TaskNo
 
 CHUNK_BYTES = 64 * 1024
 """An attempt's output is handed on when it has grown to this."""
+
+SETTLE_S_MAX = 0.25
+"""How long the end of an attempt waits for its raw output to be read."""
 
 _speaking: ContextVar[AttemptLog | None] = ContextVar("attempt", default=None)
 
@@ -36,13 +44,12 @@ class AttemptLog:
 
     def write(self, text: str) -> None:
         """The text is in the log, or counted as dropped."""
-        if self._left <= 0:
-            self._dropped += len(text)
-            return
         data = text.encode("utf-8", errors="backslashreplace")
         if len(data) > self._left:
             self._dropped += len(data) - self._left
             data = data[: self._left]
+        if not data:
+            return
         self._left -= len(data)
         self._pieces.append(data)
         self._size += len(data)
@@ -66,7 +73,10 @@ class AttemptLog:
 class AttemptStream(io.TextIOBase):
     """A text stream that writes to the log of whoever speaks, and else to the process's own stream."""
 
-    def __init__(self, fallback: io.TextIOBase, alone: Callable[[], AttemptLog | None]) -> None:
+    encoding = "utf-8"
+    errors = "backslashreplace"
+
+    def __init__(self, fallback: TextIO, alone: Callable[[], AttemptLog | None]) -> None:
         self._fallback = fallback
         self._alone = alone
         """The log of the only running attempt, for threads that a handler started; None if there are several."""
@@ -89,8 +99,12 @@ class AttemptStream(io.TextIOBase):
         return self._fallback.fileno()
 
     @property
-    def encoding(self) -> str:
-        return "utf-8"
+    def buffer(self) -> BinaryIO:
+        """For bytes: the process's own stream's."""
+        return self._fallback.buffer
+
+    def reconfigure(self, **options: object) -> None:
+        """Nothing: scripts ask for UTF-8 or line buffering, which this is anyway."""
 
 
 def speak(log: AttemptLog | None) -> None:
@@ -98,13 +112,54 @@ def speak(log: AttemptLog | None) -> None:
     _speaking.set(log)
 
 
+class RawOutput:
+    """The pipe that the process's real stdout and stderr lead to."""
+
+    def __init__(self) -> None:
+        self._pipe = os.dup(1)
+
+    def settle(self) -> None:
+        """The supervisor has read what was written so far, so that it is not put down to the next attempt.
+
+        Waits at most `SETTLE_S_MAX`, which only a program left running in the background can use up.
+        """
+        flush_raw()
+        with suppress(OSError):  # a handler has closed descriptors that are not its own
+            end_s = time.monotonic() + SETTLE_S_MAX
+            while unread_bytes(self._pipe) and time.monotonic() < end_s:
+                time.sleep(0.0002)
+
+
+def unread_bytes(pipe: int) -> int:
+    """How much is in the pipe. Raises OSError if it is none."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+def flush_raw() -> None:
+    """What was written to the process's own streams has left the process, if they are still there."""
+    for stream in (sys.__stdout__, sys.__stderr__):
+        with suppress(OSError, ValueError):
+            if stream is not None:
+                stream.flush()
+
+
+_streams: list[AttemptStream] = []
+
+
 def install(alone: Callable[[], AttemptLog | None]) -> None:
     """The process's Python streams and its logging lead to the attempts' logs."""
-    sys.stdout = AttemptStream(sys.__stdout__, alone)  # type: ignore[arg-type]
-    sys.stderr = AttemptStream(sys.__stderr__, alone)  # type: ignore[arg-type]
+    assert sys.__stdout__ is not None
+    assert sys.__stderr__ is not None
+    _streams[:] = [AttemptStream(sys.__stdout__, alone), AttemptStream(sys.__stderr__, alone)]
+    redirect()
     handler = _StderrHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+def redirect() -> None:
+    """`sys.stdout` and `sys.stderr` are ours, even if the attempt before has put others there."""
+    sys.stdout, sys.stderr = _streams
 
 
 class _StderrHandler(logging.StreamHandler[Any]):
@@ -114,5 +169,5 @@ class _StderrHandler(logging.StreamHandler[Any]):
         logging.Handler.__init__(self)
 
     @property
-    def stream(self) -> Any:  # type: ignore[override]
+    def stream(self) -> Any:
         return sys.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import selectors
 import signal
 import socket
@@ -10,7 +11,9 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
+import msgspec
 import psutil
 
 from taskservice.core.types import Bundle, FunctionSpec, TenantId
@@ -30,6 +33,8 @@ from taskservice.runtime.wire import (
 TAIL_BYTES = 4_096
 """Of a child's raw output, kept to explain its death."""
 READ_BYTES = 1 << 18
+LAST_BREATH_S = 1.0
+"""How long a process that has said its last may take to end by itself."""
 
 _SERVICE_PREFIXES = ("RAY_", "AWS_", "TASKSERVICE_", "OTEL_")
 
@@ -59,12 +64,15 @@ class Child:
         self.tail = b""
         self.dead = False
         """Nothing more comes from it."""
+        self._output_open = True
+        self._fault = ""
+        self._patience_s = 0.0
         self._frames = Frames()
         self._outgoing = bytearray()
         self.control, theirs = socket.socketpair()
         self.output, output = os.pipe()
         try:
-            self._process = subprocess.Popen(  # noqa: S603 - our own module, and numbers
+            self._process = subprocess.Popen(  # our own module, and numbers
                 [
                     sys.executable, "-P", "-m", "taskservice.runtime.child",
                     str(theirs.fileno()), str(self.slots.descriptor), str(os.getpid()),
@@ -73,13 +81,18 @@ class Child:
                 stdout=output,
                 stderr=output,
                 env=child_environment(),
-                cwd=bundle.path if os.path.isdir(bundle.path) else "/",
+                cwd=bundle.path if Path(bundle.path).is_dir() else "/",
                 pass_fds=(theirs.fileno(), self.slots.descriptor),
                 start_new_session=True,
             )  # fmt: skip
+        except BaseException:
+            self._close_descriptors()
+            raise
         finally:
             theirs.close()
             os.close(output)
+        # Readable when the process has ended: its socket may outlive it, in a program that it has started.
+        self.exit = os.pidfd_open(self._process.pid)
         self.control.setblocking(False)
         os.set_blocking(self.output, False)
         self.send(Load(bundle, options.result_bytes_max, options.log_bytes_max, options.child_idle_s))
@@ -99,6 +112,7 @@ class Child:
         with selectors.DefaultSelector() as selector:
             selector.register(self.control, selectors.EVENT_READ)
             selector.register(self.output, selectors.EVENT_READ)
+            selector.register(self.exit, selectors.EVENT_READ)
             while not self.functions and not self.dead:
                 left_s = deadline_s - time.monotonic()
                 if left_s <= 0:
@@ -108,6 +122,7 @@ class Child:
                     )
                 selector.select(left_s)
                 self.read_output()
+                self.forget_output(selector)
                 for message in self.receive():
                     if isinstance(message, LoadFailed):
                         self.kill()
@@ -120,7 +135,7 @@ class Child:
 
     def alive(self) -> bool:
         """Whether the process still runs."""
-        return self._process.poll() is None
+        return self._process.returncode is None and not self._ends_within(0)
 
     def send(self, message: ToChild) -> None:
         """The message is on its way, as far as the child takes it; see `pump`."""
@@ -142,20 +157,41 @@ class Child:
 
     def receive(self) -> list[FromChild]:
         """What the child has sent. Sets `dead` when that was the last of it."""
+        ended = not self.alive()  # asked first: what it sent before is there to be read
         messages: list[FromChild] = []
         with suppress(BlockingIOError):
-            while True:
+            while not self.dead:
                 try:
                     data = self.control.recv(READ_BYTES)
                 except ConnectionResetError:
                     data = b""
                 if not data:
-                    self.dead = True
+                    self.give_up("it has closed the service's socket", LAST_BREATH_S)
                     break
-                messages.extend(decode_from_child(body) for body in self._frames.feed(data))
-                if len(data) < READ_BYTES:
+                try:
+                    messages.extend(decode_from_child(body) for body in self._frames.feed(data))
+                except (ValueError, msgspec.MsgspecError):
+                    self.give_up("it has written to the service's socket")
+                if len(data) < READ_BYTES and not ended:
                     break
+        self.dead = self.dead or ended
         return messages
+
+    def give_up(self, fault: str, patience_s: float = 0) -> None:
+        """It is of no more use: `ended` will kill it if it still runs after `patience_s`, and say `fault`."""
+        self.dead = True
+        self._fault = fault
+        self._patience_s = patience_s
+
+    def _ends_within(self, seconds: float) -> bool:
+        poll = select.poll()
+        poll.register(self.exit, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+
+    def forget_output(self, selector: selectors.BaseSelector) -> None:
+        """If the child has closed its output, the selector does not look at it any more: it would be ready for ever."""
+        if not self._output_open and self.output in selector.get_map():
+            selector.unregister(self.output)
 
     def read_output(self) -> bytes:
         """What came past Python's streams since the last time, as far as one read goes."""
@@ -163,6 +199,7 @@ class Child:
             data = os.read(self.output, READ_BYTES)
         except BlockingIOError:
             return b""
+        self._output_open = bool(data)
         self.tail = (self.tail + data)[-TAIL_BYTES:]
         return data
 
@@ -173,12 +210,12 @@ class Child:
         return self.tail.decode(errors="replace")
 
     def ended(self) -> str:
-        """How the process ended, in words; it is waited for, and killed if it has closed its ears but lives on."""
-        try:
-            code = self._process.wait(timeout=1.0)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            code = self._process.wait()
+        """How the process ended, in words; nothing of it is left. If it lives on without us, it is killed."""
+        went = self._ends_within(self._patience_s)
+        self.kill()
+        if not went:
+            return f"{self._fault}, and was killed"
+        code = self._process.returncode
         if code >= 0:
             return f"exit code {code}"
         try:
@@ -188,6 +225,8 @@ class Child:
 
     def kill(self) -> None:
         """The process, its group and whatever else descends from it are gone, and waited for."""
+        if self._process.returncode is not None:
+            return  # its number may be another's by now
         descendants: list[psutil.Process] = []
         with suppress(psutil.Error):
             descendants = psutil.Process(self.pid).children(recursive=True)
@@ -201,6 +240,10 @@ class Child:
     def close(self) -> None:
         """Nothing of it is left."""
         self.kill()
+        os.close(self.exit)
+        self._close_descriptors()
+
+    def _close_descriptors(self) -> None:
         self.control.close()
         os.close(self.output)
         self.slots.close()

@@ -13,7 +13,9 @@ import struct
 from taskservice.core.types import TaskNo
 from taskservice.runtime.wire import SLOTS_MAX
 
-_SLOT = struct.Struct("<qq")
+_SLOT = struct.Struct("qq")
+_WORD = struct.Struct("q")
+"""Native and aligned, so that a reader never sees half a number."""
 _BYTES = SLOTS_MAX * _SLOT.size
 
 
@@ -30,11 +32,13 @@ class Slots:
 
     def set(self, slot: int, no: TaskNo, started_ns: int) -> None:
         """An attempt has begun there."""
-        _SLOT.pack_into(self._memory, slot * _SLOT.size, no, started_ns)
+        # The number comes last: whoever reads it has its start already, not that of the attempt before.
+        _WORD.pack_into(self._memory, slot * _SLOT.size + _WORD.size, started_ns)
+        _WORD.pack_into(self._memory, slot * _SLOT.size, no)
 
     def clear(self, slot: int) -> None:
         """It has ended, one way or another."""
-        _SLOT.pack_into(self._memory, slot * _SLOT.size, 0, 0)
+        _WORD.pack_into(self._memory, slot * _SLOT.size, 0)
 
     def running(self, slots: int) -> list[tuple[TaskNo, int]]:
         """What runs in the first `slots` slots, with its start."""

@@ -53,6 +53,7 @@ class _LeaseRun:
         self._handed_back: list[TaskNo] = []
         self._slots = max(1, spec.concurrency) if spec.is_async else 1
         self._began_s = time.monotonic()
+        self._heard_s = self._began_s
         self._sent_s = self._began_s
         self._stop_looked_s = self._began_s
         self._gave_back = False
@@ -61,13 +62,21 @@ class _LeaseRun:
 
     def run(self) -> None:
         while self._waiting and not self._stopped:
+            if self._slice_is_over() and len(self._waiting) < len(self._spec.tasks):
+                self._hand_back(list(self._waiting))  # rather than to begin again in another child
+                break
             try:
                 child = self._pool.take(self._spec.tenant, self._spec.bundle)
             except LoadError as error:
                 self._settle_all(OutcomeKind.IMPORT_FAILED, str(error), error.detail)
                 break
-            child.send(Run(self._spec.tenant, self._spec.function, tuple(self._waiting.values())))
-            self._watch(child)
+            child.tail = b""
+            child.send(Run(self._spec.tenant, self._spec.function, tuple(self._waiting.values()), self._slots))
+            try:
+                self._watch(child)
+            except BaseException:
+                child.close()
+                raise
             if child.dead or self._waiting:
                 child.close()
             else:
@@ -80,13 +89,17 @@ class _LeaseRun:
         with selectors.DefaultSelector() as selector:
             selector.register(child.output, selectors.EVENT_READ)
             selector.register(child.control, selectors.EVENT_READ)
+            selector.register(child.exit, selectors.EVENT_READ)
+            self._heard_s = time.monotonic()
             while self._waiting and not self._stopped:
                 interest = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.wants_to_write else 0)
                 selector.modify(child.control, interest)
                 selector.select(self._patience_s(child))
                 child.pump()
                 self._take_output(child)
+                child.forget_output(selector)
                 self._take_messages(child)
+                self._heed_silence(child)
                 if child.dead:
                     self._bury(child)
                     return
@@ -98,6 +111,7 @@ class _LeaseRun:
 
     def _take_messages(self, child: Child) -> None:
         for message in child.receive():
+            self._heard_s = time.monotonic()
             self._take(message)
 
     def _take(self, message: FromChild) -> None:
@@ -105,7 +119,7 @@ class _LeaseRun:
             case Ended(outcomes):
                 for outcome in outcomes:
                     if self._waiting.pop(outcome.no, None) is not None:
-                        self._logs.store(outcome.no)
+                        self._logs.close(outcome.no)
                         self._outcomes.append(outcome)
             case Logged(no, text):
                 self._logs.write(no, text)
@@ -116,9 +130,9 @@ class _LeaseRun:
 
     def _take_output(self, child: Child) -> None:
         """Raw output is put down to what runs; or else to what is about to."""
+        running = child.slots.running(self._slots)  # asked first: no attempt ends while its output waits to be read
         data = child.read_output()
         if data:
-            running = child.slots.running(self._slots)
             no = running[0][0] if running else next(iter(self._waiting), None)
             if no is not None:
                 self._logs.write_raw(no, data)
@@ -149,6 +163,7 @@ class _LeaseRun:
     def _bury(self, child: Child) -> None:
         """The child died by itself: what it was running died of that, the rest goes on in another child."""
         how = f"its process ended: {child.ended()}"
+        self._take_output(child)
         last_words = child.last_words()
         culprits = [no for no, _ in self._running(child)]
         if not culprits:
@@ -158,6 +173,14 @@ class _LeaseRun:
         for no in culprits:
             self._settle(no, OutcomeKind.CRASHED, how, last_words)
 
+    def _heed_silence(self, child: Child) -> None:
+        """A child that neither runs what it has nor says anything is given up, so that no lease lasts for ever."""
+        now_s = time.monotonic()
+        if child.slots.running(self._slots):
+            self._heard_s = now_s
+        elif now_s - self._heard_s > self._options.silence_s:
+            child.give_up("it had tasks, but ran none and said nothing")
+
     def _running(self, child: Child) -> list[tuple[TaskNo, int]]:
         return [(no, since_ns) for no, since_ns in child.slots.running(self._slots) if no in self._waiting]
 
@@ -166,7 +189,7 @@ class _LeaseRun:
 
     def _settle(self, no: TaskNo, kind: OutcomeKind, message: str, detail: str, duration_us: int = 0) -> None:
         if self._waiting.pop(no, None) is not None:
-            self._logs.store(no)
+            self._logs.close(no)
             self._outcomes.append(Outcome(no, kind, 0, duration_us, message=message, detail=detail))
 
     def _settle_all(self, kind: OutcomeKind, message: str, detail: str) -> None:
@@ -187,13 +210,17 @@ class _LeaseRun:
         waits += [(since_ns + self._timeout_ns(no) - now_ns) / 1e9 for no, since_ns in self._running(child)]
         return max(0.001, min(waits))
 
+    def _slice_is_over(self) -> bool:
+        return (time.monotonic() - self._began_s) * 1000 >= self._spec.slice_ms
+
     def _keep_time(self, child: Child) -> None:
         """What is due by now is done: logs stored, outcomes reported, the tail given back, the runner asked."""
         if not self._waiting:
             return  # the last report follows at once
         now_s = time.monotonic()
         self._logs.store_due()
-        if not self._gave_back and (now_s - self._began_s) * 1000 >= self._spec.slice_ms:
+        begun = len(self._waiting) < len(self._spec.tasks) or self._running(child)
+        if not self._gave_back and begun and self._slice_is_over():  # an import may have lasted longer than the slice
             self._gave_back = True
             child.send(GiveBack())
         waited_ms = (now_s - self._sent_s) * 1000

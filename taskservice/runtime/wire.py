@@ -34,6 +34,8 @@ class Run(Struct, frozen=True, tag=True):
     tenant: TenantId
     function: FunctionName
     tasks: tuple[LeaseTask, ...]
+    slots: int = 1
+    """Attempts at the same time; the supervisor watches as many."""
 
 
 class GiveBack(Struct, frozen=True, tag=True):
