@@ -1,4 +1,5 @@
 """Handlers of all manners, good and bad."""
+from __future__ import annotations
 
 import asyncio
 import ctypes
@@ -139,7 +140,7 @@ async def nap(i: int, seconds: float) -> int:
 async def meet(i: int, everybody: int) -> int:
     """Ends only if `everybody` is there at the same time."""
     _met.append(i)
-    while len(_met) < everybody:
+    while len(_met) < everybody:  # noqa: ASYNC110
         await asyncio.sleep(0.001)
     return len(_met)
 

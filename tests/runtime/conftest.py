@@ -1,0 +1,162 @@
+"""Leases with real child processes: `run` makes one and checks what every lease must keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+import msgspec
+import psutil
+import pytest
+
+from taskservice.core.lease_wire import LeaseReport, LeaseSpec, LeaseTask, Outcome
+from taskservice.core.types import Bundle, FunctionName, OutcomeKind, Resources, TaskId, TaskNo, TenantId, Token
+from taskservice.runtime.logstore import LogStore
+from taskservice.runtime.options import RuntimeOptions
+from taskservice.runtime.pool import ChildPool
+from taskservice.runtime.supervisor import run_lease
+
+APPS = Path(__file__).parent / "apps"
+
+
+@dataclass
+class Recorder:
+    """A `ReportPort` that refuses what a runner must never get."""
+
+    tasks: set[int]
+    stop_after_s: float | None = None
+    began_s: float = field(default_factory=monotonic)
+    reports: list[tuple[float, LeaseReport]] = field(default_factory=list)
+    """With the seconds since the lease began."""
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    handed_back: list[int] = field(default_factory=list)
+    done: bool = False
+
+    def send(self, report: LeaseReport) -> None:
+        assert not self.done, "a report after the last"
+        msgspec.msgpack.encode(report)
+        self.reports.append((monotonic() - self.began_s, report))
+        for outcome in report.outcomes:
+            assert outcome.no in self.tasks, "an outcome of no task of the lease, or a second one"
+            self.tasks.remove(outcome.no)
+            self.outcomes[outcome.no] = outcome
+        for no in report.handed_back:
+            assert no in self.tasks, "handed back, but no task of the lease, or reported already"
+            self.tasks.remove(no)
+            self.handed_back.append(no)
+        self.done = report.done
+
+    def stop_asked(self) -> bool:
+        return self.stop_after_s is not None and monotonic() - self.began_s > self.stop_after_s
+
+    @property
+    def kinds(self) -> list[OutcomeKind]:
+        """Of the tasks that ended, by their numbers."""
+        return [outcome.kind for _, outcome in sorted(self.outcomes.items())]
+
+    def results(self) -> list[object]:
+        """Of the tasks that ended, by their numbers; all must have succeeded."""
+        assert set(self.kinds) <= {OutcomeKind.SUCCEEDED}, self.outcomes
+        return [msgspec.json.decode(outcome.result) for _, outcome in sorted(self.outcomes.items())]
+
+    def first_s(self, no: int) -> float:
+        """When the task's outcome came."""
+        return next(at_s for at_s, report in self.reports if no in {outcome.no for outcome in report.outcomes})
+
+
+class Node:
+    """A worker process's pool, and leases run on it."""
+
+    def __init__(self, folder: Path, pool: ChildPool | None = None, **options: object) -> None:
+        self.options = msgspec.structs.replace(RuntimeOptions(str(folder / "logs")), **options)
+        self.pool = pool or ChildPool(self.options)
+        self.logs = LogStore(Path(self.options.logs_dir))
+
+    def run(
+        self,
+        function: str,
+        payloads: list[object],
+        *,
+        module: str = "sample",
+        attribute: str = "app",
+        path: Path = APPS,
+        tenant: str = "acme",
+        is_async: bool = False,
+        concurrency: int = 10,
+        slice_ms: int = 60_000,
+        timeout_ms: int = 30_000,
+        ids: list[str] | None = None,
+        stop_after_s: float | None = None,
+    ) -> Recorder:
+        """The lease is over; each of its tasks was reported once, `done` once and last (unless it was to stop)."""
+        tasks = tuple(
+            LeaseTask(TaskNo(no), TaskId(id), encoded(payload), 1, 1, timeout_ms, (("colour", "red"),))
+            for no, (id, payload) in enumerate(
+                zip(ids or [f"t{no}" for no in range(1, len(payloads) + 1)], payloads, strict=True), 1
+            )
+        )
+        bundle = Bundle(module, attribute, str(path))
+        name = FunctionName(function if "." in function else f"{module}.{function}")
+        spec = LeaseSpec(
+            Token(1, 1), TenantId(tenant), name, bundle, Resources(), is_async, concurrency, slice_ms, tasks
+        )
+        port = Recorder({task.no for task in tasks}, stop_after_s)
+        run_lease(spec, port, self.options, self.pool)
+        if stop_after_s is None:
+            assert port.done
+            assert not port.tasks, "never reported"
+        return port
+
+    def log(self, id: str = "t1", tenant: str = "acme") -> str:
+        """All that the task has logged."""
+        return "".join(chunk.text for chunk in self.logs.read(TenantId(tenant), TaskId(id)))
+
+
+def encoded(payload: object) -> bytes:
+    return payload if isinstance(payload, bytes) else msgspec.json.encode(payload)
+
+
+@contextmanager
+def nothing_left() -> Iterator[None]:
+    """What was started within has ended."""
+    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    yield
+    assert not [process for process in psutil.Process().children(recursive=True) if process.pid not in before]
+
+
+@pytest.fixture
+def make_node(tmp_path: Path) -> Iterator[Callable[..., Node]]:
+    """Makes nodes with children of their own; nothing that they started is left in the end."""
+    nodes: list[Node] = []
+
+    def make(**options: object) -> Node:
+        nodes.append(Node(tmp_path, **options))
+        return nodes[-1]
+
+    with nothing_left():
+        yield make
+        for node in nodes:
+            node.pool.close()
+
+
+@pytest.fixture(scope="session")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChildPool]:
+    with nothing_left():
+        pool = ChildPool(RuntimeOptions(str(tmp_path_factory.mktemp("unused"))))
+        yield pool
+        pool.close()
+
+
+@pytest.fixture
+def node(tmp_path: Path, pool: ChildPool) -> Node:
+    """A node with a log folder of its own, whose children have served other tests: starting one takes a while."""
+    return Node(tmp_path, pool)
+
+
+@pytest.fixture
+def fresh(make_node: Callable[..., Node]) -> Node:
+    """A node with children of its own, for tests that spoil them."""
+    return make_node()

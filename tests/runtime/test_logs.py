@@ -1,0 +1,156 @@
+"""What handlers print, log and write, however they do it, is in the log of the attempt that did it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import Event, Thread
+
+import psutil
+import pytest
+
+from taskservice.core.types import OutcomeKind as Kind
+from taskservice.core.types import TaskId, TenantId
+from taskservice.runtime.logstore import LogStore
+
+
+def test_print_logging_stderr_and_subprocesses(node):
+    node.run("talk", [{"lines": 3}])
+    log = node.log()
+    lines = log.splitlines()
+    assert [line for line in lines if line.startswith("line")] == ["line 0", "line 1", "line 2"]
+    assert lines.index("line 2") < next(i for i, line in enumerate(lines) if "WARNING sample: careful" in line)
+    assert {"and an error", "from a subprocess"} <= set(lines)
+
+
+def test_each_attempt_has_its_own(node):
+    node.run("say", [{"text": f"hello {i}"} for i in range(20)], module="rogue")
+    assert [node.log(f"t{i + 1}") for i in range(20)] == [f"hello {i}\n" for i in range(20)]
+
+
+@pytest.mark.parametrize(("function", "said"), [("raw", "raw"), ("child_says", "child")])
+def test_raw_output_is_put_down_to_the_attempt_that_wrote_it(node, function, said):
+    """However fast one attempt follows another."""
+    node.run(function, [{"i": i} for i in range(60)], module="rogue")
+    assert [node.log(f"t{i + 1}") for i in range(60)] == [f"{said} {i}\n" for i in range(60)]
+
+
+def test_attempts_on_one_event_loop_do_not_mix(node):
+    node.run("nap", [{"i": i, "seconds": 0.05} for i in range(10)], is_async=True)
+    assert [node.log(f"t{i + 1}") for i in range(10)] == [f"nap {i}\nwoke {i}\n" for i in range(10)]
+
+
+def test_threads_of_a_handler_write_to_its_log(node):
+    node.run("threads", [{"count": 8}], module="rogue")
+    assert sorted(node.log().split()) == sorted(["thread", "0", "thread", "1", "thread", "2", "thread", "3", "thread", "4", "thread", "5", "thread", "6", "thread", "7"])  # fmt: skip
+
+
+def test_bytes_for_stdout(node):
+    node.run("write_bytes", [{"text": "grüezi"}, {"text": "ciao"}], module="rogue")
+    assert (node.log("t1"), node.log("t2")) == ("grüezi", "ciao")
+
+
+def test_a_replaced_stdout_is_the_attempts_own_affair(node):
+    """What the handler puts in the place of stdout is gone with the next attempt."""
+    run = node.run("replace_stdout", [{}, {}], module="rogue")
+    assert run.results() == ["swallowed\n"] * 2
+    node.run("say", [{"text": "hello"}], module="rogue", ids=["later"])
+    assert node.log("later") == "hello\n"
+
+
+def test_nobody_answers_questions(node):
+    run = node.run("ask", [{}], module="rogue")
+    assert "EOFError" in run.outcomes[1].message
+
+
+def test_a_signal_handler_prints_while_the_attempt_prints(node):
+    """One message is written at a time, whole, though the second begins in the midst of the first."""
+    run = node.run("alarm_prints", [{}], module="rogue")
+    assert run.kinds == [Kind.SUCCEEDED]
+    lines = node.log().splitlines()
+    assert [line for line in lines if line.startswith("line")]
+    assert "alarm" in node.log()
+
+
+def test_nothing_is_written_for_a_silent_task(node):
+    node.run("noop", [{}])
+    assert not Path(node.options.logs_dir).exists()
+
+
+@pytest.mark.parametrize("function", ["shout", "shout_raw"])
+def test_a_hundred_megabytes_are_cut_and_nothing_here_grows(node, function):
+    """The log ends with a mark that names the limit and what was dropped."""
+    log_bytes_max = node.options.log_bytes_max
+    peak = PeakMemory()
+    with peak:
+        assert node.run(function, [{"megabytes": 100}]).results() == [100]
+    log = node.log()
+    written = 100_000_100 if function == "shout" else 100_000_000
+    mark = f"[log cut here: {written - log_bytes_max} bytes dropped, log_bytes_max is {log_bytes_max}]\n"
+    assert log.endswith(mark)
+    assert log_bytes_max < len(log) < log_bytes_max + 100
+    assert peak.grown_bytes < 50_000_000
+
+
+class PeakMemory:
+    """How much this process has grown at most."""
+
+    def __enter__(self) -> None:
+        self.grown_bytes = 0
+        self._before = psutil.Process().memory_info().rss
+        self._over = Event()
+        self._thread = Thread(target=self._look)
+        self._thread.start()
+
+    def _look(self) -> None:
+        while not self._over.wait(0.005):
+            self.grown_bytes = max(self.grown_bytes, psutil.Process().memory_info().rss - self._before)
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+def test_ids_lead_nowhere_else(tmp_path):
+    """Whatever tasks are called, each has a folder of its own, two levels below the root."""
+    ids = [
+        ".",
+        "..",
+        "a/b",
+        "a%2Fb",
+        "../../etc",
+        "A",
+        "a",
+        "x" * 200,
+        "é" * 200,
+        "é" * 199 + "e",
+        "~",
+        ".hidden",
+        "\n",
+    ]
+    long = "é" * 200
+    store = LogStore(tmp_path / "logs")
+    store.append(TenantId("acme"), TaskId(long), 1, 1, 0, b"long")
+    (folder,) = (tmp_path / "logs" / "acme").iterdir()
+    ids.append(folder.name)  # the name that the long one got
+    for id in ids:
+        store.append(TenantId("acme"), TaskId(id), 1, 1, 0, id.encode())
+    assert [store.read(TenantId("acme"), TaskId(id))[0].text for id in ids] == ids
+    files = [path for path in (tmp_path / "logs").rglob("*") if path.is_file()]
+    assert len(files) == len(ids)
+    assert {len(path.relative_to(tmp_path).parts) for path in files} == {4}
+    assert [path.name for path in tmp_path.iterdir()] == ["logs"]
+
+
+def test_chunks_come_back_in_order(tmp_path):
+    store = LogStore(tmp_path)
+    for attempt, chunk in [(2, 0), (1, 11), (1, 2), (10, 0)]:
+        store.append(TenantId("acme"), TaskId("t"), 1, attempt, chunk, f"{attempt}.{chunk}".encode())
+    (tmp_path / "acme" / "t" / ".0001-0001-000000.77").write_text("half")
+    assert [chunk.text for chunk in store.read(TenantId("acme"), TaskId("t"))] == ["1.2", "1.11", "2.0", "10.0"]
+    assert store.read(TenantId("acme"), TaskId("silent")) == []
+
+
+def test_a_disk_that_refuses_costs_the_log_not_the_task(tmp_path, make_node, caplog):
+    (tmp_path / "logs").write_text("no folder")
+    assert make_node().run("say", [{"text": "unheard"}], module="rogue").results() == ["unheard"]
+    assert "8 bytes of the log of task t1 are lost" in caplog.text

@@ -1,0 +1,197 @@
+"""Apps: what a decorated function is to the service, and what is refused when it is decorated."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+import pytest
+from pydantic import BaseModel, Field
+
+from taskservice import App, Context, Retry, Throttled
+from taskservice.core.types import Bundle, Priority, Resources, RetryPolicy
+from taskservice.signature import BadPayload, BadResult, Signature, result_json
+
+
+class Address(BaseModel):
+    city: str
+    zip: str = ""
+
+
+def plain(i: int) -> int:
+    return i
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"concurrency": 2}, ValueError, "x.plain: concurrency above 1 is for async functions"),
+        ({"concurrency": 0}, ValueError, "concurrency must be a whole number from 1 to 1000, not 0"),
+        ({"concurrency": "4"}, ValueError, "concurrency must be a whole number"),
+        ({"concurrency": 1001}, ValueError, "from 1 to 1000, not 1001"),
+        ({"max_crashes": 0}, ValueError, "max_crashes must be a whole number from 1 to 100"),
+        ({"cpus": -1}, ValueError, "cpus must be a number from 0 to 1000000, not -1"),
+        ({"cpus": float("nan")}, ValueError, "cpus must be a number"),
+        ({"gpus": "1"}, ValueError, "gpus must be a number"),
+        ({"resources": {"tpu": True}}, ValueError, "tpu must be a number"),
+        ({"memory": "lots"}, ValueError, "'lots' is not a size"),
+        ({"timeout": "soon"}, ValueError, "'soon' is not a duration"),
+        ({"timeout": 0}, ValueError, "timeout must be longer than 0"),
+        ({"priority": "urgent"}, ValueError, "one of critical, high, normal, low, batch, not 'urgent'"),
+        ({"retry": Retry(max_attempts=0)}, ValueError, "max_attempts must be a whole number from 1 to 1000, not 0"),
+        ({"retry": Retry(factor=0.5)}, ValueError, "factor must be 1 to 100"),
+        ({"retry": Retry(base="-1s")}, ValueError, "is not a duration"),
+        ({"retry": Retry(non_retryable=ValueError)}, TypeError, "must be a tuple of exception classes"),
+        ({"retry": Retry(non_retryable=(3,))}, TypeError, "must be a tuple of exception classes"),
+        ({"colour": "red"}, TypeError, "colour"),
+    ],
+)
+def test_options_that_cannot_be(options, error, message):
+    with pytest.raises(error, match=message):
+        App("x").task(**options)(plain)
+
+
+def star(*rest: int) -> None: ...
+def double_star(**rest: int) -> None: ...
+def positional(i: int, /) -> None: ...
+def star_ctx(*ctx: int) -> None: ...
+def two_contexts(a: Context, b: Context) -> None: ...
+def unknown(i: Missing) -> None: ...  # noqa: F821
+def no_json(i: asyncio.Lock) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (star, "cannot be given by name"), (double_star, "cannot be given by name"), (positional, "cannot be given by name"),
+        (star_ctx, "cannot be given by name"), (two_contexts, "two parameters for the context"),
+        (unknown, "'Missing' is not defined; annotations must be importable"), (no_json, "cannot come from JSON"),
+        (Address, "decorate a function"), (functools.partial(plain, 1), "decorate a function"), (3, "decorate a function"),
+    ],
+)  # fmt: skip
+def test_functions_that_cannot_be_tasks(function, message):
+    with pytest.raises(TypeError, match=message):
+        App("x").task(function)
+
+
+@pytest.mark.parametrize("name", ["", "1st", "a.b", "a b", "a/b", "é", "x" * 101])
+def test_names_that_cannot_be(name):
+    with pytest.raises(ValueError, match="cannot name an app"):
+        App(name)
+
+
+def test_function_names_are_plain_and_taken_once():
+    app = App("x")
+    app.task(plain)
+    with pytest.raises(ValueError, match=r"x\.plain is defined twice"):
+        app.task(plain)
+    with pytest.raises(ValueError, match="'<lambda>' cannot name a task"):
+        app.task(lambda: None)
+
+
+def test_what_the_service_is_told():
+    app = App("media")
+
+    @app.task(
+        cpus=0.5, gpus=1, memory="1MiB", resources={"tpu": 2}, timeout="90s", retry=Retry(max_attempts=3, max="1m"),
+        concurrency=7, max_crashes=2, priority="low",
+    )  # fmt: skip
+    async def notify(user: int) -> None:
+        """Tells the user.
+
+        Slowly.
+        """
+
+    bundle = Bundle("m", "app", "/p")
+    spec = app.functions["media.notify"].spec(bundle)
+    assert (spec.name, spec.bundle, spec.doc, spec.is_async) == ("media.notify", bundle, "Tells the user.", True)
+    assert spec.resources == Resources(500, 1_000, 2**20, (("tpu", 2_000),))
+    assert spec.retry == RetryPolicy(3, 1_000, 60_000, 2.0, True)
+    assert (spec.timeout_ms, spec.concurrency, spec.max_crashes, spec.priority) == (90_000, 7, 2, Priority.LOW)
+    assert json.loads(spec.result_schema) == {"type": "null"}
+
+
+def test_a_decorated_function_is_still_a_function():
+    assert App("x").task(plain) is plain
+    assert App("x").task(cpus=2)(plain) is plain
+
+
+def test_throttled_says_when():
+    assert Throttled("full", retry_after="90s").retry_after_ms == 90_000
+    with pytest.raises(ValueError, match="is not a duration"):
+        Throttled(retry_after="soon")
+
+
+def many(
+    ctx: Context, json: int, self: str, _x: float, to: Address, mode: Literal["a", "b"] = "a", *,
+    at: datetime | None = None, size: Annotated[int, Field(ge=1)] = 1, tags: list[str] = [], anything=None,  # noqa: B006
+) -> dict[str, int]: ...  # fmt: skip
+
+
+def test_all_manner_of_parameters():
+    signature = Signature(many)
+    schema = json.loads(signature.payload_schema())
+    assert schema["title"] == "many"
+    assert schema["required"] == ["json", "self", "_x", "to"]
+    assert list(schema["properties"]) == ["json", "self", "_x", "to", "mode", "at", "size", "tags", "anything"]
+    assert schema["properties"]["size"]["minimum"] == 1
+    assert schema["properties"]["mode"]["enum"] == ["a", "b"]
+    assert schema["additionalProperties"] is False
+    assert json.loads(signature.result_schema())["additionalProperties"] == {"type": "integer"}
+    payload = b'{"json":1,"self":"s","_x":1,"to":{"city":"Bern"},"at":"2026-01-01T00:00:00Z"}'
+    arguments = signature.arguments(payload)
+    assert arguments == {
+        "json": 1, "self": "s", "_x": 1.0, "to": Address(city="Bern"), "mode": "a",
+        "at": datetime(2026, 1, 1, tzinfo=UTC), "size": 1, "tags": [], "anything": None,
+    }  # fmt: skip
+    arguments["tags"].append("mine")
+    assert signature.arguments(payload)["tags"] == [], "a default belongs to nobody"
+
+
+@pytest.mark.parametrize(
+    ("payload", "problem"),
+    [
+        (b'{"json":1}', r"self: Field required; _x: Field required; to: Field required"),
+        (b'{"json":1,"self":"","_x":1,"to":{}}', r"to\.city: Field required"),
+        (b'{"json":1,"self":"","_x":1,"to":{"city":""},"size":0}', "size: Input should be greater than or equal to 1"),
+        (b'{"p0":1}', "p0: Extra inputs are not permitted"),
+        (b'{"ctx":{}}', "ctx: Extra inputs"),
+        (b"7", "payload: Input should be an object"),
+        (b"\xff", "Invalid JSON"),
+    ],
+)
+def test_payloads_that_do_not_fit(payload, problem):
+    with pytest.raises(BadPayload, match=problem):
+        Signature(many).arguments(payload)
+
+
+def by_name(ctx, i: int) -> None: ...
+def by_type(context: Context, i: int) -> None: ...
+def perhaps(context: Context | None, i: int) -> None: ...
+def not_it(ctx: int) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "parameter"), [(by_name, "ctx"), (by_type, "context"), (perhaps, "context"), (not_it, None)]
+)
+def test_the_context_is_found_by_type_or_by_name(function, parameter):
+    assert Signature(function).context_parameter == parameter
+
+
+def test_a_handler_that_does_not_say_what_it_returns():
+    def silent(i: int): ...
+
+    assert Signature(silent).result_schema() == b""
+
+
+def test_results():
+    assert result_json({"to": Address(city="Zürich")}) == '{"to":{"city":"Zürich","zip":""}}'.encode()
+
+
+@pytest.mark.parametrize("value", [object(), float("inf"), {1, object()}, "\ud800", {(1, 2): 3}])
+def test_what_is_no_result(value):
+    with pytest.raises(BadResult, match="which is not JSON"):
+        result_json(value)
