@@ -102,13 +102,17 @@ class _Lease:
             self.next_seq += 1
         return ready
 
-    def lost(self, why: str) -> LeaseReport:
-        """The last report of a lease that broke off: what had overtaken the missing news, and the rest as lost."""
+    def broken_off(self, why: str) -> LeaseReport:
+        """The last report of a lease that ended without one: what had overtaken missing news counts; the rest is lost,
+        or handed back if it was us who stopped the lease."""
         late = [self.early[seq] for seq in sorted(self.early)]
         outcomes = [outcome for report in late for outcome in report.outcomes]
         handed_back = [no for report in late for no in report.handed_back]
         self.unreported.difference_update(handed_back, (outcome.no for outcome in outcomes))
-        outcomes += [Outcome(no, OutcomeKind.LOST, message=why) for no in sorted(self.unreported)]
+        if self.stop:
+            handed_back += sorted(self.unreported)
+        else:
+            outcomes += [Outcome(no, OutcomeKind.LOST, message=why) for no in sorted(self.unreported)]
         return LeaseReport(self.token, tuple(outcomes), tuple(handed_back), done=True)
 
 
@@ -121,15 +125,15 @@ class Runner:
         dispatcher: DispatcherPort,
         launcher: LeaseLauncher,
         heartbeat_ms: int,
-        stop_grace_ms: int,
+        kill_after_ms: int = 5_000,
     ) -> None:
-        """`heartbeat_ms`: silence after which an empty report is sent. `stop_grace_ms`: what a lease that was told to
+        """`heartbeat_ms`: silence after which an empty report is sent. `kill_after_ms`: what a lease that was told to
         stop has left before it is killed."""
         self.id = id
         self._dispatcher = dispatcher
         self._launcher = launcher
         self._heartbeat_s = heartbeat_ms / 1000
-        self._stop_grace_s = stop_grace_ms / 1000
+        self._kill_after_s = kill_after_ms / 1000
         self._epoch = 0
         self._leases: dict[Token, _Lease] = {}
         self._past: dict[Token, None] = {}
@@ -167,16 +171,18 @@ class Runner:
             self._pass_on(lease, report)
         return STOP if lease.stop else GO_ON
 
-    async def drain(self) -> int:
-        """Every lease has been told to stop, has ended, and what it reported is durable. Gives how many there were.
+    async def drain(self, grace_ms: int) -> None:
+        """No lease is left, and what was reported is durable.
 
-        Those that do not end within the grace are killed. Waits for as long as the dispatcher cannot be reached.
+        Leases may run on for `grace_ms`. Then they are told to stop, and what they have not done is handed back.
+        Waits for as long as the dispatcher cannot be reached.
         """
-        leases = list(self._leases.values())
-        for lease in leases:
-            self._stop(lease)
-        await self._idle.wait()
-        return len(leases)
+        try:
+            await asyncio.wait_for(self._idle.wait(), grace_ms / 1000)
+        except TimeoutError:
+            for lease in self._leases.values():
+                self._stop(lease)
+            await self._idle.wait()
 
     async def run(self) -> None:
         """`run_once` whenever there are news, and at least once per heartbeat; for ever."""
@@ -210,7 +216,7 @@ class Runner:
             lease.run = self._launcher.start(body, spec)
         except Exception as error:
             log.exception("lease %s could not be started", spec.token)
-            self._pass_on(lease, lease.lost(_describe(error)))
+            self._pass_on(lease, lease.broken_off(_describe(error)))
             return
         follower = asyncio.create_task(self._follow(lease, lease.run))
         self._followers.add(follower)
@@ -224,8 +230,8 @@ class Runner:
         except Exception as error:
             why = _describe(error)
         if not lease.over:
-            log.warning("lease %s broke off: %s", lease.token, why)
-            self._pass_on(lease, lease.lost(why))
+            log.log(logging.INFO if lease.stop else logging.WARNING, "lease %s broke off: %s", lease.token, why)
+            self._pass_on(lease, lease.broken_off(why))
 
     def _pass_on(self, lease: _Lease, report: LeaseReport) -> None:
         lease.unreported.difference_update(report.handed_back, (outcome.no for outcome in report.outcomes))
@@ -244,7 +250,7 @@ class Runner:
             return
         lease.stop = True
         if lease.run is not None:
-            lease.killer = asyncio.get_running_loop().call_later(self._stop_grace_s, lease.run.kill)
+            lease.killer = asyncio.get_running_loop().call_later(self._kill_after_s, lease.run.kill)
 
     def _take_batch(self) -> tuple[LeaseReport, ...]:
         size, count = 0, 0

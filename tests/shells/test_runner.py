@@ -84,7 +84,7 @@ class FakeDispatcher:
 class Bench:
     """A runner on a bench."""
 
-    def __init__(self, heartbeat_ms: int = 60_000, stop_grace_ms: int = 60_000) -> None:
+    def __init__(self, heartbeat_ms: int = 60_000, kill_after_ms: int = 60_000) -> None:
         self.dispatcher = FakeDispatcher()
         self.launcher = FakeLauncher()
         self.runner = Runner(
@@ -92,7 +92,7 @@ class Bench:
             self.dispatcher,  # type: ignore[arg-type]  # of its calls, a runner makes this one
             self.launcher,
             heartbeat_ms=heartbeat_ms,
-            stop_grace_ms=stop_grace_ms,
+            kill_after_ms=kill_after_ms,
         )
 
     async def launch(self, *specs: LeaseSpec, epoch: int = 1) -> bool:
@@ -347,7 +347,7 @@ async def test_a_lease_that_is_gone_is_told_to_stop_by_its_next_answer():
 
 @run
 async def test_a_lease_that_does_not_stop_is_killed():
-    bench = Bench(stop_grace_ms=1)
+    bench = Bench(kill_after_ms=1)
     await bench.launch(spec(1, (1, 2)))
     await bench.tell(0, LeaseReport(Token(1, 1), (ok(1),)))
     bench.dispatcher.gone = (Token(1, 1),)
@@ -367,18 +367,32 @@ async def test_a_supervisor_nobody_knows_is_told_to_stop():
 
 
 @run
-async def test_draining_waits_until_what_the_leases_reported_is_durable():
+async def test_draining_lets_leases_end_and_waits_until_what_they_reported_is_durable():
     bench = Bench()
     await bench.launch(spec(1, (1, 2)))
-    draining = asyncio.create_task(bench.runner.drain())
+    draining = asyncio.create_task(bench.runner.drain(60_000))
     await settle()
-    assert await bench.tell(0, LeaseReport(Token(1, 1), (ok(1),))) == STOP
-    await bench.tell(1, LeaseReport(Token(1, 1), handed_back=(TaskNo(2),), done=True))
+    assert await bench.tell(0, LeaseReport(Token(1, 1), (ok(1), ok(2)), done=True)) == GO_ON
     await settle()
     assert not draining.done()
     await bench.runner.run_once()
-    assert await asyncio.wait_for(draining, BOUND_S) == 1
-    assert await bench.runner.drain() == 0
+    await asyncio.wait_for(draining, BOUND_S)
+
+
+@run
+async def test_what_a_lease_has_not_done_by_the_end_of_the_grace_is_handed_back():
+    bench = Bench()
+    await bench.launch(spec(1, (1, 2, 3)))
+    await bench.tell(0, LeaseReport(Token(1, 1), (ok(1),)))
+    draining = asyncio.create_task(bench.runner.drain(0))
+    await settle()
+    assert await bench.tell(1, LeaseReport(Token(1, 1))) == STOP
+    bench.launcher.started[Token(1, 1)].end.set_result(None)
+    await settle()
+    await bench.runner.run_once()
+    await asyncio.wait_for(draining, BOUND_S)
+    last = (await bench.dispatcher.next()).leases[-1]
+    assert last == LeaseReport(Token(1, 1), handed_back=(TaskNo(2), TaskNo(3)), done=True)
 
 
 @run

@@ -1,0 +1,282 @@
+"""Starts the service on Ray and stops it: the only place that makes Ray actors and tasks of plain classes and functions.
+
+`start` sets Ray's environment before Ray is imported, so whatever imports it is imported inside functions here. The
+functions that start actors are handed into the processes that need them, which Ray does by reference to this module.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from taskservice.actors.gateway import listening_socket
+from taskservice.actors.ray_env import NAMESPACE, JoinedRay, LocalRay
+from taskservice.config import Settings
+from taskservice.core.shard import DEFAULT_TENANT
+from taskservice.core.types import ApiKey, Bundle, FunctionSpec, RunnerId
+from taskservice.errors import BackOffError, RequestError, ServiceBug
+from taskservice.gateway.keys import hash_secret, key_id, may_be_secret, new_secret
+from taskservice.runtime.options import RuntimeOptions
+
+if TYPE_CHECKING:
+    import ray
+    import ray.actor
+
+    from taskservice.actors.ray_port import RayLauncher
+
+log = logging.getLogger(__name__)
+
+CONCURRENCY_MAX = 100_000
+"""Calls in progress at one actor: long polls, and reports that wait for the journal."""
+LOOK_INTERVAL_S = 1.0
+"""Between two looks at whether the service still runs."""
+STOP_MARGIN_S = 15.0
+"""What each step of stopping may take beyond the grace of running leases."""
+
+
+class Service:
+    """A service that runs. Its actors live in Ray; this is the hand that started them, and that stops them."""
+
+    def __init__(self, settings: Settings, ray_: LocalRay | JoinedRay, functions: tuple[FunctionSpec, ...]) -> None:
+        self.url = f"http://{settings.host}:{settings.port}"
+        self.functions = functions
+        self.ray_temp_dir = ray_.path
+        """Where an embedded Ray keeps its sockets and logs; None on a cluster that was there before."""
+        self._settings = settings
+        self._ray = ray_
+
+    def ensure_key(self, secret: str | None) -> str:
+        """A secret that opens everything: the given one if it may still be used, or else a new one. Durable."""
+        return asyncio.run(_ensure_key(secret))
+
+    def wait(self, stop: threading.Event) -> None:
+        """Returns when `stop` is set. Raises ServiceBug if dispatcher or gateway have ended for good before that."""
+        while not stop.wait(LOOK_INTERVAL_S):
+            asyncio.run(_check_actors(self._settings))
+
+    def stop(self) -> None:
+        """Nothing of the service is left running; what was accepted is in the state directory.
+
+        Running leases get `stop_grace_s` to end. An embedded Ray ends as well, a cluster that was there stays.
+        """
+        try:
+            asyncio.run(_stop_actors(self._settings))
+        finally:
+            self._ray.stop()
+
+
+def start(settings: Settings, bundles: Sequence[Bundle]) -> Service:
+    """The service is ready and knows the functions of these bundles.
+
+    Raises RequestError if it cannot start as it was told to (port in use, an app that cannot be loaded, a cluster
+    that does not fit), BackOffError if it did not get ready in time. Nothing is left running then.
+    """
+    listening_socket(settings.host, settings.port).close()  # said at once, rather than when all else is there
+    settings.home.mkdir(parents=True, exist_ok=True)
+    cpus = settings.cpus or os.cpu_count() or 1
+    ray_ = (
+        JoinedRay(settings.address) if settings.address else LocalRay(settings.home, cpus, settings.object_store_bytes)
+    )
+    try:
+        functions = asyncio.run(_start_actors(settings, bundles))
+    except BaseException:
+        ray_.stop()
+        raise
+    return Service(settings, ray_, functions)
+
+
+# Actors and tasks
+
+
+def spawn_dispatcher(settings: Settings, node: str) -> ray.actor.ActorHandle[Any]:
+    """The dispatcher starts; its first call is answered when its journal has been read."""
+    from taskservice.actors.processes import DISPATCHER, DispatcherProcess  # noqa: PLC0415
+
+    handle: ray.actor.ActorHandle[Any] = _detached(DispatcherProcess, DISPATCHER, node, restarts=-1).remote(
+        settings, spawn_runner
+    )
+    return handle
+
+
+def spawn_gateway(settings: Settings, node: str) -> ray.actor.ActorHandle[Any]:
+    """The gateway starts; its first call is answered when it listens."""
+    from taskservice.actors.processes import GATEWAY, GatewayProcess  # noqa: PLC0415
+
+    handle: ray.actor.ActorHandle[Any] = _detached(GatewayProcess, GATEWAY, node, restarts=-1).remote(settings)
+    return handle
+
+
+def spawn_runner(settings: Settings, id: RunnerId, node: str) -> None:
+    """A runner starts on this node. It is never restarted: the leases it owned are dead, so the next has a new name."""
+    from taskservice.actors.processes import RunnerProcess  # noqa: PLC0415
+
+    _detached(RunnerProcess, id, node, restarts=0).remote(settings, id, node, lease_launcher)
+
+
+def lease_launcher(settings: Settings, id: RunnerId, node: str) -> RayLauncher:
+    """Starts leases for this runner, as tasks of the process that calls this."""
+    from taskservice.actors.lease_task import run_lease_task  # noqa: PLC0415
+    from taskservice.actors.ray_port import RayLauncher  # noqa: PLC0415
+
+    return RayLauncher(_remote(run_lease_task), id, node, _runtime_options(settings))
+
+
+def _detached(kind: type, name: str, node: str, restarts: int) -> Any:
+    """An actor class with options: on this node, its name known to all, alive until it is killed."""
+    return _remote(kind).options(
+        name=name,
+        namespace=NAMESPACE,
+        lifetime="detached",
+        max_restarts=restarts,
+        num_cpus=0,
+        max_concurrency=CONCURRENCY_MAX,
+        label_selector={"ray.io/node-id": node},
+        enable_task_events=False,
+    )
+
+
+@cache
+def _remote(what: Any) -> Any:
+    import ray  # noqa: PLC0415
+
+    return ray.remote(what)
+
+
+def _runtime_options(settings: Settings) -> bytes:
+    return msgspec.msgpack.encode(
+        RuntimeOptions(
+            logs_dir=str(settings.home / "logs" / "tasks"),
+            result_bytes_max=settings.result_bytes_max,
+            log_bytes_max=settings.log_bytes_max,
+            children_max=settings.children_max,
+            child_idle_s=settings.child_idle_s,
+            load_timeout_s=settings.load_timeout_s,
+        )
+    )
+
+
+def _inspect(settings: Settings, node: str, bundle: Bundle) -> ray.ObjectRef[list[FunctionSpec]]:
+    """Loads an app where user code belongs: in a child of a Ray task."""
+    from taskservice.actors.lease_task import inspect_task  # noqa: PLC0415
+
+    options: dict[str, Any] = {"num_cpus": 0, "max_retries": 0, "label_selector": {"ray.io/node-id": node}}
+    found: ray.ObjectRef[list[FunctionSpec]] = (
+        _remote(inspect_task).options(**options).remote(bundle, _runtime_options(settings))
+    )
+    return found
+
+
+# Life
+
+
+async def _start_actors(settings: Settings, bundles: Sequence[Bundle]) -> tuple[FunctionSpec, ...]:
+    """Dispatcher, functions, gateway: in this order, so that whoever gets an answer gets a whole one."""
+    from taskservice.actors import ray_port  # noqa: PLC0415
+
+    _refuse_unfit(settings)
+    node = ray_port.this_node()
+    try:
+        dispatcher = spawn_dispatcher(settings, node)
+        inspections = [_inspect(settings, node, bundle) for bundle in bundles]
+        await _ready(dispatcher, "status", "dispatcher", settings)
+        wait_s = settings.load_timeout_s + settings.ready_timeout_s
+        functions = [function for found in inspections for function in await ray_port.answer(found, wait_s)]
+        await ray_port.RayDispatcher(dispatcher).register(functions)
+        await _ready(spawn_gateway(settings, node), "ready", "gateway", settings)
+    except BaseException:
+        await _end_actors()
+        raise
+    return tuple(functions)
+
+
+async def _ready(actor: ray.actor.ActorHandle[Any], method: str, what: str, settings: Settings) -> None:
+    """The actor has started and answers. Raises RequestError with the last words of one that could not start."""
+    from taskservice.actors import ray_port  # noqa: PLC0415
+
+    wait_s = settings.ready_timeout_s
+    try:
+        await ray_port.patient_call(actor, method, patience_s=wait_s, timeout_s=wait_s)
+    except ray_port.ActorGone as error:
+        last_words = str(error).strip().rpartition("\n")[2]
+        raise RequestError(f"the {what} could not start: {last_words}", code="not_started", detail=str(error)) from error
+
+
+def _refuse_unfit(settings: Settings) -> None:
+    """Raises RequestError if this Ray cannot take the service. On several machines, the state has to be on none."""
+    from taskservice.actors import ray_port  # noqa: PLC0415
+
+    if ray_port.service_actors():
+        message = f"a service is running on the cluster at {settings.address}: one cluster runs one service"
+        raise RequestError(message, code="already_running")
+    count = len(ray_port.nodes())
+    if count > 1:
+        message = (
+            f"the cluster at {settings.address} has {count} machines, and the state directory {settings.state_dir} is on"
+            " one of them: if that machine were lost, so were all tasks. Use a cluster of one machine."
+        )
+        raise RequestError(message, code="state_is_local")
+
+
+async def _ensure_key(secret: str | None) -> str:
+    from taskservice.actors import processes, ray_port  # noqa: PLC0415
+
+    dispatcher = ray_port.RayDispatcher(ray_port.actor_named(processes.DISPATCHER))
+    catalog = await dispatcher.catalog()
+    known = [key for key in catalog.keys if secret and key.id == key_id(secret)] if catalog is not None else []
+    if secret and any(not key.revoked and "admin" in key.scopes for key in known):
+        return secret
+    if not secret or known or not may_be_secret(secret):
+        secret = new_secret()
+    now_ms = time.time_ns() // 1_000_000
+    key = ApiKey(key_id(secret), DEFAULT_TENANT, ("admin",), hash_secret(secret), name="local", created_ms=now_ms)
+    await dispatcher.put_key(key)
+    return secret
+
+
+async def _check_actors(settings: Settings) -> None:
+    """Raises ServiceBug if dispatcher or gateway are dead. One that is being restarted is not."""
+    from taskservice.actors import processes, ray_port  # noqa: PLC0415
+
+    for name in (processes.DISPATCHER, processes.GATEWAY):
+        try:
+            ray_port.actor_named(name)
+        except ray_port.ActorGone as error:
+            message = f"the {name} has ended and does not come back: see {settings.service_log}"
+            raise ServiceBug(message, detail=str(error)) from error
+
+
+async def _stop_actors(settings: Settings) -> None:
+    """The gateway first, so that nobody new comes; then the leases; then the dispatcher, when all is durable."""
+    from taskservice.actors import processes, ray_port  # noqa: PLC0415
+
+    grace_s = settings.stop_grace_s + STOP_MARGIN_S
+    try:
+        for name, step in (
+            (processes.GATEWAY, "stop"),
+            (processes.DISPATCHER, "drain"),
+            (processes.DISPATCHER, "close"),
+        ):
+            try:
+                await ray_port.call(ray_port.actor_named(name), step, timeout_s=grace_s)
+            except (BackOffError, ServiceBug) as error:
+                log.warning("the %s did not %s in good order: %s", name, step, error)
+    finally:
+        await _end_actors()
+
+
+async def _end_actors() -> None:
+    """No actor of the service is left: first those that start others."""
+    from taskservice.actors import processes, ray_port  # noqa: PLC0415
+
+    for name in (processes.GATEWAY, processes.DISPATCHER):
+        ray_port.kill_actor(name)
+    for name in ray_port.service_actors():
+        ray_port.kill_actor(name)

@@ -1,0 +1,173 @@
+"""What runs in the service's long-lived Ray processes: each class builds one of the parts from the settings, in place.
+
+`deploy` makes them actors. Ray runs their constructor anew after a crash, so everything that has to happen at a start
+happens there. A loop that ends by an error takes its process with it: a part that is half alive helps nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import uuid
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from taskservice.actors.dispatcher import Dispatcher, DispatcherOptions
+from taskservice.actors.fleet import Fleet, FleetOptions
+from taskservice.actors.gateway import HttpServer
+from taskservice.actors.ray_port import RayCluster, RayDispatcher, actor_named
+from taskservice.actors.runner import LeaseLauncher, Runner
+from taskservice.config import Settings
+from taskservice.core.shard import Shard
+from taskservice.core.state import State
+from taskservice.core.types import RunnerId
+from taskservice.gateway.settings import GatewaySettings
+from taskservice.journal.local import LocalJournal
+from taskservice.journal.store.sqlite import SqliteTable
+from taskservice.runtime.logstore import LogStore
+
+log = logging.getLogger(__name__)
+
+DISPATCHER = "dispatcher"
+"""Name of the dispatcher's actor."""
+GATEWAY = "gateway"
+"""Name of the gateway's actor."""
+
+DRAIN_MARGIN_S = 10.0
+"""What a runner gets, besides the leases' grace, to end those that go on, and to make their last reports durable."""
+
+
+class DispatcherProcess(Dispatcher):
+    """A dispatcher with its journal, its table and its fleet."""
+
+    async def __init__(  # type: ignore[misc]  # Ray awaits it, so that loops can be started here
+        self, settings: Settings, spawn_runner: Callable[[Settings, RunnerId, str], None]
+    ) -> None:
+        """The shard is as its journal says, and the fleet's work has begun. Raises JournalError."""
+        _log_to_file(settings)
+        journal = LocalJournal(Path(settings.state_dir) / "journal", file_bytes_max=settings.journal_file_bytes_max)
+        shard = Shard(State(SqliteTable(table_file(settings)), settings.core_limits()))
+        cluster = RayCluster(partial(spawn_runner, settings))
+        options = DispatcherOptions(commit_timeout_s=settings.commit_timeout_s)
+        super().__init__(journal, shard, cluster.runner_port, _die, options)
+        await asyncio.to_thread(self.recover)
+        self.start()
+        self._settings = settings
+        self._cluster = cluster
+        fleet_options = FleetOptions(
+            silence_s=settings.runner_silence_ms / 1000, join_timeout_s=settings.ready_timeout_s
+        )
+        self._fleet = Fleet(cluster, self.emit, self.heard, lambda: uuid.uuid4().hex[:8], fleet_options)
+        self._fleet_loop = end_with(asyncio.create_task(self._fleet.run()))
+
+    async def drain(self) -> None:
+        """No lease starts any more; those that ran have ended, by the end of their grace, and what they reported is
+        durable."""
+        self._fleet_loop.cancel()
+        grace_s = self._settings.stop_grace_s
+        ports = [self._cluster.port(id) for id in self._fleet.drain_all()]
+        results = await asyncio.gather(
+            *(port.drain(round(grace_s * 1000), grace_s + DRAIN_MARGIN_S) for port in ports), return_exceptions=True
+        )
+        for result in results:
+            if isinstance(result, BaseException):
+                log.warning("a runner could not be drained: %s", result)
+
+
+class RunnerProcess(Runner):
+    """A runner that starts leases as Ray tasks."""
+
+    async def __init__(  # type: ignore[misc]  # Ray awaits it, so that loops can be started here
+        self,
+        settings: Settings,
+        id: RunnerId,
+        node: str,
+        launcher: Callable[[Settings, RunnerId, str], LeaseLauncher],
+    ) -> None:
+        """The runner reports to the dispatcher from now on."""
+        _log_to_file(settings)
+        # No patience: the runner itself tries on, for as long as it takes.
+        dispatcher = RayDispatcher(await asyncio.to_thread(actor_named, DISPATCHER), patience_s=0)
+        super().__init__(
+            id,
+            dispatcher,
+            launcher(settings, id, node),
+            heartbeat_ms=settings.runner_heartbeat_ms,
+        )
+        self._loop = end_with(asyncio.create_task(self.run()))
+
+    async def until_death(self) -> None:
+        """Never returns: the call ends with the process."""
+        await asyncio.Event().wait()
+
+
+class GatewayProcess(HttpServer):
+    """The HTTP API."""
+
+    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it, as above
+        """Requests are answered from now on. Raises RequestError if the address cannot be had."""
+        _log_to_file(settings)
+        dispatcher = RayDispatcher(await asyncio.to_thread(actor_named, DISPATCHER))
+        super().__init__(
+            dispatcher, gateway_settings(settings), LogStore(logs_dir(settings)), settings.host, settings.port
+        )
+        end_with(self.start())
+
+    async def ready(self) -> None:
+        """It is there to be called."""
+
+
+def gateway_settings(settings: Settings) -> GatewaySettings:
+    """The gateway's limits, from the settings of the same names."""
+    return GatewaySettings(
+        payload_bytes_max=settings.payload_bytes_max,
+        body_bytes_max=settings.body_bytes_max,
+        batch_tasks_max=settings.batch_tasks_max,
+        wait_s_max=settings.wait_s_max,
+        list_limit_max=settings.list_limit_max,
+    )
+
+
+def logs_dir(settings: Settings) -> Path:
+    """Where the logs of tasks are."""
+    return settings.home / "logs" / "tasks"
+
+
+def table_file(settings: Settings) -> Path:
+    """The working table that belongs to the state directory."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    return settings.home / f"table-{hashlib.sha256(settings.state_dir.encode()).hexdigest()[:8]}.sqlite"
+
+
+def end_with(loop: asyncio.Task[None]) -> asyncio.Task[None]:
+    """If this task ends by an error, the process ends with it. Gives the task."""
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a loop has failed, and ends the process", exc_info=error)
+            _die(error)
+
+    loop.add_done_callback(ended)
+    return loop
+
+
+def _die(error: BaseException) -> None:
+    """The process ends at once; Ray starts it again if it is one that is kept."""
+    log.error("the process ends: %s", error)
+    logging.shutdown()
+    os._exit(1)
+
+
+def _log_to_file(settings: Settings) -> None:
+    """What this process logs goes to the service's log: Ray's own files are gone when the service has stopped."""
+    settings.service_log.parent.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(
+        filename=settings.service_log,
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s",
+        force=True,
+    )
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)

@@ -1,0 +1,323 @@
+"""Ray behind the service's own ports: calls to actors, the machines, and leases as Ray tasks.
+
+Ray's errors end here. An actor that cannot be reached is a `BackOffError`, whatever Ray calls it; an error that the
+callee raised arrives as itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import ray
+import ray.util
+from ray.actor import ActorHandle
+from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
+from ray.remote_function import RemoteFunction
+
+from taskservice.actors.fleet import NodeInfo, RunnerGone
+from taskservice.actors.ports import RunnerPort
+from taskservice.actors.ray_env import NAMESPACE
+from taskservice.core.effects import CatalogAnswer, ItemsAnswer, StatusAnswer, TasksAnswer
+from taskservice.core.lease_wire import HeldLease, LeaseSpec
+from taskservice.core.types import (
+    ApiKey,
+    FunctionSpec,
+    ListFilter,
+    NewTask,
+    Resources,
+    RunnerId,
+    Task,
+    TaskId,
+    TaskNo,
+    Tenant,
+    TenantId,
+)
+from taskservice.errors import BackOffError, ServiceBug, TaskServiceError
+
+T = TypeVar("T")
+
+CALL_TIMEOUT_S = 30.0
+"""An actor that has not answered by then counts as not reachable; far above what any call may take."""
+RETRY_INTERVAL_S = 0.1
+
+
+class ActorGone(BackOffError):
+    """The actor is dead and Ray will not restart it."""
+
+
+async def answer(reference: ray.ObjectRef[T], timeout_s: float = CALL_TIMEOUT_S) -> T:
+    """What a call or task gives. Raises what was raised there, ActorGone, or BackOffError: it may have run or not."""
+    try:
+        return await asyncio.wait_for(reference, timeout_s)
+    except RayTaskError as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, TaskServiceError):
+            raise cause from None
+        raise ServiceBug(f"it failed in its process: {cause!r}", detail=str(error)) from error
+    except ActorDiedError as error:
+        raise ActorGone(f"the actor is dead: {error}") from error
+    except TimeoutError as error:
+        raise BackOffError(f"no answer within {timeout_s} s") from error
+    except RayError as error:
+        raise BackOffError(f"it cannot be reached: {_first_line(error)}") from error
+
+
+async def call(handle: ActorHandle[Any], method: str, *args: object, timeout_s: float = CALL_TIMEOUT_S) -> Any:
+    """The answer of one call to an actor. Raises as `answer` does."""
+    try:
+        reference = getattr(handle, method).remote(*args)
+    except RayError as error:
+        raise BackOffError(f"it cannot be reached: {_first_line(error)}") from error
+    return await answer(reference, timeout_s)
+
+
+async def patient_call(
+    handle: ActorHandle[Any], method: str, *args: object, patience_s: float, timeout_s: float = CALL_TIMEOUT_S
+) -> Any:
+    """`call`, made again until it is answered or `patience_s` have passed; only for what may be done twice.
+
+    An error that the callee raised is an answer, even if it says to come back later.
+    """
+    give_up_s = time.monotonic() + patience_s
+    while True:
+        try:
+            return await call(handle, method, *args, timeout_s=timeout_s)
+        except ActorGone:
+            raise
+        except BackOffError as error:
+            answered = not isinstance(error.__cause__, RayActorError)
+            if answered or time.monotonic() + RETRY_INTERVAL_S > give_up_s:
+                raise
+        await asyncio.sleep(RETRY_INTERVAL_S)
+
+
+class RayDispatcher:
+    """The dispatcher's actor as a `DispatcherPort`. Calls outlive a restart of the dispatcher of up to `patience_s`."""
+
+    def __init__(self, handle: ActorHandle[Any], patience_s: float = 15.0) -> None:
+        self._handle = handle
+        self._patience_s = patience_s
+
+    async def _ask(self, method: str, *args: object, wait_s: float = 0.0) -> Any:
+        timeout_s = CALL_TIMEOUT_S + wait_s
+        return await patient_call(self._handle, method, *args, patience_s=self._patience_s, timeout_s=timeout_s)
+
+    async def submit(self, tenant: TenantId, tasks: Sequence[NewTask], reject_duplicates: bool = False) -> ItemsAnswer:
+        """See `DispatcherPort`; so for all that follow."""
+        answer: ItemsAnswer = await self._ask("submit", tenant, tasks, reject_duplicates)
+        return answer
+
+    async def get(self, tenant: TenantId, id: TaskId, wait_s: float = 0.0) -> Task | None:
+        answer: Task | None = await self._ask("get", tenant, id, wait_s, wait_s=wait_s)
+        return answer
+
+    async def list_tasks(self, wanted: ListFilter, before_no: TaskNo | None, limit: int) -> TasksAnswer:
+        answer: TasksAnswer = await self._ask("list_tasks", wanted, before_no, limit)
+        return answer
+
+    async def cancel(self, tenant: TenantId, ids: Sequence[TaskId]) -> ItemsAnswer:
+        answer: ItemsAnswer = await self._ask("cancel", tenant, ids)
+        return answer
+
+    async def status(self, tenant: TenantId | None = None) -> StatusAnswer:
+        answer: StatusAnswer = await self._ask("status", tenant)
+        return answer
+
+    async def catalog(self, known_version: int = -1, wait_s: float = 0.0) -> CatalogAnswer | None:
+        answer: CatalogAnswer | None = await self._ask("catalog", known_version, wait_s, wait_s=wait_s)
+        return answer
+
+    async def register(self, functions: Sequence[FunctionSpec]) -> None:
+        await self._ask("register", functions)
+
+    async def put_tenant(self, tenant: Tenant) -> None:
+        await self._ask("put_tenant", tenant)
+
+    async def put_key(self, key: ApiKey) -> None:
+        await self._ask("put_key", key)
+
+    async def report(self, body: bytes) -> bytes:
+        answer: bytes = await self._ask("report", body)
+        return answer
+
+
+class RayRunner:
+    """A runner's actor as a `RunnerPort`, found by its name."""
+
+    def __init__(self, id: RunnerId, patience_s: float = 5.0) -> None:
+        self._id = id
+        self._patience_s = patience_s
+        self._handle: ActorHandle[Any] | None = None
+
+    async def ask(self, method: str, *args: object, timeout_s: float = CALL_TIMEOUT_S) -> Any:
+        """The runner's answer. Raises RunnerGone, or another BackOffError."""
+        try:
+            if self._handle is None:
+                self._handle = await asyncio.to_thread(actor_named, self._id)
+            return await patient_call(self._handle, method, *args, patience_s=self._patience_s, timeout_s=timeout_s)
+        except ActorGone as error:
+            raise RunnerGone(f"runner {self._id} is dead: {error}") from error
+
+    async def drain(self, grace_ms: int, timeout_s: float) -> None:
+        """See `Runner.drain`. Raises BackOffError if it took longer than `timeout_s`."""
+        await self.ask("drain", grace_ms, timeout_s=timeout_s)
+
+    async def launch(self, epoch: int, body: bytes) -> bool:
+        """See `RunnerPort`."""
+        answer: bool = await self.ask("launch", epoch, body)
+        return answer
+
+    async def list_leases(self) -> list[HeldLease]:
+        """See `RunnerPort`."""
+        answer: list[HeldLease] = await self.ask("list_leases")
+        return answer
+
+
+class RayCluster:
+    """The Ray cluster that this process belongs to, as a `ClusterPort`."""
+
+    def __init__(self, spawn_runner: Callable[[RunnerId, str], object]) -> None:
+        """`spawn_runner`: starts the runner's actor on a node; does not wait for it."""
+        self._spawn_runner = spawn_runner
+        self._ports: dict[RunnerId, RayRunner] = {}
+
+    async def nodes(self) -> list[NodeInfo]:
+        """See `ClusterPort`; so for all that follow."""
+        try:
+            return await asyncio.to_thread(nodes)
+        except RayError as error:
+            raise BackOffError(f"Ray does not answer: {_first_line(error)}") from error
+
+    async def runners(self) -> list[RunnerId]:
+        names = await asyncio.to_thread(service_actors)
+        return [RunnerId(name) for name in names if name.startswith("runner:")]
+
+    async def start_runner(self, id: RunnerId, node: str) -> None:
+        await asyncio.to_thread(self._spawn_runner, id, node)
+
+    def runner_port(self, id: RunnerId) -> RunnerPort:
+        return self.port(id)
+
+    async def death_of(self, id: RunnerId) -> str:
+        """A call that never returns is pending at the runner: Ray ends it when the actor dies, at once."""
+        while True:
+            try:
+                await self.port(id).ask("until_death", timeout_s=3600.0)
+            except RunnerGone as error:
+                return str(error)
+            except BackOffError:
+                await asyncio.sleep(RETRY_INTERVAL_S)
+
+    async def kill(self, id: RunnerId) -> None:
+        self._ports.pop(id, None)
+        await asyncio.to_thread(kill_actor, id)
+
+    def port(self, id: RunnerId) -> RayRunner:
+        """Speaks to a runner."""
+        if id not in self._ports:
+            self._ports[id] = RayRunner(id)
+        return self._ports[id]
+
+
+def nodes() -> list[NodeInfo]:
+    """The nodes that are up, with what of them may be leased. Blocks."""
+    draining = ray._private.state.state.get_draining_nodes()  # noqa: SLF001 - said nowhere else
+    return [
+        NodeInfo(node["NodeID"], capacity_of(node["Resources"]), node["NodeID"] in draining)
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        if node["Alive"]
+    ]
+
+
+def capacity_of(resources: Mapping[str, float]) -> Resources:
+    """A node's resources as Ray tells them, without what Ray counts for its own ends."""
+    inner = ("CPU", "GPU", "memory", "object_store_memory")
+    custom = {
+        name: round(value * 1000)
+        for name, value in resources.items()
+        if name not in inner and not name.startswith(("node:", "accelerator_type:"))
+    }
+    return Resources(
+        cpu_m=round(resources.get("CPU", 0.0) * 1000),
+        gpu_m=round(resources.get("GPU", 0.0) * 1000),
+        memory_bytes=int(resources.get("memory", 0.0)),
+        custom_m=tuple(sorted(custom.items())),
+    )
+
+
+def actor_named(name: str) -> ActorHandle[Any]:
+    """The service's actor of that name. Raises ActorGone if there is none. Blocks."""
+    try:
+        handle: ActorHandle[Any] = ray.get_actor(name, namespace=NAMESPACE)
+    except ValueError as error:
+        raise ActorGone(f"there is no actor {name}") from error
+    return handle
+
+
+def service_actors() -> list[str]:
+    """Names of all actors of the service. Blocks."""
+    names: list[str] = ray.util.list_named_actors()
+    return names
+
+
+def this_node() -> str:
+    """The node that this process is on."""
+    node: str = ray.get_runtime_context().get_node_id()
+    return node
+
+
+def kill_actor(name: str) -> None:
+    """The actor is ended and will not be restarted; nothing happens if there is none. Blocks."""
+    with contextlib.suppress(ActorGone):
+        ray.kill(actor_named(name), no_restart=True)
+
+
+class RayLease:
+    """A lease as a Ray task (`LeaseRun`). This process owns it: it dies with us."""
+
+    def __init__(self, reference: ray.ObjectRef[None]) -> None:
+        self._reference = reference
+
+    async def wait(self) -> None:
+        """See `LeaseRun`."""
+        await self._reference
+
+    def kill(self) -> None:
+        """See `LeaseRun`."""
+        ray.cancel(self._reference, force=True)
+
+
+class RayLauncher:
+    """Starts leases on one node as Ray tasks that report to one runner (`LeaseLauncher`)."""
+
+    def __init__(self, function: RemoteFunction, runner: RunnerId, node: str, options: bytes) -> None:
+        """`function`: `lease_task.run_lease_task` as a Ray function. `options`: msgpack of its `RuntimeOptions`."""
+        self._runner = runner
+        self._options = options
+        self._shaped = lru_cache(maxsize=1024)(lambda resources: function.options(**lease_options(resources, node)))
+
+    def start(self, body: bytes, spec: LeaseSpec) -> RayLease:
+        """See `LeaseLauncher`."""
+        return RayLease(self._shaped(spec.resources).remote(body, self._runner, self._options))
+
+
+def lease_options(resources: Resources, node: str) -> dict[str, object]:
+    """Ray's options for a lease: its exact quota, on this node, once."""
+    return {
+        "num_cpus": resources.cpu_m / 1000,
+        "num_gpus": resources.gpu_m / 1000,
+        "memory": resources.memory_bytes or None,
+        "resources": {name: amount / 1000 for name, amount in resources.custom_m},
+        "label_selector": {"ray.io/node-id": node},
+        "max_retries": 0,  # the dispatcher decides about attempts, and charges them
+        "enable_task_events": False,
+    }
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]

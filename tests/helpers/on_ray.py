@@ -1,0 +1,97 @@
+"""What the tests with a real Ray share. Nothing here imports Ray: see `tests/ray/conftest.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from threading import Event
+from typing import TypeVar
+
+import psutil
+
+from taskservice.core.types import Bundle
+
+APP = Bundle("chores", "app", str(Path(__file__).parent.parent / "ray"))
+BOUND_S = 30
+
+T = TypeVar("T")
+
+
+class Gate:
+    """A place in a handler (`chores.hold`) that tells who has come, and lets go on when the test says so."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = str(folder)
+        os.mkfifo(folder / "arrived")
+        os.mkfifo(folder / "release")
+        self._arrived = os.open(folder / "arrived", os.O_RDONLY | os.O_NONBLOCK)
+        # Opened for both, a pipe waits for no reader.
+        self._release = os.open(folder / "release", os.O_RDWR)
+
+    def arrived(self) -> psutil.Process:
+        """A handler is at the gate; gives the process of its supervisor."""
+        text = self._read()
+        assert text, "the handler ended instead"
+        return psutil.Process(int(text.split()[-1]))
+
+    def closed(self) -> None:
+        """Every handler that was at the gate has ended, let through or not."""
+        while self._read():
+            pass
+
+    def release(self) -> None:
+        """One handler goes on, now or when it comes."""
+        os.write(self._release, b"through\n")
+
+    def close(self) -> None:
+        os.close(self._arrived)
+        os.close(self._release)
+
+    def _read(self) -> bytes:
+        readable, _, _ = select.select([self._arrived], [], [], BOUND_S)
+        assert readable, f"nothing happened at the gate within {BOUND_S} s"
+        return os.read(self._arrived, 4096)
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody listened on a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def actor_process(name: str) -> psutil.Process:
+    """The process of the one actor of that class."""
+    found = [process for process in psutil.Process().children(recursive=True) if f"ray::{name}" in _title(process)]
+    assert len(found) == 1, f"{len(found)} processes of {name}"
+    return found[0]
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def run(scene: Callable[[], Awaitable[T]], bound_s: float = BOUND_S) -> T:
+    """What the scene gives, on a loop of its own, within a bound."""
+
+    async def bounded() -> T:
+        return await asyncio.wait_for(scene(), bound_s)
+
+    return asyncio.run(bounded())
+
+
+def eventually(condition: Callable[[], T | None], bound_s: float = BOUND_S) -> T:
+    """The condition's value, as soon as it has a true one."""
+    never, give_up_s = Event(), time.monotonic() + bound_s
+    while not (value := condition()):
+        assert time.monotonic() < give_up_s, f"not within {bound_s} s"
+        never.wait(0.05)
+    return value
