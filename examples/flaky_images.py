@@ -86,7 +86,7 @@ def serve(pictures: Mapping[str, Picture]) -> Iterator[FlakyServer]:
             """Nothing: what the server did is in `downloads`."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, name="flaky-images")
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), name="flaky-images")
         thread.start()
         try:
             yield FlakyServer(server.server_port, downloads)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
@@ -37,25 +40,33 @@ def processes_naming(folder: Path) -> list[str]:
     return found
 
 
-def test_the_demo_converts_checks_and_stops_and_then_begins_anew(tmp_path):
+def wait_for_a_page(pages: Path, process: subprocess.Popen[str]) -> None:
+    """A page is there. Fails if the process ends before that, or none comes in time."""
+    pause = threading.Event()
+    for _ in range(1_500):
+        if any(pages.glob("*.html")):
+            return
+        assert process.poll() is None, process.communicate()
+        pause.wait(0.1)
+    raise AssertionError(f"no page in {pages}")
+
+
+def test_the_demo_stops_at_ctrl_c_then_goes_on_and_adds_up(tmp_path):
     out = tmp_path / "out"
-    said = run("examples/demo.py", "--limit", "40", "--out", str(out))
+    command = [sys.executable, str(REPOSITORY / "examples/demo.py"), "--limit", "40", "--out", str(out)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as demo:
+        wait_for_a_page(out / "pages", demo)
+        os.killpg(demo.pid, signal.SIGINT)  # as a terminal does: to all that it has in the foreground
+        said, _ = demo.communicate(timeout=120)
+    assert (demo.returncode, "Start it again to go on" in said) == (130, True), said
+    assert processes_naming(out) == []
+
+    said = run(*command[1:])
     assert "checked: 40 source files = results = distinct ids = pages on disk" in said
     rows = pq.read_table(out / "results.parquet").to_pylist()
     assert len({row["id"] for row in rows}) == len(list((out / "pages").glob("*.html"))) - 1 == 40
     assert {row["state"] for row in rows} == {"succeeded"}
     assert processes_naming(out) == []
-
-
-def test_the_demo_goes_on_where_it_was_interrupted(tmp_path):
-    """A run whose note was put back to unfinished is what an interrupted one leaves: its tasks are known again."""
-    out = tmp_path / "out"
-    run("examples/demo.py", "--limit", "10", "--out", str(out))
-    note = json.loads((out / "job.json").read_text())
-    (out / "job.json").write_text(json.dumps(note | {"finished": False}))
-    said = run("examples/demo.py", "--limit", "10", "--out", str(out))
-    assert "checked: 10 source files" in said
-    assert "done before" in said
 
 
 def test_thumbnails_come_out_right_from_a_server_that_misbehaves(tmp_path):
