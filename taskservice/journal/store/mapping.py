@@ -1,0 +1,143 @@
+"""What a task looks like in SQLite: the schema, and the one place where tasks become rows and rows become tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from taskservice.core.types import ErrorInfo, Leaf, Task, TaskId, TaskNo, TaskState, Token
+
+SCHEMA = (
+    # A task's moves rewrite its row. The payload, which never changes, is therefore kept apart: that costs 1 us more per
+    # task's life at 200 bytes, nothing at 2 KB, and saves 25 us of 75 at 20 KB.
+    """
+    CREATE TABLE task (
+        no INTEGER PRIMARY KEY,
+        tenant INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        leaf INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        created_ms INTEGER NOT NULL,
+        due_ms INTEGER NOT NULL,
+        max_attempts INTEGER NOT NULL,
+        timeout_ms INTEGER NOT NULL,
+        run INTEGER NOT NULL,
+        attempt INTEGER NOT NULL,
+        crashes INTEGER NOT NULL,
+        losses INTEGER NOT NULL,
+        epoch INTEGER,
+        seq INTEGER,
+        started_ms INTEGER,
+        ended_ms INTEGER,
+        duration_us INTEGER,
+        tags TEXT NOT NULL,
+        error TEXT,
+        result BLOB
+    )
+    """,
+    "CREATE TABLE payload (no INTEGER PRIMARY KEY, payload BLOB NOT NULL)",
+    "CREATE UNIQUE INDEX task_id ON task (tenant, id)",
+    "CREATE INDEX task_queue ON task (leaf, due_ms, no) WHERE state = 'queued'",
+    "CREATE INDEX task_waiting ON task (due_ms, no) WHERE state IN ('scheduled', 'retrying')",
+    # What runs is listed from RAM: leaving it out spares each task's life two changes of this index.
+    "CREATE INDEX task_listing ON task (leaf, state, no) WHERE state <> 'running'",
+    # Numbers for names: a fifth less time, and a seventh less to store, than with the names in every row.
+    "CREATE TABLE tenant (tenant INTEGER PRIMARY KEY, name TEXT NOT NULL)",
+    """
+    CREATE TABLE leaf (
+        leaf INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, function TEXT NOT NULL, priority TEXT NOT NULL
+    )
+    """,
+    "CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 0), epoch INTEGER NOT NULL, segment INTEGER NOT NULL)",
+)
+
+COLUMNS = """
+    no, id, leaf, state, payload, tags, created_ms, due_ms, max_attempts, timeout_ms, run, attempt, crashes, losses,
+    epoch, seq, started_ms, ended_ms, duration_us, result, error
+"""
+"""What `to_task` wants, in its order: of `task`, and `payload`."""
+
+Row = tuple[Any, ...]
+"""What SQLite takes and gives: its types are those of the columns."""
+
+STATES = {str(state): state for state in TaskState}
+
+_encode = msgspec.json.Encoder()
+_error = msgspec.json.Decoder(ErrorInfo)
+_pair = msgspec.json.Decoder(tuple[str, str])
+
+
+def to_row(task: Task, tenant: int, leaf: int) -> Row:
+    """The row in `task` of a new task, whose tenant and leaf have these numbers."""
+    epoch, seq = task.token or (None, None)
+    return (
+        task.no,
+        tenant,
+        task.id,
+        leaf,
+        task.state,
+        task.created_ms,
+        task.due_ms,
+        task.max_attempts,
+        task.timeout_ms,
+        task.run,
+        task.attempt,
+        task.crashes,
+        task.losses,
+        epoch,
+        seq,
+        task.started_ms,
+        task.ended_ms,
+        task.duration_us,
+        tags_text(task.tags) if task.tags else "",
+        None if task.error is None else error_text(task.error),
+        task.result,
+    )
+
+
+def to_task(row: Row, leaves: list[Leaf]) -> Task:
+    """The task of a row of COLUMNS; `leaves` gives the leaf of each number."""
+    no, id, leaf, state, payload, tags, created_ms, due_ms, max_attempts, timeout_ms, run, attempt, *rest = row
+    crashes, losses, epoch, seq, started_ms, ended_ms, duration_us, result, error = rest
+    tenant, function, priority = leaves[leaf]
+    return Task(
+        TaskNo(no),
+        TaskId(id),
+        tenant,
+        function,
+        priority,
+        STATES[state],
+        payload,
+        tuple(map(_pair.decode, tags.split("\n")[1:-1])) if tags else (),
+        created_ms,
+        due_ms,
+        max_attempts,
+        timeout_ms,
+        run,
+        attempt,
+        crashes,
+        losses,
+        None if epoch is None else Token(epoch, seq),
+        started_ms,
+        ended_ms,
+        duration_us,
+        result,
+        None if error is None else _error.decode(error),
+    )
+
+
+def tags_text(tags: Iterable[tuple[str, str]]) -> str:
+    r"""Tags as JSON pairs, one a line, with a line feed before and after: JSON never holds a bare line feed, so a task
+    has a tag exactly if `tags_text([tag])` occurs in its text, whatever characters the tag is made of."""
+    return "\n" + "".join(_encode.encode(tag).decode() + "\n" for tag in tags)
+
+
+def error_text(error: ErrorInfo) -> str:
+    return _encode.encode(error).decode()
+
+
+def json_list(values: Iterable[int] | Iterable[str]) -> str:
+    """For `IN (SELECT value FROM json_each(?))`: one statement for lists of any length."""
+    return _encode.encode(list(values)).decode()

@@ -1,0 +1,191 @@
+"""The working table in plain Python containers: simulations and tests use it, and SQLite's table must equal it."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Sequence
+
+from msgspec.structs import replace
+
+from taskservice.core.records import DeadRow, RetryRow
+from taskservice.core.table import QueueKey
+from taskservice.core.types import (
+    WAITING_STATES,
+    Leaf,
+    ListFilter,
+    Task,
+    TaskId,
+    TaskNo,
+    TaskState,
+    TenantId,
+    Token,
+)
+from taskservice.journal.store import moves
+from taskservice.journal.store.counts import Counts
+from taskservice.journal.store.moves import Move
+
+
+class MemoryTable:
+    """A `TaskTable` that lives as long as this object. Nothing in it costs time in proportion to all tasks, but for a
+    listing whose filter few tasks pass."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[TaskNo, Task] = {}
+        self._order: list[TaskNo] = []
+        self._nos: dict[tuple[TenantId, TaskId], TaskNo] = {}
+        self._queued: dict[Leaf, list[QueueKey]] = {}
+        self._waiting: list[QueueKey] = []
+        self._counts = Counts()
+
+    def insert(self, tasks: Sequence[Task]) -> None:
+        moves.check_insert(tasks, self._tasks, self._nos)
+        for task in tasks:
+            self._tasks[task.no] = task
+            self._nos[task.tenant, task.id] = task.no
+            insort(self._order, task.no)
+            self._enter(task)
+        self._counts.added((task.leaf, task.state) for task in tasks)
+
+    def make_due(self, nos: Sequence[TaskNo]) -> None:
+        self._move(moves.DUE, nos, None, lambda task: replace(task, state=TaskState.QUEUED))
+
+    def lease(self, nos: Sequence[TaskNo], token: Token, at_ms: int) -> None:
+        def leased(task: Task) -> Task:
+            return replace(task, state=TaskState.RUNNING, attempt=task.attempt + 1, token=token, started_ms=at_ms)
+
+        self._move(moves.LEASE, nos, None, leased)
+
+    def succeed(self, rows: Sequence[tuple[TaskNo, bytes, int, int]], token: Token, at_ms: int) -> None:
+        row_of = {row[0]: row for row in rows}
+
+        def succeeded(task: Task) -> Task:
+            _, result, started_ms, duration_us = row_of[task.no]
+            return replace(
+                task,
+                state=TaskState.SUCCEEDED,
+                token=None,
+                started_ms=started_ms,
+                ended_ms=at_ms,
+                duration_us=duration_us,
+                result=result,
+            )
+
+        self._move(moves.SUCCEED, [row[0] for row in rows], token, succeeded)
+
+    def retry(self, rows: Sequence[RetryRow], token: Token) -> None:
+        row_of = {row.no: row for row in rows}
+
+        def retrying(task: Task) -> Task:
+            row = row_of[task.no]
+            return replace(
+                task,
+                state=TaskState.RETRYING,
+                token=None,
+                started_ms=None,
+                due_ms=row.due_ms,
+                error=row.error,
+                attempt=row.attempt,
+                crashes=row.crashes,
+                losses=row.losses,
+                duration_us=row.duration_us,
+            )
+
+        self._move(moves.RETRY, [row.no for row in rows], token, retrying)
+
+    def fail(self, rows: Sequence[DeadRow], token: Token, at_ms: int) -> None:
+        row_of = {row.no: row for row in rows}
+
+        def failed(task: Task) -> Task:
+            row = row_of[task.no]
+            return replace(
+                task,
+                state=TaskState.FAILED,
+                token=None,
+                ended_ms=at_ms,
+                error=row.error,
+                crashes=row.crashes,
+                losses=row.losses,
+                duration_us=row.duration_us,
+            )
+
+        self._move(moves.FAIL, [row.no for row in rows], token, failed)
+
+    def hand_back(self, nos: Sequence[TaskNo], token: Token) -> None:
+        def queued_again(task: Task) -> Task:
+            return replace(task, state=TaskState.QUEUED, attempt=task.attempt - 1, token=None, started_ms=None)
+
+        self._move(moves.HAND_BACK, nos, token, queued_again)
+
+    def cancel(self, nos: Sequence[TaskNo], at_ms: int) -> None:
+        self._move(moves.CANCEL, nos, None, lambda task: replace(task, state=TaskState.CANCELLED, ended_ms=at_ms))
+
+    def load(self, nos: Sequence[TaskNo]) -> list[Task]:
+        return [self._tasks[no] for no in nos]
+
+    def find(self, tenant: TenantId, ids: Sequence[TaskId]) -> dict[TaskId, Task]:
+        return {id: self._tasks[self._nos[tenant, id]] for id in ids if (tenant, id) in self._nos}
+
+    def next_queued(self, leaf: Leaf, after: QueueKey | None, limit: int) -> list[QueueKey]:
+        keys = self._queued.get(leaf, [])
+        start = bisect_right(keys, after) if after else 0
+        return keys[start : start + limit]
+
+    def due_by(self, now_ms: int, limit: int) -> list[Task]:
+        end = bisect_left(self._waiting, now_ms + 1, key=lambda key: key.due_ms)
+        return [self._tasks[key.no] for key in self._waiting[: min(end, limit)]]
+
+    def next_due_ms(self) -> int | None:
+        return self._waiting[0].due_ms if self._waiting else None
+
+    def listing(self, wanted: ListFilter, before_no: TaskNo | None, limit: int) -> list[Task]:
+        found: list[Task] = []
+        at = len(self._order) if before_no is None else bisect_left(self._order, before_no)
+        while at > 0 and len(found) < limit:
+            at -= 1
+            task = self._tasks[self._order[at]]
+            if _passes(task, wanted):
+                found.append(task)
+        return found
+
+    def counts(self, tenant: TenantId | None = None) -> dict[tuple[Leaf, TaskState], int]:
+        return dict(self._counts.items(tenant))
+
+    def commit(self, epoch: int, segment: int) -> None:
+        """Nothing to do: there is no file, and so no later reader."""
+
+    def _move(self, move: Move, nos: Sequence[TaskNo], token: Token | None, changed: Callable[[Task], Task]) -> None:
+        moves.check_move(move, nos, self._tasks, token)
+        before = [self._tasks[no] for no in nos]
+        for task in before:
+            self._leave(task)
+            self._tasks[task.no] = changed(task)
+            self._enter(self._tasks[task.no])
+        self._counts.moved(((task.leaf, task.state) for task in before), move.target)
+
+    def _enter(self, task: Task) -> None:
+        keys = self._keys_of(task)
+        if keys is not None:
+            insort(keys, QueueKey(task.due_ms, task.no))
+
+    def _leave(self, task: Task) -> None:
+        keys = self._keys_of(task)
+        if keys is not None:
+            del keys[bisect_left(keys, QueueKey(task.due_ms, task.no))]
+
+    def _keys_of(self, task: Task) -> list[QueueKey] | None:
+        """The sorted keys among which the task's own belongs in its present state."""
+        if task.state is TaskState.QUEUED:
+            return self._queued.setdefault(task.leaf, [])
+        return self._waiting if task.state in WAITING_STATES else None
+
+
+def _passes(task: Task, wanted: ListFilter) -> bool:
+    return (
+        (wanted.tenant is None or task.tenant == wanted.tenant)
+        and (not wanted.states or task.state in wanted.states)
+        and (wanted.function is None or task.function == wanted.function)
+        and (wanted.priority is None or task.priority == wanted.priority)
+        and (wanted.tag is None or wanted.tag in task.tags)
+        and (wanted.created_after_ms is None or wanted.created_after_ms <= task.created_ms)
+        and (wanted.created_before_ms is None or task.created_ms < wanted.created_before_ms)
+    )

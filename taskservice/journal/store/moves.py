@@ -1,0 +1,89 @@
+"""How a task may move, as the tables enforce it, and the refusal they share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
+from typing import NamedTuple, NoReturn, Protocol
+
+from taskservice.core.table import IllegalMove
+from taskservice.core.types import TERMINAL_STATES, WAITING_STATES, Task, TaskId, TaskNo, TaskState, TenantId, Token
+
+NAMED_MAX = 20
+"""Task numbers that an IllegalMove spells out."""
+
+
+class Move(NamedTuple):
+    """From any of `sources` to `target`; named as in `apply.TRANSITIONS`."""
+
+    name: str
+    sources: tuple[TaskState, ...]
+    target: TaskState
+
+
+INSERT_STATES = (TaskState.SCHEDULED, TaskState.QUEUED)
+"""What a task may be when it is new."""
+
+DUE = Move("due", WAITING_STATES, TaskState.QUEUED)
+LEASE = Move("lease", (TaskState.QUEUED,), TaskState.RUNNING)
+SUCCEED = Move("succeed", (TaskState.RUNNING,), TaskState.SUCCEEDED)
+RETRY = Move("retry", (TaskState.RUNNING,), TaskState.RETRYING)
+FAIL = Move("fail", (TaskState.RUNNING,), TaskState.FAILED)
+HAND_BACK = Move("hand_back", (TaskState.RUNNING,), TaskState.QUEUED)
+CANCEL = Move("cancel", (TaskState.QUEUED, *WAITING_STATES), TaskState.CANCELLED)
+
+MOVES = (DUE, LEASE, SUCCEED, RETRY, FAIL, HAND_BACK, CANCEL)
+"""All of them. None leaves a terminal state."""
+
+assert not any(state in TERMINAL_STATES for move in MOVES for state in move.sources)
+
+
+class Standing(Protocol):
+    """What decides whether a task may move: a `Task` has it, and so has what SQLite's table keeps of one."""
+
+    @property
+    def state(self) -> TaskState: ...
+
+    @property
+    def token(self) -> Token | None: ...
+
+
+def check_move(
+    move: Move, nos: Sequence[TaskNo], standings: Mapping[TaskNo, Standing], token: Token | None = None
+) -> None:
+    """Each of the tasks, named once, is where the move starts and holds `token` (None: no lease), or IllegalMove."""
+    wrong = [
+        no
+        for no in nos
+        if (standing := standings.get(no)) is None or standing.state not in move.sources or standing.token != token
+    ]
+    if len(set(nos)) != len(nos):
+        wrong += [no for no, times in Counter(nos).items() if times > 1]
+    if wrong:
+        needed = " or ".join(move.sources) + (f" under token {token.epoch}.{token.seq}" if token else "")
+        refuse(f"{move.name} needs {needed}", wrong)
+
+
+def check_insert(
+    tasks: Sequence[Task], taken_nos: Container[TaskNo], taken_ids: Container[tuple[TenantId, TaskId]]
+) -> None:
+    """The tasks are in a state to begin with, and no number and no id of a tenant is there twice, or IllegalMove."""
+    wrong: list[TaskNo] = []
+    nos: set[TaskNo] = set()
+    ids: set[tuple[TenantId, TaskId]] = set()
+    for task in tasks:
+        name = (task.tenant, task.id)
+        taken = task.no in taken_nos or task.no in nos or name in taken_ids or name in ids
+        if taken or task.state not in INSERT_STATES:
+            wrong.append(task.no)
+        nos.add(task.no)
+        ids.add(name)
+    if wrong:
+        refuse(f"insert needs {' or '.join(INSERT_STATES)}, a new number and a new id", wrong)
+
+
+def refuse(needed: str, nos: Sequence[TaskNo]) -> NoReturn:
+    """Raises IllegalMove; its message names the tasks."""
+    named = ", ".join(str(no) for no in nos[:NAMED_MAX])
+    more = f" and {len(nos) - NAMED_MAX} more" if len(nos) > NAMED_MAX else ""
+    raise IllegalMove(f"{needed}: not so for task {named}{more}")

@@ -1,0 +1,218 @@
+"""How tasks come into a table and move in it: what each move changes, and that an illegal one changes nothing."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from helpers.tables import BOOM, LEASE, LEGAL, MOVES, ODD_TAGS, listed, one_of_a_kind, put, refuses, seen, task
+from taskservice.core.records import DeadRow, RetryRow
+from taskservice.core.table import IllegalMove, TaskTable
+from taskservice.core.types import Priority, Task, TaskState, Token
+
+
+def test_an_inserted_task_comes_back_field_by_field(table: TaskTable) -> None:
+    rich = task(
+        7,
+        id="Ünï@7",
+        priority=Priority.CRITICAL,
+        state=TaskState.SCHEDULED,
+        payload=bytes(range(256)),
+        tags=ODD_TAGS,
+        run=2,
+        attempt=1,
+        crashes=2,
+        losses=3,
+        started_ms=11,
+        ended_ms=12,
+        duration_us=13,
+        result=b"\0",
+        error=BOOM,
+    )
+    table.insert([rich, task(8, payload=b"")])
+    assert table.load([7, 8]) == [rich, task(8, payload=b"")]
+
+
+def test_a_task_without_a_result_differs_from_one_with_an_empty_one(table: TaskTable) -> None:
+    table.insert([task(1), task(2)])
+    table.lease([1, 2], LEASE, 4_000)
+    table.succeed([(1, b"", 4_000, 1)], LEASE, 5_000)
+    assert [one.result for one in table.load([1, 2])] == [b"", None]
+
+
+def test_numbers_need_not_come_in_order(table: TaskTable) -> None:
+    table.insert([task(5), task(2)])
+    table.insert([task(3)])
+    assert listed(table) == [5, 3, 2]
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [
+        task(1, id="another"),
+        task(2, id="task-1"),
+        task(3, id="task-4"),
+        task(4, id="another"),
+    ],
+    ids=["number kept", "id kept", "id twice in the call", "number twice in the call"],
+)
+def test_a_taken_number_or_id_refuses_all_of_the_call(table: TaskTable, taken: Task) -> None:
+    table.insert([task(1)])
+    refuses(table, lambda: table.insert([task(4), taken, task(9, function="new.leaf")]), taken.no)
+    table.insert([task(4), task(9, function="new.leaf")])
+
+
+@pytest.mark.parametrize("state", ["running", "retrying", "succeeded", "failed", "cancelled"])
+def test_a_task_is_born_scheduled_or_queued(table: TaskTable, state: str) -> None:
+    refuses(table, lambda: table.insert([task(1), task(2, state=TaskState(state))]), 2)
+
+
+def test_tenants_with_the_same_id_do_not_see_each_other(table: TaskTable) -> None:
+    mine, theirs = task(1, id="same"), task(2, id="same", tenant="umbrella")
+    table.insert([mine, theirs, task(3, tenant="umbrella")])
+    assert table.find("acme", ["same", "task-3"]) == {"same": mine}
+    assert table.find("umbrella", ["same"]) == {"same": theirs}
+    assert table.find("nobody", ["same"]) == {}
+    assert listed(table, tenant="acme") == [1]
+    assert listed(table, tenant="umbrella") == [3, 2]
+    assert listed(table, tenant="nobody") == []
+    assert [leaf.tenant for leaf, _ in table.counts("acme")] == ["acme"]
+
+
+@pytest.mark.parametrize("move", MOVES)
+@pytest.mark.parametrize("state", LEGAL)
+def test_a_move_is_made_exactly_from_the_states_that_allow_it(table: TaskTable, state: str, move: str) -> None:
+    put(table, TaskState(state))
+    if move in LEGAL[state]:
+        MOVES[move](table, [1], LEASE)
+        assert table.load([1])[0].state != state
+    else:
+        refuses(table, lambda: MOVES[move](table, [1], LEASE), 1)
+
+
+@pytest.mark.parametrize("state", ["scheduled", "retrying"])
+def test_made_due_a_task_is_queued_and_otherwise_the_same(table: TaskTable, state: str) -> None:
+    before = put(table, TaskState(state))
+    table.make_due([1])
+    assert table.load([1]) == [replace(before, state=TaskState.QUEUED)]
+
+
+def test_a_lease_charges_an_attempt(table: TaskTable) -> None:
+    before = put(table, TaskState.QUEUED, attempt=1)
+    table.lease([1], LEASE, 4_000)
+    assert table.load([1]) == [replace(before, state=TaskState.RUNNING, attempt=2, token=LEASE, started_ms=4_000)]
+
+
+def test_success_keeps_result_and_times(table: TaskTable) -> None:
+    before = put(table, TaskState.RUNNING, error=BOOM)
+    table.succeed([(1, b'"r"', 4_500, 77)], LEASE, 6_000)
+    after = replace(
+        before,
+        state=TaskState.SUCCEEDED,
+        token=None,
+        result=b'"r"',
+        started_ms=4_500,
+        duration_us=77,
+        ended_ms=6_000,
+    )
+    assert table.load([1]) == [after]
+    assert after.error == BOOM
+
+
+def test_a_retry_waits_with_its_error_and_counts(table: TaskTable) -> None:
+    before = put(table, TaskState.RUNNING)
+    table.retry([RetryRow(1, 9_000, BOOM, attempt=0, crashes=2, losses=3, duration_us=77)], LEASE)
+    after = replace(
+        before,
+        state=TaskState.RETRYING,
+        token=None,
+        started_ms=None,
+        due_ms=9_000,
+        error=BOOM,
+        attempt=0,
+        crashes=2,
+        losses=3,
+        duration_us=77,
+    )
+    assert table.load([1]) == [after]
+
+
+def test_a_failure_is_kept_with_its_error_and_counts(table: TaskTable) -> None:
+    before = put(table, TaskState.RUNNING)
+    table.fail([DeadRow(1, BOOM, crashes=2, losses=3, duration_us=77)], LEASE, 6_000)
+    after = replace(
+        before,
+        state=TaskState.FAILED,
+        token=None,
+        error=BOOM,
+        crashes=2,
+        losses=3,
+        duration_us=77,
+        ended_ms=6_000,
+    )
+    assert table.load([1]) == [after]
+
+
+def test_handed_back_a_task_is_as_before_its_lease(table: TaskTable) -> None:
+    before = put(table, TaskState.QUEUED)
+    table.lease([1], LEASE, 4_000)
+    table.hand_back([1], LEASE)
+    assert table.load([1]) == [before]
+
+
+@pytest.mark.parametrize("state", ["scheduled", "queued", "retrying"])
+def test_cancelled_a_task_ends_and_is_otherwise_the_same(table: TaskTable, state: str) -> None:
+    before = put(table, TaskState(state))
+    table.cancel([1], 6_000)
+    assert table.load([1]) == [replace(before, state=TaskState.CANCELLED, ended_ms=6_000)]
+
+
+@pytest.mark.parametrize("token", [Token(3, 8), Token(2, 7), Token(7, 3)])
+@pytest.mark.parametrize("move", LEGAL["running"])
+def test_a_report_under_another_token_is_refused(table: TaskTable, move: str, token: Token) -> None:
+    put(table, TaskState.RUNNING)
+    refuses(table, lambda: MOVES[move](table, [1], token), 1)
+
+
+@pytest.mark.parametrize("move", LEGAL["running"])
+def test_a_task_leased_anew_does_not_listen_to_its_old_token(table: TaskTable, move: str) -> None:
+    put(table, TaskState.RUNNING)
+    table.hand_back([1], LEASE)
+    table.lease([1], Token(3, 8), 4_100)
+    refuses(table, lambda: MOVES[move](table, [1], LEASE), 1)
+    MOVES[move](table, [1], Token(3, 8))
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_one_wrong_task_refuses_all_of_the_call(table: TaskTable, move: str) -> None:
+    for no in (1, 2, 3):
+        one_of_a_kind(table, move, no)
+    put(table, TaskState.CANCELLED, 44)
+    refuses(table, lambda: MOVES[move](table, [1, 2, 44, 3], LEASE), 44)
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_a_task_that_is_not_there_refuses_all_of_the_call(table: TaskTable, move: str) -> None:
+    one_of_a_kind(table, move, 1)
+    refuses(table, lambda: MOVES[move](table, [1, 55], LEASE), 55)
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_a_task_named_twice_refuses_all_of_the_call(table: TaskTable, move: str) -> None:
+    one_of_a_kind(table, move, 1)
+    one_of_a_kind(table, move, 66)
+    refuses(table, lambda: MOVES[move](table, [66, 1, 66], LEASE), 66)
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_a_call_about_no_task_changes_nothing(table: TaskTable, move: str) -> None:
+    put(table, TaskState.QUEUED)
+    before = seen(table)
+    MOVES[move](table, [], LEASE)
+    table.insert([])
+    assert seen(table) == before
+
+
+def test_a_refusal_of_thousands_stays_readable(table: TaskTable) -> None:
+    with pytest.raises(IllegalMove, match=r"task 100, 101, .* 119 and 4980 more$"):
+        table.make_due(range(100, 5_100))

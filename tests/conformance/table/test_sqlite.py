@@ -1,0 +1,126 @@
+"""What is promised of the table in SQLite beyond `TaskTable`: its file, its plans, its memory of what runs."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from helpers.tables import LEASE, put, refuses, seen, task
+from taskservice.core.types import ListFilter, TaskState
+from taskservice.journal.store import statements
+from taskservice.journal.store.sqlite import SqliteTable
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "table.sqlite"
+
+
+@pytest.fixture
+def table(path: Path) -> Iterator[SqliteTable]:
+    with closing(SqliteTable(path)) as table:
+        yield table
+
+
+def read(path: Path, statement: str) -> list[tuple]:
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute(statement).fetchall()
+
+
+def test_a_commit_stores_tasks_and_their_place_in_the_journal_together(table: SqliteTable, path: Path) -> None:
+    put(table, TaskState.RUNNING, 1)
+    table.commit(4, 0)
+    put(table, TaskState.QUEUED, 2)
+    table.commit(4, 1)
+    table.cancel([2], 6_000)
+    put(table, TaskState.QUEUED, 3)
+    table.close()
+    assert read(path, "SELECT epoch, segment FROM meta") == [(4, 1)]
+    assert read(path, "SELECT no, state FROM task ORDER BY no") == [(1, "running"), (2, "queued")]
+
+
+def test_a_file_says_the_names_behind_its_numbers(table: SqliteTable, path: Path) -> None:
+    put(table, TaskState.QUEUED, 1)
+    put(table, TaskState.QUEUED, 2, tenant="umbrella")
+    table.commit(1, 0)
+    table.close()
+    named = "SELECT no, name, function, priority FROM task JOIN leaf USING (leaf) JOIN tenant ON tenant.tenant = task.tenant"
+    assert read(path, named) == [(1, "acme", "mail.send", "normal"), (2, "umbrella", "mail.send", "normal")]
+
+
+def test_opening_starts_empty_whatever_was_there(table: SqliteTable, path: Path) -> None:
+    put(table, TaskState.QUEUED)
+    table.commit(1, 0)
+    table.close()
+    for suffix in ("-journal", "-wal", "-shm"):
+        path.with_name(path.name + suffix).write_bytes(b"left by somebody else")
+    with closing(SqliteTable(path)) as anew:
+        assert anew.listing(ListFilter(), None, 10) == []
+        assert anew.counts() == {}
+        put(anew, TaskState.QUEUED)
+
+
+def test_a_file_that_is_no_table_is_replaced(path: Path) -> None:
+    path.write_bytes(b"not a database" * 1_000)
+    with closing(SqliteTable(path)) as table:
+        put(table, TaskState.QUEUED)
+
+
+def test_nobody_else_can_open_the_file_while_it_is_in_use(table: SqliteTable, path: Path) -> None:
+    put(table, TaskState.QUEUED)
+    table.commit(1, 0)
+    with closing(sqlite3.connect(path, timeout=0)) as other, pytest.raises(sqlite3.OperationalError, match="locked"):
+        other.execute("SELECT * FROM task")
+    table.commit(1, 1)
+
+
+def test_what_sqlite_cannot_hold_is_kept_out_whole() -> None:
+    with closing(SqliteTable(":memory:")) as table:
+        put(table, TaskState.QUEUED)
+        before = seen(table)
+        with pytest.raises(OverflowError):
+            table.insert([task(2), task(3, due_ms=2**70), task(4)])
+        assert seen(table) == before
+        table.insert([task(2), task(4)])
+
+
+def test_a_refused_lease_leaves_nothing_in_the_memory_of_what_runs(table: SqliteTable) -> None:
+    put(table, TaskState.QUEUED, 1)
+    refuses(table, lambda: table.lease([1, 2], LEASE, 4_000), 2)
+    refuses(table, lambda: table.hand_back([1], LEASE), 1)
+
+
+INDEXED = {
+    "LOAD": "INTEGER PRIMARY KEY",
+    "STANDINGS": "INTEGER PRIMARY KEY",
+    "FIND": "task_id",
+    "NEXT_QUEUED": "task_queue",
+    "DUE_BY": "task_waiting",
+    "NEXT_DUE": "task_waiting",
+    "LIST_ALL": "INTEGER PRIMARY KEY",
+    "LIST_PLACE": "task_listing",
+    "LIST_NOS": "INTEGER PRIMARY KEY",
+    "LEASE": "INTEGER PRIMARY KEY",
+    "SUCCEED": "INTEGER PRIMARY KEY",
+}
+
+
+@pytest.mark.parametrize("name", INDEXED)
+def test_no_statement_walks_through_the_table(table: SqliteTable, name: str) -> None:
+    """SQLite's own plan: tasks are reached by the index meant for it, in the order wanted, without sorting them."""
+    plan = explained(table, getattr(statements, name))
+    on_tasks = [step for step in plan if " task " in step]
+    assert len(on_tasks) == 1
+    assert INDEXED[name] in on_tasks[0]
+    assert name == "NEXT_DUE" or on_tasks[0].startswith("SEARCH")
+    assert name == "LIST_NOS" or not any("ORDER BY" in step for step in plan)
+
+
+def explained(table: SqliteTable, statement: str) -> list[str]:
+    names = ("before_no", "created_after_ms", "created_before_ms", "tag", "limit", "leaf", "state", "nos")
+    values = dict.fromkeys(names) if ":before_no" in statement else [None] * statement.count("?")
+    return [row[3] + " " for row in table._db.execute(f"EXPLAIN QUERY PLAN {statement}", values)]

@@ -1,0 +1,124 @@
+"""Tasks for the working tables' tests, every move by its name, and all that a table shows of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from taskservice.core.records import DeadRow, RetryRow
+from taskservice.core.table import IllegalMove, TaskTable
+from taskservice.core.types import ErrorInfo, ListFilter, Priority, Task, TaskState, Token
+
+LEASE = Token(3, 7)
+BOOM = ErrorInfo("handler_error", "bööm", "Traceback ...\n  '\"\\")
+EVERYTHING = 10_000
+ODD_TAGS = (
+    ("plain", "value"),
+    ("plain", "valu"),
+    ("", ""),
+    ("%", "_"),
+    ('"', "'"),
+    ("ключ", "値 🙂"),
+    ("$.a", "[0]"),
+    ("line\nfeed", "\t"),
+    ("nul\0", "\0"),
+    ("nul", ""),
+    (",", "],["),
+    ("back\\slash", "\\n"),
+)
+
+
+def task(no: int, **fields) -> Task:
+    plain = {
+        "id": f"task-{no}",
+        "tenant": "acme",
+        "function": "mail.send",
+        "priority": Priority.NORMAL,
+        "state": TaskState.QUEUED,
+        "payload": b'{"to":1}',
+        "tags": (),
+        "created_ms": 1_000 + no,
+        "due_ms": 1_000 + no,
+        "max_attempts": 5,
+        "timeout_ms": 60_000,
+    }
+    return Task(no=no, **{**plain, **fields})
+
+
+LEAF = task(0).leaf
+
+Call = Callable[[TaskTable, list[int], Token], None]
+
+MOVES: dict[str, Call] = {
+    "make_due": lambda table, nos, _: table.make_due(nos),
+    "lease": lambda table, nos, _: table.lease(nos, Token(9, 9), 5_000),
+    "succeed": lambda table, nos, token: table.succeed([(no, b"1", 5_001, 40) for no in nos], token, 6_000),
+    "retry": lambda table, nos, token: table.retry([RetryRow(no, 9_000, BOOM, 1, 2, 3, 40) for no in nos], token),
+    "fail": lambda table, nos, token: table.fail([DeadRow(no, BOOM, 2, 3, 40) for no in nos], token, 6_000),
+    "hand_back": lambda table, nos, token: table.hand_back(nos, token),
+    "cancel": lambda table, nos, _: table.cancel(nos, 6_000),
+}
+
+LEGAL = {
+    "scheduled": ["make_due", "cancel"],
+    "queued": ["lease", "cancel"],
+    "running": ["succeed", "retry", "fail", "hand_back"],
+    "retrying": ["make_due", "cancel"],
+    "succeeded": [],
+    "failed": [],
+    "cancelled": [],
+}
+
+
+def put(table: TaskTable, state: TaskState, no: int = 1, **fields) -> Task:
+    """A task that came to `state` in the usual way; running means under LEASE. Gives it as the table has it."""
+    way = {
+        "running": [],
+        "retrying": ["retry"],
+        "succeeded": ["succeed"],
+        "failed": ["fail"],
+        "cancelled": ["cancel"],
+    }
+    born = state if state in ("scheduled", "queued") else TaskState.QUEUED
+    table.insert([task(no, state=born, **fields)])
+    if state in way and state != "cancelled":
+        table.lease([no], LEASE, 4_000)
+    for name in way.get(state, []):
+        MOVES[name](table, [no], LEASE)
+    return table.load([no])[0]
+
+
+def seen(table: TaskTable) -> tuple:
+    """All that the table shows of itself."""
+    tasks = table.listing(ListFilter(), None, EVERYTHING)
+    leaves = sorted({one.leaf for one in tasks})
+    return (
+        tasks,
+        table.listing(ListFilter(states=tuple(TaskState)), None, EVERYTHING),
+        [table.find(one.tenant, [one.id]) for one in tasks],
+        [table.next_queued(leaf, None, EVERYTHING) for leaf in leaves],
+        table.due_by(10**15, EVERYTHING),
+        table.next_due_ms(),
+        {place: count for place, count in table.counts().items() if count},
+    )
+
+
+def refuses(table: TaskTable, call: Callable[[], None], *named: int) -> None:
+    """The call is an illegal move, says which tasks it is about, and changes nothing."""
+    before = seen(table)
+    with pytest.raises(IllegalMove) as refusal:
+        call()
+    assert seen(table) == before
+    for no in named:
+        assert str(no) in str(refusal.value).rpartition("task ")[2]
+
+
+def listed(table: TaskTable, before_no: int | None = None, limit: int = EVERYTHING, **wanted) -> list[int]:
+    found = table.listing(ListFilter(**wanted), before_no, limit)
+    assert len(found) <= limit
+    return [one.no for one in found]
+
+
+def one_of_a_kind(table: TaskTable, move: str, no: int) -> None:
+    put(table, next(TaskState(state) for state, legal in LEGAL.items() if move in legal), no)
