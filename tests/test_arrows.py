@@ -20,7 +20,7 @@ CORE_STDLIB = {
 
 COMMON = {
     "taskservice.app", "taskservice.clock", "taskservice.config", "taskservice.context", "taskservice.errors",
-    "taskservice.ids", "taskservice.units",
+    "taskservice.ids", "taskservice.signature", "taskservice.units",
 }  # fmt: skip
 """Small modules that all but the core may import, and that import only each other and the core."""
 
@@ -47,8 +47,8 @@ MAY_IMPORT = {
 RAY_FILES = {"actors/ray_port.py", "actors/ray_env.py", "actors/deploy.py", "actors/lease_task.py"}
 """The only places that know Ray, besides the autoscaler's providers."""
 
-USER_CODE = {"taskservice.runtime.child", "taskservice.runtime.inspect"}
-"""Modules that import what users wrote. They run in processes of their own."""
+USER_CODE = {"taskservice.runtime.child"}
+"""The module that imports what users wrote. It runs in processes of its own."""
 
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
