@@ -1,4 +1,4 @@
-"""The gateway's process: uvicorn on the actor's own event loop."""
+"""The gateway's process: uvicorn on the actor's own event loop, which Ray takes from uvloop where that is installed."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class HttpServer:
         self._socket = listening_socket(host, port)
         config = uvicorn.Config(
             create_app(dispatcher, settings, logs),
+            http="httptools",
             log_config=None,
             access_log=False,
             server_header=False,
