@@ -141,6 +141,7 @@ def detach(settings: Settings, command: Sequence[str], *, margin_s: float = STAR
     what it said if it did not get there; then nothing of it is left.
     """
     log = settings.service_log
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     reader, writer = os.pipe()
     with log.open("ab") as output, os.fdopen(reader, "rb") as answer:

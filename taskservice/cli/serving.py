@@ -6,7 +6,8 @@ import json
 import logging
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
@@ -54,10 +55,13 @@ def serve(
 
     Raises ConflictError if the home has a running service already, and whatever `start` and the service raise.
     """
-    with claimed(settings) as claim:
+    with own_signals(), claimed(settings) as claim:
         stop = threading.Event()
         stop_on_signals(stop, ready=False)
-        service = start(settings, bundles)
+        try:
+            service = start(settings, bundles)
+        except SystemExit as error:  # of Ray's handler for SIGTERM, which it puts in the place of ours
+            raise KeyboardInterrupt from error
         stop_on_signals(stop, ready=True)  # again: Ray has put its own handler there
         try:
             known_key = _known_key(settings)
@@ -70,6 +74,17 @@ def serve(
         finally:
             log.info("stopping")
             service.stop()
+
+
+@contextmanager
+def own_signals() -> Generator[None]:
+    """What happens at SIGINT and SIGTERM may be changed meanwhile; afterwards it is what it was."""
+    before = [(number, signal.getsignal(number)) for number in STOP_SIGNALS]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
 
 
 def stop_on_signals(stop: threading.Event, *, ready: bool) -> None:

@@ -171,6 +171,7 @@ def test_detached_it_is_ready_and_goes_on_alone(home, settings, fake_command):
         record = daemon.read_record(home)
         service = psutil.Process(record.pid)
         assert (service.terminal(), len(started_by(record))) == (None, 1)
+        assert stat.S_IMODE(home.stat().st_mode) == 0o700
     finally:
         said = daemon.stop(home)
     assert said == f"The service (process {record.pid}) has stopped."

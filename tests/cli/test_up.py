@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -112,6 +113,18 @@ def test_where_all_addresses_are_listened_on_clients_of_this_machine_use_loopbac
     serve(settings, [], lambda settings, bundles: Service(), lambda ready: told.append(ready.url))
     assert told == ["http://127.0.0.1:8701", "waited", "stopped"]
     assert json.loads((home / "client.json").read_text())["url"] == "http://127.0.0.1:8701"
+
+
+def test_a_signal_that_ray_has_caught_while_it_starts_is_an_interruption(home):
+    def start(settings, bundles):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sys.exit(15)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        serve(load_settings(), [], start, lambda ready: None)
+    assert signal.getsignal(signal.SIGTERM) == before, "and what was to happen at signals is what it was"
+    assert not (home / "taskservice.pid").exists()
 
 
 SCHEMAS = [
