@@ -25,7 +25,7 @@ def install() -> None:
 
 def mypy() -> tuple[int, str]:
     """The exit code and the findings, with the paths of the repository."""
-    config, cache = str(ROOT / "pyproject.toml"), str(ROOT / ".mypy_cache")
+    config, cache = str(ROOT / "pyproject.toml"), str(ROOT / ".mypy_cache" / "ship")
     command = [sys.executable, "-m", "mypy", "--config-file", config, "--cache-dir", cache, "-p", "taskservice"]
     run = subprocess.run(command, cwd=SHIP, check=False, capture_output=True, text=True)
     return run.returncode, "\n".join(map(repository_path, (run.stdout + run.stderr).splitlines()))

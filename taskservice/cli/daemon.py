@@ -25,7 +25,7 @@ from taskservice.cli import processes
 from taskservice.config import Settings
 from taskservice.errors import ConflictError, TaskServiceError
 
-STOP_MARGIN_S = 20.0
+STOP_MARGIN_S = 45.0
 """What a service may take to stop beyond the grace of its running tasks."""
 START_MARGIN_S = 60.0
 LOG_TAIL_BYTES = 4_000
