@@ -16,9 +16,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-
 from taskservice.actors.gateway import listening_socket
 from taskservice.actors.ray_env import NAMESPACE, JoinedRay, LocalRay
+
 from taskservice.config import Settings
 from taskservice.core.shard import DEFAULT_TENANT
 from taskservice.core.types import ApiKey, Bundle, FunctionSpec, RunnerId
@@ -27,10 +27,10 @@ from taskservice.gateway.keys import hash_secret, key_id, may_be_secret, new_sec
 from taskservice.runtime.options import RuntimeOptions
 
 if TYPE_CHECKING:
-    import ray
     import ray.actor
-
     from taskservice.actors.ray_port import RayLauncher
+
+    import ray
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,8 @@ class Service:
     """A service that runs. Its actors live in Ray; this is the hand that started them, and that stops them."""
 
     def __init__(self, settings: Settings, ray_: LocalRay | JoinedRay, functions: tuple[FunctionSpec, ...]) -> None:
-        self.url = f"http://{settings.host}:{settings.port}"
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        self.url = f"http://{host}:{settings.port}"
         self.functions = functions
         self.ray_temp_dir = ray_.path
         """Where an embedded Ray keeps its sockets and logs; None on a cluster that was there before."""
@@ -206,7 +207,9 @@ async def _ready(actor: ray.actor.ActorHandle[Any], method: str, what: str, sett
         await ray_port.patient_call(actor, method, patience_s=wait_s, timeout_s=wait_s)
     except ray_port.ActorGone as error:
         last_words = str(error).strip().rpartition("\n")[2]
-        raise RequestError(f"the {what} could not start: {last_words}", code="not_started", detail=str(error)) from error
+        raise RequestError(
+            f"the {what} could not start: {last_words}", code="not_started", detail=str(error)
+        ) from error
 
 
 def _refuse_unfit(settings: Settings) -> None:

@@ -12,12 +12,12 @@ from functools import cache
 from typing import Any
 
 import msgspec
-import ray
 from ray.actor import ActorHandle
 from ray.exceptions import ActorUnavailableError, RayActorError
-
 from taskservice.actors.ray_port import actor_named
 from taskservice.actors.runner import STOP, SupervisorNews
+
+import ray
 from taskservice.core.lease_wire import LeaseReport, LeaseSpec
 from taskservice.core.types import Bundle, FunctionSpec
 from taskservice.runtime.inspect import inspect_bundle

@@ -20,6 +20,7 @@ from taskservice.actors.fleet import Fleet, FleetOptions
 from taskservice.actors.gateway import HttpServer
 from taskservice.actors.ray_port import RayCluster, RayDispatcher, actor_named
 from taskservice.actors.runner import LeaseLauncher, Runner
+
 from taskservice.config import Settings
 from taskservice.core.shard import Shard
 from taskservice.core.state import State

@@ -80,13 +80,14 @@ def apply(env: Mapping[str, str]) -> None:
 
 
 def ensure_token(token_file: Path) -> None:
-    """The file holds a token of 256 random bits that only this user can read."""
-    try:
-        descriptor = os.open(token_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
+    """The file holds a token of 256 random bits that only this user can read. One process at a time may ask."""
+    if token_file.exists():
         return
-    with os.fdopen(descriptor, "w") as file:
+    unfinished = token_file.with_suffix(".new")
+    unfinished.unlink(missing_ok=True)
+    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(secrets.token_hex(32))
+    unfinished.rename(token_file)
 
 
 class RayFolder:
@@ -138,12 +139,12 @@ class LocalRay:
     def __init__(self, home: Path, cpus: int, object_store_bytes: int) -> None:
         """It runs. Its token is kept in `home`. Raises BackOffError if another process runs one from there."""
         token_file = home / "ray_token"
-        ensure_token(token_file)
         apply(local_ray_env(token_file))
         self._folder = RayFolder(home)
         before = {child.pid for child in psutil.Process().children()}
-        _forget_token()
         try:
+            ensure_token(token_file)
+            _forget_token()
             _init(
                 self._folder.empty,
                 address="local",  # a new one, whatever RAY_ADDRESS says and whoever else runs Ray here
@@ -200,10 +201,10 @@ class JoinedRay:
 
 def _forget_token() -> None:
     """The next connection is made with the token that the environment names, even if there was another before."""
-    from ray._raylet import AuthenticationTokenLoader, Config  # noqa: PLC0415 - as below
+    from ray import _raylet  # noqa: PLC0415 - as below
 
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+    _raylet.Config.initialize("")  # type: ignore[attr-defined]  # written in Cython, without types
+    _raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]
 
 
 def _init(working_folder: Path, **arguments: Any) -> None:

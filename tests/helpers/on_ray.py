@@ -29,13 +29,13 @@ class Gate:
         self.folder = str(folder)
         os.mkfifo(folder / "arrived")
         os.mkfifo(folder / "release")
-        self._arrived = os.open(folder / "arrived", os.O_RDONLY | os.O_NONBLOCK)
+        self._arrived = self._open()
         # Opened for both, a pipe waits for no reader.
         self._release = os.open(folder / "release", os.O_RDWR)
 
-    def arrived(self) -> psutil.Process:
+    def arrived(self, bound_s: float = BOUND_S) -> psutil.Process:
         """A handler is at the gate; gives the process of its supervisor."""
-        text = self._read()
+        text = self._read(bound_s)
         assert text, "the handler ended instead"
         return psutil.Process(int(text.split()[-1]))
 
@@ -43,6 +43,8 @@ class Gate:
         """Every handler that was at the gate has ended, let through or not."""
         while self._read():
             pass
+        old, self._arrived = self._arrived, self._open()  # the old one would say so for ever
+        os.close(old)
 
     def release(self) -> None:
         """One handler goes on, now or when it comes."""
@@ -52,9 +54,12 @@ class Gate:
         os.close(self._arrived)
         os.close(self._release)
 
-    def _read(self) -> bytes:
-        readable, _, _ = select.select([self._arrived], [], [], BOUND_S)
-        assert readable, f"nothing happened at the gate within {BOUND_S} s"
+    def _open(self) -> int:
+        return os.open(f"{self.folder}/arrived", os.O_RDONLY | os.O_NONBLOCK)
+
+    def _read(self, bound_s: float = BOUND_S) -> bytes:
+        readable, _, _ = select.select([self._arrived], [], [], bound_s)
+        assert readable, f"nothing happened at the gate within {bound_s} s"
         return os.read(self._arrived, 4096)
 
 

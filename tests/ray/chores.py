@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from taskservice import App
 
@@ -17,6 +18,6 @@ def double(x: int) -> int:
 @app.task()
 def hold(gate: str) -> str:
     """Says in whose process it runs, and goes on when it is let through."""
-    with open(f"{gate}/arrived", "w") as arrived, open(f"{gate}/release") as release:
+    with Path(gate, "arrived").open("w") as arrived, Path(gate, "release").open() as release:
         print(os.getppid(), file=arrived, flush=True)
         return release.readline().strip()

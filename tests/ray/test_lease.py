@@ -14,12 +14,12 @@ from typing import Any
 
 import msgspec
 import pytest
-import ray
-from helpers.on_ray import APP, BOUND_S, Gate, eventually, run
-
 from taskservice.actors import deploy, ray_port
 from taskservice.actors.processes import DISPATCHER
 from taskservice.actors.ray_env import NAMESPACE, LocalRay
+
+import ray
+from helpers.on_ray import APP, BOUND_S, Gate, eventually, run
 from taskservice.config import Settings
 from taskservice.core.lease_wire import HeldLease, LeaseReport, LeaseSpec, LeaseTask, Outcome, ReportAck, RunnerReport
 from taskservice.core.types import FunctionName, OutcomeKind, Resources, RunnerId, TaskId, TaskNo, TenantId, Token

@@ -1,0 +1,103 @@
+"""Starting and stopping: what is refused, what is left behind, and what a later start finds."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import psutil
+import pytest
+from msgspec.structs import replace
+from taskservice.actors import deploy, ray_port
+from taskservice.actors.processes import DISPATCHER
+from taskservice.actors.ray_env import LocalRay
+
+from helpers.on_ray import APP, Gate, free_port, run
+from taskservice.config import Settings
+from taskservice.core.shard import DEFAULT_TENANT
+from taskservice.core.types import FunctionName, NewTask, Task, TaskId, TaskState
+from taskservice.errors import BackOffError, RequestError
+from taskservice.journal.local import LocalJournal
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(
+        home=tmp_path / "home", port=free_port(), cpus=1, runner_heartbeat_ms=100, stop_grace_s=0.1, lease_ahead_max=0
+    )
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(settings: Settings) -> object:
+    """No process, no folder, no lock, whatever the test did."""
+    before = set(psutil.Process().children(recursive=True))
+    yield
+    left = [process for process in psutil.Process().children(recursive=True) if process not in before]
+    assert not left
+    deploy.listening_socket(settings.host, settings.port).close()
+    assert not any(folder.is_dir() for folder in Path("/tmp").glob("taskservice-*/ray/session_*") if mine(folder))
+
+
+def mine(folder: Path) -> bool:
+    """Whether this process has started that Ray: its id is the end of the session's name."""
+    return folder.name.endswith(f"_{psutil.Process().pid}")
+
+
+def ask_for(id: TaskId) -> Task | None:
+    dispatcher = ray_port.RayDispatcher(ray_port.actor_named(DISPATCHER))
+    return run(lambda: dispatcher.get(DEFAULT_TENANT, id, wait_s=20))
+
+
+def test_stopped_in_the_midst_of_work_it_continues_after_the_next_start(settings: Settings, gate: Gate) -> None:
+    """The task that ran is stopped after its grace and handed back uncharged; the one that waited waits on."""
+    service = deploy.start(settings, [APP])
+    try:
+        key = service.ensure_key(None)
+        dispatcher = ray_port.RayDispatcher(ray_port.actor_named(DISPATCHER))
+        running = NewTask(TaskId("running"), FunctionName("chores.hold"), json.dumps({"gate": gate.folder}).encode())
+        waiting = NewTask(TaskId("waiting"), FunctionName("chores.double"), b'{"x": 4}')
+        run(lambda: dispatcher.submit(DEFAULT_TENANT, [running]))
+        worker = gate.arrived()
+        run(lambda: dispatcher.submit(DEFAULT_TENANT, [waiting]))
+        with pytest.raises(BackOffError, match="another service is running from"):
+            LocalRay(settings.home, 1, 0)
+    finally:
+        service.stop()
+    gate.closed()
+    assert not worker.is_running()
+
+    service = deploy.start(settings, [])
+    try:
+        assert service.ensure_key(key) == key
+        gate.arrived()
+        gate.release()
+        first, second = ask_for(running.id), ask_for(waiting.id)
+        assert first is not None
+        assert second is not None
+        assert (first.state, first.result, first.attempt, first.losses) == (TaskState.SUCCEEDED, b'"through"', 1, 0)
+        assert (second.state, second.result) == (TaskState.SUCCEEDED, b"8")
+    finally:
+        service.stop()
+
+
+def test_a_port_in_use_is_refused_before_anything_is_started(settings: Settings) -> None:
+    in_use = f"port {settings.port} of 127.0.0.1 is in use"
+    with socket.create_server((settings.host, settings.port)), pytest.raises(RequestError, match=in_use):
+        deploy.start(settings, [APP])
+    assert not settings.home.exists()
+
+
+def test_an_app_that_cannot_be_loaded_is_refused_with_its_traceback(settings: Settings) -> None:
+    with pytest.raises(RequestError) as refused:
+        deploy.start(settings, [replace(APP, module="no_such_module")])
+    assert "no_such_module" in refused.value.message + refused.value.detail
+
+
+def test_a_journal_that_another_process_has_is_refused_in_words(settings: Settings) -> None:
+    other = LocalJournal(Path(settings.state_dir) / "journal")
+    try:
+        with pytest.raises(RequestError, match=r"the dispatcher could not start: .*JournalLocked"):
+            deploy.start(settings, [APP])
+    finally:
+        other.close()
