@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import faulthandler
+import fcntl
 import os
 import queue
+import resource
 import signal
 import socket
 import sys
@@ -19,9 +21,11 @@ import threading
 import time
 import traceback
 from collections import deque
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
+from typing import Any
 
 from taskservice.app import App, Function
 from taskservice.core.lease_wire import LeaseTask, Outcome
@@ -30,6 +34,7 @@ from taskservice.runtime import output
 from taskservice.runtime.attempt import call_of, describe, failure, success, timed, traceback_of
 from taskservice.runtime.outbox import Outbox
 from taskservice.runtime.slots import Slots
+from taskservice.runtime.steps import Steps
 from taskservice.runtime.wire import (
     Frames,
     GiveBack,
@@ -41,6 +46,8 @@ from taskservice.runtime.wire import (
     decode_to_child,
 )
 
+DESCRIPTOR_MIN = 1_000
+"""Descriptors of ours have this number or a higher one, if the process may have so many."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -102,7 +109,7 @@ class Worker:
             if function is None:
                 self._refuse(batch)
             elif function.is_async:
-                self._event_loop().run_until_complete(self._many(function, batch))
+                self._run_on_loop(self._many(function, batch))
             else:
                 while (task := batch.next()) is not None:
                     self._one(function, batch, task)
@@ -116,6 +123,16 @@ class Worker:
             self._loop = asyncio.new_event_loop()
             asyncio.set_event_loop(self._loop)
         return self._loop
+
+    def _run_on_loop(self, many: Coroutine[Any, Any, None]) -> None:
+        """It has run to its end. An exit in a task that a handler has created ends that task, as it ends an attempt."""
+        loop = self._event_loop()
+        task = loop.create_task(many)
+        while not task.done():
+            try:
+                loop.run_until_complete(task)
+            except (KeyboardInterrupt, SystemExit):
+                traceback.print_exc()
 
     def _one(self, function: Function, batch: _Batch, task: LeaseTask) -> None:
         log, started_ms, started_ns = self._begin(task, 0)
@@ -133,7 +150,8 @@ class Worker:
     async def _serve(self, function: Function, batch: _Batch, slot: int) -> None:
         while (task := batch.next()) is not None:
             # An asyncio task of its own, so that a handler that cancels itself cancels nobody after it.
-            await asyncio.wait([asyncio.create_task(self._attempt(function, batch, task, slot))])
+            steps = Steps(self._attempt(function, batch, task, slot), task.no, self._slots)
+            await asyncio.wait([asyncio.create_task(steps)])
 
     async def _attempt(self, function: Function, batch: _Batch, task: LeaseTask, slot: int) -> None:
         log, started_ms, started_ns = self._begin(task, slot)
@@ -205,14 +223,21 @@ def _receive_for_ever(control: socket.socket, frames: Frames, worker: Worker, ea
         messages = _read(control, frames)
 
 
+def _move_up(descriptor: int) -> int:
+    """The same file under a high number, out of the way of handlers that close or open a few; programs do not inherit it."""
+    soft_limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, min(DESCRIPTOR_MIN, soft_limit - 16))
+    os.close(descriptor)
+    return moved
+
+
 def main(control_fd: int, slots_fd: int, parent: int) -> None:
     """Loads the app and works until there is nothing to do, or the supervisor is gone."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         return  # it had died before it could take us along
     faulthandler.enable(file=2)
-    for descriptor in (control_fd, slots_fd):
-        os.set_inheritable(descriptor, False)  # a program started by a handler must not keep them open
+    control_fd, slots_fd = _move_up(control_fd), _move_up(slots_fd)
     control = socket.socket(fileno=control_fd)
     raw = output.RawOutput()
     frames = Frames()
@@ -239,7 +264,9 @@ def main(control_fd: int, slots_fd: int, parent: int) -> None:
 if __name__ == "__main__":
     code = 1
     try:
-        main(*(int(argument) for argument in sys.argv[1:4]))
+        arguments = [int(argument) for argument in sys.argv[1:4]]
+        del sys.argv[1:]  # ours, not user code's
+        main(*arguments)
         code = 0
     except BaseException:  # what user code lets loose on the event loop, SystemExit included
         traceback.print_exc(file=sys.__stderr__)

@@ -15,7 +15,7 @@ def inspect_bundle(bundle: Bundle, options: RuntimeOptions) -> list[FunctionSpec
     """The app's functions. Raises RequestError with the traceback in `detail` if it cannot be imported."""
     child = Child(INSPECTOR, bundle, options)
     try:
-        child.load(options.load_timeout_s)
+        child.load(options.load_timeout_s, meanwhile=lambda: None)
         return list(child.functions)
     except LoadError as error:
         raise RequestError(str(error), code="app_not_loaded", detail=error.detail) from None

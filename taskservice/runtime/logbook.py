@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 class _Page:
     text: bytearray = field(default_factory=bytearray)
     since_s: float = 0.0
-    chunks: int = 0
+    chunk: int = 0
+    """The number of the last one stored."""
     raw_left: int = 0
     raw_dropped: int = 0
 
@@ -79,11 +80,12 @@ class Logbook:
         if page is None or not page.text:
             return
         task = self._tasks[no]
+        # By time: an attempt that was not charged is made again under the same number, and must overwrite nothing.
+        page.chunk = max(page.chunk + 1, time.time_ns() // 1_000_000)
         try:
-            self._store.append(self._tenant, task.id, task.run, task.attempt, page.chunks, bytes(page.text))
+            self._store.append(self._tenant, task.id, task.run, task.attempt, page.chunk, bytes(page.text))
         except OSError as error:
             log.warning("%d bytes of the log of task %s are lost: %s", len(page.text), task.id, error)
-        page.chunks += 1
         page.text.clear()
 
     def store_due(self) -> None:

@@ -29,7 +29,7 @@ class LogStore:
         """The chunk is kept. Raises OSError if it cannot be. Not fsynced: a log may lose its end with the power."""
         folder = self._folder(tenant, id)
         folder.mkdir(parents=True, exist_ok=True)
-        name = f"{run:04d}-{attempt:04d}-{chunk:06d}"
+        name = f"{run:04d}-{attempt:04d}-{chunk:015d}"
         unfinished = folder / f".{name}.{os.getpid()}"
         unfinished.write_bytes(text)
         unfinished.rename(folder / name)

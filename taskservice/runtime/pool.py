@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
 from taskservice.core.types import Bundle, TenantId
 from taskservice.runtime.options import RuntimeOptions
-from taskservice.runtime.process import Child
+from taskservice.runtime.process import Child, Devices, devices
+
+
+class ChildKey(NamedTuple):
+    """What a child can be used for. No child ever serves two tenants, bundles or sets of devices."""
+
+    tenant: TenantId
+    bundle: Bundle
+    devices: Devices
 
 
 class ChildPool:
-    """Idle children by tenant and bundle, the least recently used first. No child ever serves two tenants or bundles."""
+    """Idle children by what they can be used for, the least recently used first."""
 
     def __init__(self, options: RuntimeOptions) -> None:
         self._options = options
-        self._idle: dict[tuple[TenantId, Bundle], Child] = {}
+        self._idle: dict[ChildKey, Child] = {}
 
-    def take(self, tenant: TenantId, bundle: Bundle) -> Child:
-        """A child with the bundle's app imported: a warm one, or a new one. Raises LoadError."""
-        child = self._idle.pop((tenant, bundle), None)
+    def take(self, tenant: TenantId, bundle: Bundle, meanwhile: Callable[[], None]) -> Child:
+        """A child with the bundle's app imported: a warm one, or a new one. Raises as `Child.load` does."""
+        key = ChildKey(tenant, bundle, devices(os.environ))
+        child = self._idle.pop(key, None)
         if child is not None:
             if child.alive():
                 return child
             child.close()
         child = Child(tenant, bundle, self._options)
         try:
-            child.load(self._options.load_timeout_s)
+            child.load(self._options.load_timeout_s, meanwhile)
         except BaseException:
             child.close()
             raise
@@ -32,7 +45,7 @@ class ChildPool:
     def give(self, child: Child) -> None:
         """The child is idle, and may be taken again."""
         child.slots.wipe()
-        self._idle[child.tenant, child.bundle] = child
+        self._idle[ChildKey(child.tenant, child.bundle, child.devices)] = child
         while len(self._idle) > self._options.children_max:
             oldest = next(iter(self._idle))
             self._idle.pop(oldest).close()

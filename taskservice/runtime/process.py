@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,6 +34,8 @@ from taskservice.runtime.wire import (
 TAIL_BYTES = 4_096
 """Of a child's raw output, kept to explain its death."""
 READ_BYTES = 1 << 18
+MEANWHILE_S = 0.1
+"""How often there is something else to do while an app is imported."""
 LAST_BREATH_S = 1.0
 """How long a process that has said its last may take to end by itself."""
 
@@ -47,18 +50,31 @@ class LoadError(Exception):
         self.detail = detail
 
 
+Devices = tuple[tuple[str, str], ...]
+
+
+def devices(environ: Mapping[str, str]) -> Devices:
+    """What Ray has set in this process, for its lease, about GPUs and threads; libraries read it once, at import."""
+    names = sorted(name for name in environ if "_VISIBLE_" in name or name == "OMP_NUM_THREADS")
+    return tuple((name, environ[name]) for name in names)
+
+
 def child_environment() -> dict[str, str]:
     """This process's environment without the service's own: no credentials, tokens, or Ray addresses."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(_SERVICE_PREFIXES)}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_SERVICE_PREFIXES)}
+    if kept.get("PYTHONBREAKPOINT", "").startswith("ray."):
+        del kept["PYTHONBREAKPOINT"]  # a debugger that needs Ray
+    return kept
 
 
 class Child:
-    """A child. Its tenant and bundle never change."""
+    """A child. Its tenant, bundle and devices never change."""
 
     def __init__(self, tenant: TenantId, bundle: Bundle, options: RuntimeOptions) -> None:
         """The process is started, and told what to import."""
         self.tenant = tenant
         self.bundle = bundle
+        self.devices = devices(os.environ)
         self.functions: tuple[FunctionSpec, ...] = ()
         self.slots = Slots()
         self.tail = b""
@@ -106,8 +122,8 @@ class Child:
         """Whether there is more to send than could be sent."""
         return bool(self._outgoing)
 
-    def load(self, timeout_s: float) -> None:
-        """The app is imported. Raises LoadError."""
+    def load(self, timeout_s: float, meanwhile: Callable[[], None]) -> None:
+        """The app is imported. `meanwhile` is called again and again until then. Raises LoadError, or what that raises."""
         deadline_s = time.monotonic() + timeout_s
         with selectors.DefaultSelector() as selector:
             selector.register(self.control, selectors.EVENT_READ)
@@ -120,7 +136,8 @@ class Child:
                     raise LoadError(
                         f"the app was not imported within {timeout_s} s (load_timeout_s)", self.last_words()
                     )
-                selector.select(left_s)
+                selector.select(min(left_s, MEANWHILE_S))
+                meanwhile()
                 self.read_output()
                 self.forget_output(selector)
                 for message in self.receive():

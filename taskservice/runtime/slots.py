@@ -16,7 +16,9 @@ from taskservice.runtime.wire import SLOTS_MAX
 _SLOT = struct.Struct("qq")
 _WORD = struct.Struct("q")
 """Native and aligned, so that a reader never sees half a number."""
-_BYTES = SLOTS_MAX * _SLOT.size
+_STEPPING = SLOTS_MAX * _SLOT.size
+"""Where it is written whose step the event loop runs."""
+_BYTES = _STEPPING + _WORD.size
 
 
 class Slots:
@@ -39,6 +41,18 @@ class Slots:
     def clear(self, slot: int) -> None:
         """It has ended, one way or another."""
         _WORD.pack_into(self._memory, slot * _SLOT.size, 0)
+
+    def enter(self, no: TaskNo) -> None:
+        """The event loop runs a step of this attempt."""
+        _WORD.pack_into(self._memory, _STEPPING, no)
+
+    def leave(self) -> None:
+        """It runs nobody's step."""
+        _WORD.pack_into(self._memory, _STEPPING, 0)
+
+    def stepping(self) -> TaskNo:
+        """Whose step the event loop runs; 0: nobody's."""
+        return TaskNo(_WORD.unpack_from(self._memory, _STEPPING)[0])
 
     def running(self, slots: int) -> list[tuple[TaskNo, int]]:
         """What runs in the first `slots` slots, with its start."""

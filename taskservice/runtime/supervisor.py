@@ -40,6 +40,10 @@ def run_lease(spec: LeaseSpec, port: ReportPort, options: RuntimeOptions, pool: 
     _LeaseRun(spec, port, options, pool).run()
 
 
+class _Gone(Exception):
+    """The runner has asked to stop."""
+
+
 class _LeaseRun:
     def __init__(self, spec: LeaseSpec, port: ReportPort, options: RuntimeOptions, pool: ChildPool) -> None:
         self._spec = spec
@@ -66,7 +70,9 @@ class _LeaseRun:
                 self._hand_back(list(self._waiting))  # rather than to begin again in another child
                 break
             try:
-                child = self._pool.take(self._spec.tenant, self._spec.bundle)
+                child = self._pool.take(self._spec.tenant, self._spec.bundle, self._while_loading)
+            except _Gone:
+                break
             except LoadError as error:
                 self._settle_all(OutcomeKind.IMPORT_FAILED, str(error), error.detail)
                 break
@@ -145,17 +151,17 @@ class _LeaseRun:
     def _overdue(self, child: Child) -> bool:
         """Whether an attempt had used its time up; the child is killed then, and its neighbours are handed back."""
         now_ns = time.monotonic_ns()
-        overdue = [no for no, since_ns in self._running(child) if now_ns - since_ns > self._timeout_ns(no)]
+        overdue = {no: since_ns for no, since_ns in self._running(child) if now_ns - since_ns > self._timeout_ns(no)}
         if not overdue:
             return False
         child.kill()
         self._take_messages(child)
         self._take_output(child)
-        for no in overdue:
+        for no, since_ns in overdue.items():
             task = self._waiting.get(no)
             if task is not None:
                 message = f"stopped after its timeout of {task.timeout_ms / 1000:g} s"
-                self._settle(no, OutcomeKind.TIMEOUT, message, "", task.timeout_ms * 1000)
+                self._settle(no, OutcomeKind.TIMEOUT, message, "", since_ns)
         self._hand_back([no for no, _ in self._running(child)])
         child.dead = True
         return True
@@ -165,13 +171,17 @@ class _LeaseRun:
         how = f"its process ended: {child.ended()}"
         self._take_output(child)
         last_words = child.last_words()
-        culprits = [no for no, _ in self._running(child)]
+        running = dict(self._running(child))
+        # Of many async attempts it was the one whose step was on. If none was, it may have been any of them.
+        stepping = child.slots.stepping()
+        culprits = {stepping: running[stepping]} if stepping in running else running
         if not culprits:
             self._unexplained_deaths += 1
             if self._unexplained_deaths >= UNEXPLAINED_DEATHS_MAX:
-                culprits = list(self._waiting)[:1]
-        for no in culprits:
-            self._settle(no, OutcomeKind.CRASHED, how, last_words)
+                culprits = dict.fromkeys(list(self._waiting)[:1], 0)
+        for no, since_ns in culprits.items():
+            self._settle(no, OutcomeKind.CRASHED, how, last_words, since_ns)
+        self._hand_back(list(running))  # but for the culprits: those are settled
 
     def _heed_silence(self, child: Child) -> None:
         """A child that neither runs what it has nor says anything is given up, so that no lease lasts for ever."""
@@ -187,10 +197,14 @@ class _LeaseRun:
     def _timeout_ns(self, no: TaskNo) -> int:
         return self._waiting[no].timeout_ms * 1_000_000
 
-    def _settle(self, no: TaskNo, kind: OutcomeKind, message: str, detail: str, duration_us: int = 0) -> None:
-        if self._waiting.pop(no, None) is not None:
-            self._logs.close(no)
-            self._outcomes.append(Outcome(no, kind, 0, duration_us, message=message, detail=detail))
+    def _settle(self, no: TaskNo, kind: OutcomeKind, message: str, detail: str, since_ns: int = 0) -> None:
+        """The task is over. `since_ns`: when its attempt began, on the monotonic clock; 0 if it did not."""
+        if self._waiting.pop(no, None) is None:
+            return
+        self._logs.close(no)
+        ran_ns = time.monotonic_ns() - since_ns if since_ns else 0
+        started_ms = (time.time_ns() - ran_ns) // 1_000_000 if since_ns else 0
+        self._outcomes.append(Outcome(no, kind, started_ms, ran_ns // 1000, message=message, detail=detail))
 
     def _settle_all(self, kind: OutcomeKind, message: str, detail: str) -> None:
         for no in list(self._waiting):
@@ -223,6 +237,16 @@ class _LeaseRun:
         if not self._gave_back and begun and self._slice_is_over():  # an import may have lasted longer than the slice
             self._gave_back = True
             child.send(GiveBack())
+        self._report_due(now_s)
+
+    def _while_loading(self) -> None:
+        """An import may last a minute: the runner hears that this lease lives, and may end it."""
+        self._report_due(time.monotonic())
+        if self._stopped:
+            raise _Gone
+
+    def _report_due(self, now_s: float) -> None:
+        """What is due is reported, and the runner asked whether the lease is to stop."""
         waited_ms = (now_s - self._sent_s) * 1000
         something = self._outcomes or self._handed_back
         if waited_ms >= (self._options.report_interval_ms if something else self._options.heartbeat_ms):

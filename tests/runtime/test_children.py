@@ -23,6 +23,15 @@ def test_a_child_is_used_again_by_its_tenant_and_bundle_only(node):
     assert node.run("pid", [{}]).results() == [pid]
 
 
+def test_a_child_is_used_again_with_its_devices_only(fresh, monkeypatch):
+    """Ray sets them for each lease; a library that has seen the one GPU will not look for another."""
+    pids = []
+    for gpu in ("0", "1", "0"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpu)
+        pids += fresh.run("pid", [{}]).results()
+    assert pids[0] == pids[2] != pids[1]
+
+
 def test_the_least_recently_used_child_ends(make_node):
     node = make_node(children_max=2)
     pids = {tenant: node.run("pid", [{}], tenant=tenant).results()[0] for tenant in ("a", "b")}
@@ -85,6 +94,11 @@ def test_a_handler_that_closes_all_descriptors(fresh, first):
     run = fresh.run("close_range", [{"i": i, "first": first} for i in range(4)], module="rogue")
     assert run.outcomes[3].kind == Kind.CRASHED
     assert set(run.kinds) <= {Kind.SUCCEEDED, Kind.CRASHED}
+
+
+def test_a_handler_that_closes_the_usual_descriptors(fresh):
+    """Ours are higher up. Nor are our arguments user code's."""
+    assert fresh.run("close_low_descriptors", [{}] * 2, module="rogue").results() == [[], []]
 
 
 def test_a_handler_that_closes_stdout(fresh):

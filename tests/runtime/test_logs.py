@@ -22,6 +22,13 @@ def test_print_logging_stderr_and_subprocesses(node):
     assert {"and an error", "from a subprocess"} <= set(lines)
 
 
+def test_an_attempt_that_is_made_again_under_its_number_overwrites_nothing(node):
+    """Throttled, lost and handed-back attempts are not charged: the next one has the same number."""
+    node.run("say", [{"text": "once"}], module="rogue")
+    node.run("say", [{"text": "again"}], module="rogue")
+    assert node.log() == "once\nagain\n"
+
+
 def test_each_attempt_has_its_own(node):
     node.run("say", [{"text": f"hello {i}"} for i in range(20)], module="rogue")
     assert [node.log(f"t{i + 1}") for i in range(20)] == [f"hello {i}\n" for i in range(20)]

@@ -133,10 +133,28 @@ def test_an_async_exit_ends_the_attempt_only(node):
     assert run.results() == [0, 1, 2, 4, 5, 6, 7]
 
 
-def test_an_async_exit_beside_the_attempt_ends_the_process(node):
-    run = node.run("exit_beside", [{"i": 1}], module="rogue", is_async=True)
-    assert run.kinds == [Kind.CRASHED]
-    assert "SystemExit: 9" in run.outcomes[1].detail
+def test_of_async_attempts_only_the_one_that_ended_the_process_has_crashed(node):
+    """The others are handed back: a hundred neighbours of one bad task must not become dead letters."""
+    run = node.run(
+        "die_among", [{"i": i, "culprit": 2, "how": "itself"} for i in range(5)], module="rogue", is_async=True
+    )
+    assert {no: outcome.kind for no, outcome in run.outcomes.items()} == {3: Kind.CRASHED}
+    assert sorted(run.handed_back) == [1, 2, 4, 5]
+
+
+def test_async_attempts_have_all_crashed_if_it_may_have_been_any_of_them(node):
+    run = node.run(
+        "die_among", [{"i": i, "culprit": 2, "how": "thread"} for i in range(3)], module="rogue", is_async=True
+    )
+    assert run.kinds == [Kind.CRASHED] * 3
+
+
+def test_an_async_exit_beside_the_attempt_ends_neither_the_process_nor_its_neighbours(fresh):
+    """The attempt waits for the task that exits, and so has the error; the others know nothing of it."""
+    run = fresh.run("exit_beside", [{"i": i} for i in range(3)], module="rogue", is_async=True)
+    assert run.kinds == [Kind.HANDLER_ERROR] * 3
+    assert run.outcomes[1].message == "SystemExit: 9"
+    assert fresh.run("crowd", [{"i": 1}], module="rogue", is_async=True).results() == [1]
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])

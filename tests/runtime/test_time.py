@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import monotonic
+from time import monotonic, time_ns
 
 import pytest
 
@@ -52,6 +52,14 @@ def test_after_its_slice_a_lease_does_not_begin_again(node):
     assert run.handed_back == [2, 3, 4]
 
 
+@pytest.mark.parametrize(("function", "payload"), [("sleep_for", {"seconds": 60}), ("fail", {"how": "exit"})])
+def test_a_stopped_or_crashed_attempt_says_when_it_began(node, function, payload):
+    began_ms = time_ns() // 1_000_000
+    outcome = node.run(function, [payload], timeout_ms=500).outcomes[1]
+    assert began_ms - 1 <= outcome.started_ms <= time_ns() // 1_000_000
+    assert 0 < outcome.duration_us < 30_000_000
+
+
 def test_a_short_outcome_does_not_wait_for_a_long_attempt(node):
     node.run("sleep_for", [{"seconds": 0}])
     run = node.run("sleep_for", [{"seconds": 0}, {"seconds": 0}, {"seconds": 2}])
@@ -71,6 +79,16 @@ def test_a_lease_that_is_to_stop_stops(make_node):
     assert monotonic() - began_s < 3
     assert not run.done
     assert not run.outcomes
+
+
+def test_a_lease_is_heard_of_and_can_be_stopped_while_its_app_loads(make_node):
+    node = make_node(heartbeat_ms=100, load_timeout_s=30)
+    began_s = monotonic()
+    run = node.run("any", [{}], module="never_loads", stop_after_s=1.0)
+    assert monotonic() - began_s < 5
+    assert not run.done
+    assert not run.outcomes
+    assert len(run.reports) >= 4
 
 
 def test_functions_of_one_app_take_turns_in_one_child(node):

@@ -46,6 +46,13 @@ def say(text: str) -> str:
 
 
 @app.task
+def close_low_descriptors() -> list[str]:
+    """What a daemonizing library does; and what user code sees of how its process was started."""
+    os.closerange(3, 256)
+    return sys.argv[1:]
+
+
+@app.task
 def garbage(i: int, when: int) -> int:
     if i == when:
         os.write(_control(), b"\x07\x00\x00\x00garbage" * 3)
@@ -64,7 +71,7 @@ def huge_frame(i: int, when: int) -> int:
 @app.task
 def close_range(i: int, first: int) -> int:
     if i == 2:
-        os.closerange(first, 200)
+        os.closerange(first, 4096)
     return i
 
 
@@ -227,6 +234,18 @@ async def block(i: int, blocker: int) -> int:
     await asyncio.sleep(0.05)
     if i == blocker:
         time.sleep(60)  # noqa: ASYNC251
+    await asyncio.sleep(60)
+    return i
+
+
+@app.task(concurrency=10)
+async def die_among(i: int, culprit: int, how: str) -> int:
+    """All wait for ever but one, which ends the process as soon as they do: itself, or by a thread of nobody's."""
+    if i == culprit:
+        await asyncio.sleep(0.2)
+        if how == "itself":
+            os._exit(5)
+        threading.Timer(0.1, os._exit, (5,)).start()
     await asyncio.sleep(60)
     return i
 

@@ -1,4 +1,5 @@
 """Handlers of all manners, good and bad."""
+
 from __future__ import annotations
 
 import asyncio
@@ -31,7 +32,13 @@ def environment() -> list[str]:
 
 @app.task
 def about(ctx: Context) -> dict[str, object]:
-    return {"id": ctx.task_id, "tenant": ctx.tenant, "attempt": ctx.attempt, "tags": ctx.tags, "key": ctx.idempotency_key}
+    return {
+        "id": ctx.task_id,
+        "tenant": ctx.tenant,
+        "attempt": ctx.attempt,
+        "tags": ctx.tags,
+        "key": ctx.idempotency_key,
+    }
 
 
 @app.task(timeout="30s")
