@@ -1,0 +1,146 @@
+"""What every journal promises, whatever it is kept in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from taskservice.journal import Fenced, Journal, JournalLocked, Segment
+from taskservice.journal.local import LocalJournal
+from taskservice.journal.memory import MemoryJournal, MemoryStore
+
+Open = Callable[[], Journal]
+
+
+@pytest.fixture(params=["memory", "local", "local with tiny files"])
+def open_journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
+    """Opens the one journal of this test, anew at each call; all are closed at the end."""
+    store = MemoryStore()
+    opened: list[Journal] = []
+
+    def open_it() -> Journal:
+        if request.param == "memory":
+            opened.append(MemoryJournal(store))
+        elif request.param == "local":
+            opened.append(LocalJournal(tmp_path / "journal"))
+        else:
+            opened.append(LocalJournal(tmp_path / "journal", file_bytes_max=300))
+        return opened[-1]
+
+    yield open_it
+    for journal in opened:
+        journal.close()
+
+
+def write(open_journal: Open, *bodies: bytes) -> int:
+    """One whole life of a writer; gives its epoch."""
+    journal = open_journal()
+    for number, body in enumerate(bodies):
+        journal.append(number, body)
+    journal.close()
+    return journal.epoch
+
+
+def test_a_new_journal_is_empty_and_its_first_epoch_is_1(open_journal: Open):
+    journal = open_journal()
+    assert journal.epoch == 1
+    assert list(journal.replay()) == []
+
+
+def test_epochs_rise_even_if_nothing_was_written(open_journal: Open):
+    epochs = [write(open_journal), write(open_journal), write(open_journal, b"a"), write(open_journal)]
+    assert epochs == [1, 2, 3, 4]
+
+
+def test_replay_gives_what_was_appended_in_order_across_epochs(open_journal: Open):
+    write(open_journal, b"a", b"b")
+    write(open_journal)
+    write(open_journal, b"c")
+    write(open_journal, b"d", b"", b"e")
+    assert list(open_journal().replay()) == [
+        Segment(1, 0, b"a"),
+        Segment(1, 1, b"b"),
+        Segment(3, 0, b"c"),
+        Segment(4, 0, b"d"),
+        Segment(4, 1, b""),
+        Segment(4, 2, b"e"),
+    ]
+
+
+def test_replay_can_be_repeated_and_leaves_out_the_own_epoch(open_journal: Open):
+    write(open_journal, b"a", b"b")
+    journal = open_journal()
+    before = list(journal.replay())
+    journal.append(0, b"mine")
+    assert list(journal.replay()) == before == [Segment(1, 0, b"a"), Segment(1, 1, b"b")]
+
+
+def test_later_openings_change_nothing_of_what_is_replayed(open_journal: Open):
+    write(open_journal, b"a")
+    for _ in range(3):
+        journal = open_journal()
+        assert list(journal.replay()) == [Segment(1, 0, b"a")]
+        journal.close()
+
+
+@pytest.mark.parametrize("wrong", [-1, 0, 2, 3])
+def test_a_number_that_does_not_follow_is_refused_and_does_no_harm(open_journal: Open, wrong: int):
+    journal = open_journal()
+    journal.append(0, b"a")
+    with pytest.raises(ValueError, match="does not follow"):
+        journal.append(wrong, b"wrong")
+    journal.append(1, b"b")
+    journal.close()
+    assert [segment.body for segment in open_journal().replay()] == [b"a", b"b"]
+
+
+def test_each_epoch_counts_from_0(open_journal: Open):
+    write(open_journal, b"a")
+    journal = open_journal()
+    with pytest.raises(ValueError, match="does not follow"):
+        journal.append(1, b"b")
+
+
+def test_nothing_is_appended_once_it_is_closed(open_journal: Open):
+    journal = open_journal()
+    journal.close()
+    journal.close()
+    with pytest.raises(ValueError, match="closed"):
+        journal.append(0, b"late")
+    assert list(open_journal().replay()) == []
+
+
+def test_of_two_writers_one_never_appends_again(open_journal: Open):
+    """Either the second opening is refused, and the first goes on; or it succeeds, and fences the first for ever."""
+    first = open_journal()
+    first.append(0, b"a")
+    try:
+        second = open_journal()
+    except JournalLocked:
+        first.append(1, b"b")
+        first.close()
+        assert [segment.body for segment in open_journal().replay()] == [b"a", b"b"]
+        return
+    assert second.epoch > first.epoch
+    for _ in range(2):
+        with pytest.raises(Fenced):
+            first.append(1, b"zombie")
+    second.append(0, b"b")
+    second.close()
+    with pytest.raises(Fenced):
+        first.append(1, b"zombie")
+    assert [segment.body for segment in open_journal().replay()] == [b"a", b"b"]
+
+
+def test_large_bodies(open_journal: Open):
+    bodies = [bytes([fill]) * 5_000_000 for fill in range(3)]
+    write(open_journal, *bodies)
+    assert [segment.body for segment in open_journal().replay()] == bodies
+
+
+def test_a_thousand_appends(open_journal: Open):
+    bodies = [str(number).encode() for number in range(1000)]
+    write(open_journal, *bodies)
+    assert list(open_journal().replay()) == [Segment(1, number, body) for number, body in enumerate(bodies)]
