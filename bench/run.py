@@ -35,6 +35,8 @@ from local_service import CommandFailed, local_service  # noqa: E402 (a neighbou
 POLL_S = 0.02
 DRAIN_TIMEOUT_S = 300.0
 NAP_MS = 10
+BUSY_LOAD = 0.5
+"""Processes that wanted to run in the last minute, before anything of ours did."""
 
 console = Console()
 
@@ -80,6 +82,9 @@ def main() -> int:
     parser.add_argument("--out", type=Path, metavar="DIR", default=BENCH.parent / "bench-out")
     options = parser.parse_args()
     sizes = QUICK if options.quick else Sizes()
+    load = os.getloadavg()[0]
+    if load > BUSY_LOAD:
+        console.print(f"The machine is busy (load {load:.1f}): the figures will be too low.", style="yellow")
     try:
         with (
             tempfile.TemporaryDirectory(prefix="bench-") as home,
@@ -89,7 +94,7 @@ def main() -> int:
     except (CommandFailed, DidNotFinish, TaskServiceError) as error:
         console.print(f"bench: {error}", style="red", markup=False)
         return 1
-    write(options.out, sizes, figures)
+    write(options.out, sizes, figures, load)
     show(figures)
     console.print(f"written to {options.out / 'results.json'}", soft_wrap=True)
     return 0
@@ -166,7 +171,7 @@ def drain(client: Client, expected: int) -> None:
         time.sleep(POLL_S)
 
 
-def write(out: Path, sizes: Sizes, figures: list[Figure]) -> None:
+def write(out: Path, sizes: Sizes, figures: list[Figure], load: float) -> None:
     """`out`/results.json has the figures and what they were measured on."""
     out.mkdir(parents=True, exist_ok=True)
     report = {
@@ -177,6 +182,7 @@ def write(out: Path, sizes: Sizes, figures: list[Figure]) -> None:
             "processor": processor(),
             "cpus": os.cpu_count(),
             "memory_bytes": psutil.virtual_memory().total,
+            "load_before": load,
         },
         "sizes": asdict(sizes),
         "figures": [asdict(figure) | {"met": figure.met} for figure in figures],

@@ -120,7 +120,9 @@ def mark_finished(job: Job) -> None:
 def run(job: Job, *, keep: bool) -> int:
     """Runs the job and says what came out. 0 if it adds up."""
     sources = find_sources(job.library)[: job.limit]
-    console.print(f"{len(sources):,} source files in {job.library}. Starting a service in {job.home} ...")
+    console.print(
+        f"{len(sources):,} source files in {job.library}. Starting a service in {job.home} ...", soft_wrap=True
+    )
     with local_service(APP, home=job.home, code=EXAMPLES, keep=keep) as client:
         started_s = time.monotonic()
         tasks, already_done = convert_all(client, job, sources)

@@ -109,6 +109,8 @@ def _formatter(style: str) -> HtmlFormatter[str]:
 
 @functools.cache
 def _css() -> str:
-    light = _formatter("default").get_style_defs(".highlight")
-    dark = _formatter("github-dark").get_style_defs(".highlight")
-    return f"{PAGE_CSS}{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}"
+    styles = {"light": "default", "dark": "github-dark"}
+    rules = {scheme: _formatter(style).get_style_defs(".highlight") for scheme, style in styles.items()}
+    return PAGE_CSS + "".join(
+        f"@media (prefers-color-scheme: {scheme}) {{\n{text}\n}}\n" for scheme, text in rules.items()
+    )
