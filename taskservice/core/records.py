@@ -143,3 +143,22 @@ Record = (
     | TasksHandedBack
     | TasksCancelled
 )
+
+
+ROW_BYTES = 200
+"""What a task takes in a record beside its payload, result or error; roughly."""
+
+
+def bytes_of(record: Record) -> int:
+    """About how large the record is when it is encoded."""
+    match record:
+        case TasksAccepted(tasks=tasks):
+            return sum(len(task.payload) + ROW_BYTES for task in tasks)
+        case TasksSucceeded(rows=rows):
+            return sum(len(row[1]) + ROW_BYTES for row in rows)
+        case TasksRetrying(rows=retries):
+            return sum(len(row.error.detail) + ROW_BYTES for row in retries)
+        case TasksFailed(rows=dead):
+            return sum(len(row.error.detail) + ROW_BYTES for row in dead)
+        case _:
+            return ROW_BYTES

@@ -19,11 +19,14 @@ from taskservice.core.decide import decide
 from taskservice.core.effects import Answer, Effect
 from taskservice.core.events import Event
 from taskservice.core.observe import observe
-from taskservice.core.records import EpochOpened, Record, TenantSet
+from taskservice.core.records import EpochOpened, Record, TenantSet, bytes_of
 from taskservice.core.state import State
 from taskservice.core.types import Leaf, TaskNo, Tenant, TenantId
 
 DEFAULT_TENANT = TenantId("default")
+
+SEGMENT_BYTES = 32 * 1024 * 1024
+"""A segment is closed when its records have about so many bytes; a single record may be larger."""
 
 
 class Cut(NamedTuple):
@@ -43,6 +46,9 @@ class Shard:
         """Number of the segment that the next record will be in."""
         self._pending: list[Record] = []
         """Records of the open segment."""
+        self._pending_bytes = 0
+        self._cuts: deque[Cut] = deque()
+        """Segments that were closed because they are full."""
         self._durable = -1
         self._held: dict[int, list[Effect]] = {}
         """Effects by the segment they wait for; none whose segment is durable."""
@@ -90,14 +96,10 @@ class Shard:
         return count
 
     def cut(self) -> Cut | None:
-        """The open segment is closed and must be appended next; None if there is nothing in it."""
-        if not self._pending:
-            return None
-        cut = Cut(self._open, tuple(self._pending))
-        self._pending.clear()
-        self._open += 1
-        self.state.segment = self._open
-        return cut
+        """The next segment to append, closed; None if there is no record that waits for one."""
+        if not self._cuts and self._pending:
+            self._close()
+        return self._cuts.popleft() if self._cuts else None
 
     def durable(self, number: int) -> None:
         """Segment `number` and all before it are durable: what waited for them may be seen."""
@@ -113,8 +115,8 @@ class Shard:
 
     @property
     def pending_records(self) -> int:
-        """Records that no segment holds yet."""
-        return len(self._pending)
+        """Records that `cut` has not given out yet."""
+        return len(self._pending) + sum(len(cut.records) for cut in self._cuts)
 
     @property
     def _position(self) -> int:
@@ -123,7 +125,17 @@ class Shard:
 
     def _append(self, record: Record) -> None:
         self._pending.append(record)
+        self._pending_bytes += bytes_of(record)
         self._hold(apply(self.state, record))
+        if self._pending_bytes >= SEGMENT_BYTES:
+            self._close()
+
+    def _close(self) -> None:
+        self._cuts.append(Cut(self._open, tuple(self._pending)))
+        self._pending.clear()
+        self._pending_bytes = 0
+        self._open += 1
+        self.state.segment = self._open
 
     def _hold(self, effects: list[Held]) -> None:
         for segment, effect in effects:

@@ -157,3 +157,21 @@ def test_what_was_accepted_is_there_after_a_crash_and_what_was_not_durable_is_no
     machine.join()
     (lease,) = machine.dispatch()
     assert machine.report(lease.token, ok(lease.tasks[0].no)).gone == ()
+
+
+def test_a_full_segment_is_closed_and_the_next_one_follows(machine: Machine) -> None:
+    """However much waits while the journal writes, no segment is larger than the journal takes."""
+    big = b'"' + b"x" * 5_000_000 + b'"'
+    for n in range(20):
+        task = NewTask(TaskId(f"big{n}"), FunctionName("app.f"), big)
+        machine.handle(Submitted(machine.next_ref(), DEFAULT_TENANT, (task,)))
+    cuts = []
+    while (cut := machine.shard.cut()) is not None:
+        cuts.append(cut)
+        assert machine.shard.release() == []
+    assert [len(cut.records) for cut in cuts] == [7, 7, 6]
+    assert [cut.number for cut in cuts] == list(range(cuts[0].number, cuts[0].number + 3))
+    for cut in cuts:
+        machine.journal.append(cut.number, encode(cut.records))
+        machine.shard.durable(cut.number)
+        assert len(machine.shard.release()) == len(cut.records), "each answer with the segment of its record"
