@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from taskservice.actors.gateway import listening_socket
-from taskservice.actors.ray_env import NAMESPACE, JoinedRay, LocalRay
+from taskservice.actors.ray_env import NAMESPACE, JoinedRay, LocalRay, RayFolder
 
 from taskservice.config import Settings
 from taskservice.core.shard import DEFAULT_TENANT
@@ -80,18 +80,28 @@ def start(settings: Settings, bundles: Sequence[Bundle]) -> Service:
     Raises RequestError if it cannot start as it was told to (port in use, an app that cannot be loaded, a cluster
     that does not fit), BackOffError if it did not get ready in time. Nothing is left running then.
     """
-    listening_socket(settings.host, settings.port).close()  # said at once, rather than when all else is there
-    settings.home.mkdir(parents=True, exist_ok=True)
-    cpus = settings.cpus or os.cpu_count() or 1
-    ray_ = (
-        JoinedRay(settings.address) if settings.address else LocalRay(settings.home, cpus, settings.object_store_bytes)
-    )
+    ray_ = _enter_ray(settings)
     try:
         functions = asyncio.run(_start_actors(settings, bundles))
     except BaseException:
         ray_.stop()
         raise
     return Service(settings, ray_, functions)
+
+
+def _enter_ray(settings: Settings) -> LocalRay | JoinedRay:
+    """Ray runs, and the gateway's port is free: better said at once than when all else is there."""
+    folder = None if settings.address else RayFolder(settings.home)
+    try:
+        listening_socket(settings.host, settings.port).close()
+        settings.home.mkdir(parents=True, exist_ok=True)
+        if folder is None:
+            return JoinedRay(settings.address)
+        return LocalRay(folder, settings.home, settings.cpus or os.cpu_count() or 1, settings.object_store_bytes)
+    except BaseException:
+        if folder is not None:
+            folder.remove()
+        raise
 
 
 # Actors and tasks

@@ -22,6 +22,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ class RayFolder:
     """
 
     def __init__(self, home: Path) -> None:
-        """The folder that belongs to `home` is this process's, and empty.
+        """The folder that belongs to `home` is this process's, and empty; no process of an earlier holder is left.
 
         Raises BackOffError while another process has it, ServiceBug if somebody else's file is in its place.
         """
@@ -113,6 +114,7 @@ class RayFolder:
         except BlockingIOError:
             os.close(self._lock)
             raise BackOffError(f"another service is running from {home}: stop it with `taskservice down`") from None
+        self._end_leftovers()
         for left in (self.ray, self.empty):
             shutil.rmtree(left, ignore_errors=True)
         self.empty.mkdir()
@@ -127,6 +129,13 @@ class RayFolder:
         """Where Ray is started from."""
         return self.path / "cwd"
 
+    def _end_leftovers(self) -> None:
+        """What was started here by a holder that was killed has ended: it might have the journal and the port still."""
+        left = [process for process in psutil.process_iter() if _working_folder(process) == str(self.empty)]
+        for process in left:
+            log.warning("process %d is left of a service that was killed, and ends now", process.pid)
+        _kill(left)
+
     def remove(self) -> None:
         """The folder is gone, and free for the next."""
         shutil.rmtree(self.path, ignore_errors=True)
@@ -136,14 +145,14 @@ class RayFolder:
 class LocalRay:
     """An embedded Ray, and this process as its driver."""
 
-    def __init__(self, home: Path, cpus: int, object_store_bytes: int) -> None:
-        """It runs. Its token is kept in `home`. Raises BackOffError if another process runs one from there."""
+    def __init__(self, folder: RayFolder, home: Path, cpus: int, object_store_bytes: int) -> None:
+        """It runs in `folder`, which is its own from now on; its token is kept in `home`."""
+        self._folder = folder
         token_file = home / "ray_token"
-        apply(local_ray_env(token_file))
-        self._folder = RayFolder(home)
         before = {child.pid for child in psutil.Process().children()}
         try:
             ensure_token(token_file)
+            apply(local_ray_env(token_file))
             _forget_token()
             _init(
                 self._folder.empty,
@@ -155,7 +164,6 @@ class LocalRay:
             )
         except BaseException:
             _shutdown()
-            self._folder.remove()
             raise
         self._servers = [child for child in psutil.Process().children() if child.pid not in before]
         """Ray's own processes that are children of this one; its workers are theirs."""
@@ -169,12 +177,10 @@ class LocalRay:
         """It has ended, no process of it is left, and its folder is gone."""
         processes = [process for server in self._servers for process in _family(server)]
         _shutdown()
-        _, left = psutil.wait_procs(processes, timeout=LEFTOVER_TIMEOUT_S)
+        left = _wait(processes)
         for process in left:
             log.warning("process %d of Ray did not end by itself", process.pid)
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(left, timeout=LEFTOVER_TIMEOUT_S)
+        _kill(left)
         self._folder.remove()
 
 
@@ -226,3 +232,34 @@ def _family(process: psutil.Process) -> list[psutil.Process]:
         return [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
+
+
+def _working_folder(process: psutil.Process) -> str | None:
+    """The folder that it was started in; None if it is gone, or another user's."""
+    try:
+        return process.cwd().removesuffix(" (deleted)")
+    except psutil.Error:
+        return None
+
+
+def _kill(processes: list[psutil.Process]) -> None:
+    """They have ended."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    _wait(processes)
+
+
+def _wait(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that have not ended within LEFTOVER_TIMEOUT_S. One that only waits for its parent to take note has ended."""
+    give_up_s = time.monotonic() + LEFTOVER_TIMEOUT_S
+    while (left := [process for process in processes if _runs(process)]) and time.monotonic() < give_up_s:
+        psutil.wait_procs(left, timeout=0.1)
+    return left
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

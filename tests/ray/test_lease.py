@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from taskservice.actors import deploy, ray_port
 from taskservice.actors.processes import DISPATCHER
-from taskservice.actors.ray_env import NAMESPACE, LocalRay
+from taskservice.actors.ray_env import NAMESPACE, LocalRay, RayFolder
 
 import ray
 from helpers.on_ray import APP, BOUND_S, Gate, eventually, run
@@ -96,7 +96,7 @@ class Bench:
 def bench(tmp_path_factory: pytest.TempPathFactory, poisoned: Path) -> Iterator[Bench]:
     home = tmp_path_factory.mktemp("home")
     with contextlib.chdir(poisoned):
-        cluster = LocalRay(home, cpus=2, object_store_bytes=0)
+        cluster = LocalRay(RayFolder(home), home, cpus=2, object_store_bytes=0)
     try:
         yield Bench(Settings(home=home, runner_heartbeat_ms=200, runner_silence_ms=10_000))
     finally:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -11,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 from taskservice.actors import deploy, ray_port
 from taskservice.actors.processes import DISPATCHER
-from taskservice.actors.ray_env import LocalRay
+from taskservice.actors.ray_env import RayFolder
 
 from helpers.on_ray import APP, Gate, free_port, run
 from taskservice.config import Settings
@@ -61,7 +63,7 @@ def test_stopped_in_the_midst_of_work_it_continues_after_the_next_start(settings
         worker = gate.arrived()
         run(lambda: dispatcher.submit(DEFAULT_TENANT, [waiting]))
         with pytest.raises(BackOffError, match="another service is running from"):
-            LocalRay(settings.home, 1, 0)
+            RayFolder(settings.home)
     finally:
         service.stop()
     gate.closed()
@@ -101,3 +103,29 @@ def test_a_journal_that_another_process_has_is_refused_in_words(settings: Settin
             deploy.start(settings, [APP])
     finally:
         other.close()
+
+
+SERVE = """
+import sys, threading
+from taskservice.actors import deploy
+from taskservice.config import Settings
+deploy.start(Settings.model_validate_json(sys.argv[1]), [])
+print("ready", flush=True)
+threading.Event().wait()
+"""
+
+
+def test_after_a_service_was_killed_the_next_start_ends_what_it_left(settings: Settings) -> None:
+    """Ray's processes outlive their driver for a while, the dispatcher among them, which has the journal."""
+    first = subprocess.Popen([sys.executable, "-c", SERVE, settings.model_dump_json()], stdout=subprocess.PIPE)
+    assert first.stdout is not None
+    assert first.stdout.readline() == b"ready\n"
+    others = psutil.Process(first.pid).children(recursive=True)
+    first.kill()
+    first.wait()
+    service = deploy.start(settings, [])
+    try:
+        assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in others)
+    finally:
+        service.stop()
+    first.stdout.close()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from taskservice.actors.ray_env import RayFolder, ensure_token, local_ray_env
 
@@ -28,11 +29,14 @@ def test_a_folder_is_held_by_one_at_a_time_and_is_empty_each_time(tmp_path: Path
 
 
 def test_what_a_killed_service_left_is_removed(tmp_path: Path) -> None:
-    script = "import sys, pathlib, os; from taskservice.actors.ray_env import RayFolder\n"
-    script += "folder = RayFolder(pathlib.Path(sys.argv[1])); (folder.ray / 'session').mkdir(parents=True); os._exit(9)"
-    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    script = "import sys, pathlib, os, subprocess; from taskservice.actors.ray_env import RayFolder\n"
+    script += "folder = RayFolder(pathlib.Path(sys.argv[1])); (folder.ray / 'session').mkdir(parents=True)\n"
+    script += "print(subprocess.Popen(['sleep', '60'], cwd=folder.empty).pid, flush=True); os._exit(9)"
+    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False, stdout=subprocess.PIPE)
+    left = psutil.Process(int(killed.stdout))
     folder = RayFolder(tmp_path)
     assert not folder.ray.exists()
+    assert not left.is_running() or left.status() == psutil.STATUS_ZOMBIE
     folder.remove()
 
 
