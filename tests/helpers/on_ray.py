@@ -77,6 +77,14 @@ def actor_process(name: str) -> psutil.Process:
     return found[0]
 
 
+def runs(process: psutil.Process) -> bool:
+    """Whether it has not ended; one that only waits for its parent to take note has."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _title(process: psutil.Process) -> str:
     try:
         return " ".join(process.cmdline())

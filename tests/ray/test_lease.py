@@ -19,7 +19,7 @@ from taskservice.actors.processes import DISPATCHER
 from taskservice.actors.ray_env import NAMESPACE, LocalRay, RayFolder
 
 import ray
-from helpers.on_ray import APP, BOUND_S, Gate, eventually, run
+from helpers.on_ray import APP, BOUND_S, Gate, eventually, run, runs
 from taskservice.config import Settings
 from taskservice.core.lease_wire import HeldLease, LeaseReport, LeaseSpec, LeaseTask, Outcome, ReportAck, RunnerReport
 from taskservice.core.types import FunctionName, OutcomeKind, Resources, RunnerId, TaskId, TaskNo, TenantId, Token
@@ -147,7 +147,7 @@ def test_a_lease_that_is_gone_stops_and_its_handler_with_it(bench: Bench, gate: 
         last = await bench.report()
         assert (last.outcomes, last.handed_back, last.done) == ((), (2,), True)
         await asyncio.to_thread(gate.closed)
-        assert worker.is_running(), "it was asked, not killed"
+        assert runs(worker), "it was asked, not killed"
 
     run(scene)
 
@@ -198,7 +198,7 @@ def test_the_children_of_a_killed_runner_end(bench: Bench, gate: Gate) -> None:
         worker = await asyncio.to_thread(gate.arrived)
         ray_port.kill_actor(other)
         await asyncio.to_thread(gate.closed)
-        await asyncio.to_thread(eventually, lambda: not worker.is_running())
+        await asyncio.to_thread(eventually, lambda: not runs(worker))
 
     run(scene)
 

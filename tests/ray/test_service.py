@@ -18,7 +18,7 @@ from taskservice.actors import deploy, ray_port
 from taskservice.actors.processes import DISPATCHER
 
 import ray
-from helpers.on_ray import APP, Gate, actor_process, eventually, free_port, run
+from helpers.on_ray import APP, Gate, actor_process, eventually, free_port, run, runs
 from taskservice.config import Settings
 from taskservice.core.effects import StatusAnswer
 from taskservice.core.shard import DEFAULT_TENANT
@@ -118,7 +118,7 @@ def test_a_killed_dispatcher_comes_back_and_the_running_task_goes_on(service: de
     task = ended(id)
     assert (task.state, task.attempt, task.losses) == (TaskState.SUCCEEDED, 1, 0)
     assert status().epoch == epoch + 1
-    assert worker.is_running()
+    assert runs(worker)
 
 
 def test_a_task_accepted_just_before_the_dispatcher_was_killed_is_run(service: deploy.Service) -> None:

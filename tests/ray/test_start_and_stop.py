@@ -15,7 +15,7 @@ from taskservice.actors import deploy, ray_port
 from taskservice.actors.processes import DISPATCHER
 from taskservice.actors.ray_env import RayFolder
 
-from helpers.on_ray import APP, Gate, free_port, run
+from helpers.on_ray import APP, Gate, free_port, run, runs
 from taskservice.config import Settings
 from taskservice.core.shard import DEFAULT_TENANT
 from taskservice.core.types import FunctionName, NewTask, Task, TaskId, TaskState
@@ -35,7 +35,7 @@ def _nothing_is_left(settings: Settings) -> object:
     """No process, no folder, no lock, whatever the test did."""
     before = set(psutil.Process().children(recursive=True))
     yield
-    left = [process for process in psutil.Process().children(recursive=True) if process not in before]
+    left = [process for process in psutil.Process().children(recursive=True) if process not in before and runs(process)]
     assert not left
     deploy.listening_socket(settings.host, settings.port).close()
     assert not any(folder.is_dir() for folder in Path("/tmp").glob("taskservice-*/ray/session_*") if mine(folder))
@@ -67,7 +67,7 @@ def test_stopped_in_the_midst_of_work_it_continues_after_the_next_start(settings
     finally:
         service.stop()
     gate.closed()
-    assert not worker.is_running()
+    assert not runs(worker)
 
     service = deploy.start(settings, [])
     try:
@@ -125,7 +125,7 @@ def test_after_a_service_was_killed_the_next_start_ends_what_it_left(settings: S
     first.wait()
     service = deploy.start(settings, [])
     try:
-        assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in others)
+        assert not any(runs(process) for process in others)
     finally:
         service.stop()
     first.stdout.close()
