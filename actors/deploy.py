@@ -216,10 +216,7 @@ async def _ready(actor: ray.actor.ActorHandle[Any], method: str, what: str, sett
     try:
         await ray_port.patient_call(actor, method, patience_s=wait_s, timeout_s=wait_s)
     except ray_port.ActorGone as error:
-        last_words = str(error).strip().rpartition("\n")[2]
-        raise RequestError(
-            f"the {what} could not start: {last_words}", code="not_started", detail=str(error)
-        ) from error
+        raise RequestError(f"the {what} could not start; {error}", code="not_started", detail=error.detail) from error
 
 
 def _refuse_unfit(settings: Settings) -> None:

@@ -132,6 +132,10 @@ class Fleet:
         """Nodes that are left alone until then."""
         self._looked = False
         self._settled = False
+        self._turn_s = now_s()
+        """When the last turn was."""
+        self._awake_since_s = self._turn_s
+        """Since when we have been able to hear: silence before that is our own."""
         self._changed = asyncio.Event()
 
     async def run(self) -> None:
@@ -150,6 +154,7 @@ class Fleet:
     async def run_once(self) -> FleetCounts:
         """Runners that answered have joined, those that are lost are given up, nodes without one get one."""
         nodes = {node.id: node for node in await self._cluster.nodes()}
+        self._notice_own_absence()
         if not self._looked:
             for id in sorted(await self._cluster.runners()):
                 self._find(id)
@@ -224,8 +229,15 @@ class Fleet:
             return str(error) if error else None
         if member.death is not None and member.death.done():
             return member.death.result()
-        silent_s = self._now_s() - max(member.joined_s, self._heard.get(member.id, 0.0))
+        silent_s = self._now_s() - max(member.joined_s, self._heard.get(member.id, 0.0), self._awake_since_s)
         return f"silent for {silent_s:.1f} s" if silent_s > self._options.silence_s else None
+
+    def _notice_own_absence(self) -> None:
+        """A process that was stopped or starved has not listened: nobody is lost because of that."""
+        now_s = self._now_s()
+        if now_s - self._turn_s > self._options.silence_s / 2:
+            self._awake_since_s = now_s
+        self._turn_s = now_s
 
     async def _give_up(self, member: _Member, why: str) -> None:
         """The runner is killed first, so that its leases do not run beside those that replace them."""

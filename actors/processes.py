@@ -18,7 +18,7 @@ from pathlib import Path
 from taskservice.actors.dispatcher import Dispatcher, DispatcherOptions
 from taskservice.actors.fleet import Fleet, FleetOptions
 from taskservice.actors.gateway import HttpServer
-from taskservice.actors.ray_port import RayCluster, RayDispatcher, actor_named
+from taskservice.actors.ray_port import RayCluster, RayDispatcher, actor_named, restarted
 from taskservice.actors.runner import LeaseLauncher, Runner
 
 from taskservice.config import Settings
@@ -37,6 +37,8 @@ DISPATCHER = "dispatcher"
 GATEWAY = "gateway"
 """Name of the gateway's actor."""
 
+START_AGAIN_S = 2.0
+"""Between two attempts to start again after a crash."""
 DRAIN_MARGIN_S = 10.0
 """What a runner gets, besides the leases' grace, to end those that go on, and to make their last reports durable."""
 
@@ -47,14 +49,21 @@ class DispatcherProcess(Dispatcher):
     async def __init__(  # type: ignore[misc]  # Ray awaits it, so that loops can be started here
         self, settings: Settings, spawn_runner: Callable[[Settings, RunnerId, str], None]
     ) -> None:
-        """The shard is as its journal says, and the fleet's work has begun. Raises JournalError."""
+        """The shard is as its journal says, and the fleet's work has begun.
+
+        Raises JournalError if this is the first start; after a crash it is tried again until it works.
+        """
         _log_to_file(settings)
-        journal = LocalJournal(Path(settings.state_dir) / "journal", file_bytes_max=settings.journal_file_bytes_max)
-        shard = Shard(State(SqliteTable(table_file(settings)), settings.core_limits()))
         cluster = RayCluster(partial(spawn_runner, settings))
-        options = DispatcherOptions(commit_timeout_s=settings.commit_timeout_s)
-        super().__init__(journal, shard, cluster.runner_port, _die, options)
-        await asyncio.to_thread(self.recover)
+        try:
+            await asyncio.to_thread(self._open, settings, cluster)
+        except Exception as error:
+            if await asyncio.to_thread(restarted):
+                # Whoever started the service is not there to be told, and the disk may have room again soon.
+                log.exception("the dispatcher cannot start, trying on")
+                await asyncio.sleep(START_AGAIN_S)
+                _die(error)
+            raise
         self.start()
         self._settings = settings
         self._cluster = cluster
@@ -63,6 +72,13 @@ class DispatcherProcess(Dispatcher):
         )
         self._fleet = Fleet(cluster, self.emit, self.heard, lambda: uuid.uuid4().hex[:8], fleet_options)
         self._fleet_loop = end_with(asyncio.create_task(self._fleet.run()))
+
+    def _open(self, settings: Settings, cluster: RayCluster) -> None:
+        journal = LocalJournal(Path(settings.state_dir) / "journal", file_bytes_max=settings.journal_file_bytes_max)
+        shard = Shard(State(SqliteTable(table_file(settings)), settings.core_limits()))
+        options = DispatcherOptions(commit_timeout_s=settings.commit_timeout_s)
+        super().__init__(journal, shard, cluster.runner_port, _die, options)
+        self.recover()
 
     async def drain(self) -> None:
         """No lease starts any more; those that ran have ended, by the end of their grace, and what they reported is

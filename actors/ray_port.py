@@ -60,7 +60,7 @@ async def answer(reference: ray.ObjectRef[T], timeout_s: float = CALL_TIMEOUT_S)
             raise cause from None
         raise ServiceBug(f"it failed in its process: {cause!r}", detail=str(error)) from error
     except ActorDiedError as error:
-        raise ActorGone(f"the actor is dead: {error}") from error
+        raise ActorGone(f"it is dead: {last_words(error)}", detail=str(error)) from error
     except TimeoutError as error:
         raise BackOffError(f"no answer within {timeout_s} s") from error
     except RayError as error:
@@ -105,7 +105,13 @@ class RayDispatcher:
 
     async def _ask(self, method: str, *args: object, wait_s: float = 0.0) -> Any:
         timeout_s = CALL_TIMEOUT_S + wait_s
-        return await patient_call(self._handle, method, *args, patience_s=self._patience_s, timeout_s=timeout_s)
+        try:
+            return await patient_call(self._handle, method, *args, patience_s=self._patience_s, timeout_s=timeout_s)
+        except BackOffError as error:
+            if error.__cause__ is None:
+                raise  # it is what the dispatcher said
+            message = "the dispatcher is away, probably starting again; nothing that was accepted is lost"
+            raise BackOffError(message, retry_after_s=2.0, code="dispatcher_away", detail=str(error)) from error
 
     async def submit(self, tenant: TenantId, tasks: Sequence[NewTask], reject_duplicates: bool = False) -> ItemsAnswer:
         """See `DispatcherPort`; so for all that follow."""
@@ -271,6 +277,11 @@ def this_node() -> str:
     return node
 
 
+def restarted() -> bool:
+    """Whether the actor that this process is has died before. Blocks."""
+    return bool(ray.get_runtime_context().was_current_actor_reconstructed)
+
+
 def kill_actor(name: str) -> None:
     """The actor is ended and will not be restarted; nothing happens if there is none. Blocks."""
     with contextlib.suppress(ActorGone):
@@ -317,6 +328,11 @@ def lease_options(resources: Resources, node: str) -> dict[str, object]:
         "max_retries": 0,  # the dispatcher decides about attempts, and charges them
         "enable_task_events": False,
     }
+
+
+def last_words(error: BaseException) -> str:
+    """Why an actor died, without the traces: the last line that Ray says of it."""
+    return str(error).strip().rpartition("\n")[2]
 
 
 def _first_line(error: BaseException) -> str:

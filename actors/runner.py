@@ -196,7 +196,7 @@ class Runner:
     async def run_once(self) -> Sent:
         """The news in hand were sent once: all that fit one call, or those that could not be delivered before."""
         if self._batch is None:
-            self._batch = self._take_batch()
+            self._batch = self._take_batch() or self._running()
         body = _encode(RunnerReport(self.id, self._batch))
         try:
             ack = _decode_ack(await self._dispatcher.report(body))
@@ -206,7 +206,7 @@ class Runner:
         self._failures = 0
         batch, self._batch = self._batch, None
         self._acknowledged(batch, ack)
-        return Sent(len(batch), delivered=True)
+        return Sent(sum(map(_has_news, batch)), delivered=True)
 
     def _start(self, body: bytes, spec: LeaseSpec) -> None:
         lease = _Lease(spec.token, spec.resources, {task.no for task in spec.tasks})
@@ -240,7 +240,7 @@ class Runner:
             lease.early.clear()
             if lease.killer is not None:
                 lease.killer.cancel()
-        if report.done or report.outcomes or report.handed_back:
+        if _has_news(report):
             self._news.append(report)
             self._woken.set()
 
@@ -262,6 +262,10 @@ class Runner:
         batch = tuple(self._news[:count])
         del self._news[:count]
         return batch
+
+    def _running(self) -> tuple[LeaseReport, ...]:
+        """The leases that run, without news: the dispatcher names those that nobody holds any more."""
+        return tuple(LeaseReport(lease.token) for lease in self._leases.values() if not lease.over)
 
     def _acknowledged(self, batch: tuple[LeaseReport, ...], ack: ReportAck) -> None:
         for token in ack.gone:
@@ -289,6 +293,10 @@ class Runner:
                 await asyncio.wait_for(self._woken.wait(), self._heartbeat_s)
             except TimeoutError:
                 return  # time for a heartbeat
+
+
+def _has_news(report: LeaseReport) -> bool:
+    return bool(report.done or report.outcomes or report.handed_back)
 
 
 def _describe(error: Exception) -> str:

@@ -72,6 +72,15 @@ async def test_a_heartbeat_is_sent_when_there_is_nothing_to_say():
     loop.cancel()
 
 
+@run
+async def test_a_heartbeat_names_the_leases_that_run():
+    """So that a dispatcher which knows nothing of one, because it was not durable, can have it stopped."""
+    bench = Bench()
+    await bench.launch(spec(1, (1, 2)))
+    assert await bench.runner.run_once() == Sent(0, delivered=True)
+    assert (await bench.dispatcher.next()).leases == (LeaseReport(Token(1, 1)),)
+
+
 @pytest.mark.parametrize("failure", [BackOffError("away"), RuntimeError("a bug")])
 def test_news_are_sent_again_unchanged_while_the_dispatcher_is_away(failure):
     @run
