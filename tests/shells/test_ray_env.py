@@ -31,7 +31,7 @@ def test_a_folder_is_held_by_one_at_a_time_and_is_empty_each_time(tmp_path: Path
 def test_what_a_killed_service_left_is_removed(tmp_path: Path) -> None:
     script = "import sys, pathlib, os, subprocess; from taskservice.actors.ray_env import RayFolder\n"
     script += "folder = RayFolder(pathlib.Path(sys.argv[1])); (folder.ray / 'session').mkdir(parents=True)\n"
-    script += "print(subprocess.Popen(['sleep', '60'], cwd=folder.empty).pid, flush=True); os._exit(9)"
+    script += "print(subprocess.Popen(['sleep', '600'], cwd=folder.empty, stdout=-3).pid, flush=True); os._exit(9)"
     killed = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False, stdout=subprocess.PIPE)
     left = psutil.Process(int(killed.stdout))
     folder = RayFolder(tmp_path)
