@@ -18,9 +18,9 @@ from random import Random
 from typing import NamedTuple, TypeVar
 
 import msgspec
-
 from taskservice.actors.notifier import Notifier
 from taskservice.actors.ports import RunnerPort
+
 from taskservice.core import effects as fx
 from taskservice.core import events as e
 from taskservice.core.lease_wire import LeaseSpec, ReportAck, RunnerReport
@@ -87,7 +87,7 @@ class Dispatcher:
         self._runner_port = runner_port
         self._on_fatal = on_fatal
         self._now_ms = now_ms
-        self._rng = rng or Random()  # noqa: S311 - back-off jitter, not a secret
+        self._rng = rng or Random()
         self._notifier = Notifier()
         self._mailbox: list[e.Event] = []
         self._answers: dict[int, asyncio.Future[fx.AnswerValue]] = {}

@@ -12,7 +12,6 @@ from taskservice.core.types import (
     FunctionSpec,
     ListFilter,
     NewTask,
-    RunnerId,
     Task,
     TaskId,
     TaskNo,

@@ -42,7 +42,8 @@ def parse_duration_ms(value: object) -> int:
 def parse_bytes(value: object) -> int:
     """The size (a text, or a number of bytes) in bytes. Raises ValueError saying what is accepted."""
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ValueError(f'{value!r:.50} is not a size: write "512MiB", "2GB" or a number of bytes')
+        message = f'{value!r:.50} is not a size: write "512MiB", "2GB" or a number of bytes'
+        raise ValueError(message)  # noqa: TRY004 - one kind of error for whatever is no size
     if isinstance(value, str):
         amount, unit = _quantity(value, _BYTES, "a size", '"64KiB", "512MiB", "2GB" or a number of bytes')
         value = round(amount * _BYTES[unit])

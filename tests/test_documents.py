@@ -10,7 +10,6 @@ import pytest
 from helpers.reading import complain, text
 from sources import ROOT, shipped
 
-
 SETTLED = {"boto3", "pyarrow"}
 """Dependencies that the design names, pinned before the first use in what ships."""
 

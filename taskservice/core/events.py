@@ -13,9 +13,9 @@ from taskservice.core.types import (
     Resources,
     RunnerId,
     TaskId,
+    TaskNo,
     Tenant,
     TenantId,
-    TaskNo,
 )
 
 

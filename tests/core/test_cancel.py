@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from world.machine import Machine, bad
-
 from taskservice.core.effects import ItemStatus, Refusal
 from taskservice.core.types import TaskState
+from world.machine import Machine, bad
 
 
 def test_queued_scheduled_and_retrying_tasks_can_be_cancelled(machine: Machine) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from random import Random
 
-from world.machine import Machine, bad, function, ok
-
 from taskservice.core.effects import Launch
 from taskservice.core.events import Submitted
 from taskservice.core.lease import lease_size
@@ -27,6 +25,7 @@ from taskservice.core.types import (
     TaskState,
     Token,
 )
+from world.machine import Machine, bad, function, ok
 
 
 def test_a_queue_is_served_in_the_order_of_acceptance(machine: Machine) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from world.machine import Machine, bad, function, ok
 
 from taskservice.core.events import RunnerReported
 from taskservice.core.lease_wire import LeaseReport, Outcome, RunnerReport
 from taskservice.core.report import RULES, delay_ms
 from taskservice.core.types import OutcomeKind, RetryPolicy, RunnerId, TaskNo, TaskState, Token
+from world.machine import Machine, bad, function, ok
 
 
 def test_every_bad_outcome_has_a_rule() -> None:

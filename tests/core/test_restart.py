@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from world.machine import Machine, ok
-
 from taskservice.core.lease_wire import HeldLease
 from taskservice.core.story import story
 from taskservice.core.types import Resources, TaskState, Token
 from taskservice.journal.codec import decode
+from world.machine import Machine, ok
 
 
 def test_a_lease_that_its_runner_still_holds_goes_on(machine: Machine) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from world.machine import START_MS, Machine, function, ok
 
 from taskservice.core.effects import Answer, ItemStatus, Refusal
 from taskservice.core.events import Submitted, TaskAsked
 from taskservice.core.shard import DEFAULT_TENANT
 from taskservice.core.types import FunctionName, NewTask, Priority, TaskId, TaskState
 from taskservice.journal.codec import encode
+from world.machine import START_MS, Machine, function, ok
 
 NEW = NewTask(TaskId("a"), FunctionName("app.f"), b"{}")
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.live import Live
 
+from helpers.live import Live
 from taskservice import Client
 
 HERE = Path(__file__).parent

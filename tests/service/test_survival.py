@@ -6,8 +6,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from helpers.live import Live, eventually
 
+from helpers.live import Live, eventually
 from taskservice import Client
 
 TASKS = 2_000

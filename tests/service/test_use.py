@@ -9,8 +9,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from helpers.live import Live
 
+from helpers.live import Live
 from taskservice import Client, RequestError, TaskFailed
 
 

@@ -6,12 +6,12 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from random import Random
+from typing import Self
 
 import msgspec
 import pytest
-from world.machine import function, ok
-
 from taskservice.actors.dispatcher import Dispatcher, DispatcherOptions
+
 from taskservice.core.effects import ItemStatus
 from taskservice.core.events import RunnerJoined
 from taskservice.core.lease_wire import HeldLease, LeaseReport, LeaseSpec, ReportAck, RunnerReport
@@ -22,6 +22,7 @@ from taskservice.errors import BackOffError
 from taskservice.journal import JournalFailed, Segment
 from taskservice.journal.memory import MemoryJournal, MemoryStore
 from taskservice.journal.store.memory import MemoryTable
+from world.machine import function, ok
 
 RUNNER = RunnerId("r1")
 
@@ -84,7 +85,7 @@ class Bench:
             rng=Random(1),
         )
 
-    async def __aenter__(self) -> Bench:
+    async def __aenter__(self) -> Self:
         self.dispatcher.recover()
         self.dispatcher.start()
         await self.dispatcher.register([function()])
@@ -203,6 +204,11 @@ def test_a_successor_fences_its_predecessor() -> None:
     run(test)
 
 
+async def ask_for_ever(bench: Bench) -> None:
+    while True:
+        await bench.dispatcher.status()
+
+
 def test_a_runner_that_has_seen_a_later_epoch_ends_the_dispatcher() -> None:
     async def test() -> None:
         async with Bench() as bench:
@@ -210,8 +216,7 @@ def test_a_runner_that_has_seen_a_later_epoch_ends_the_dispatcher() -> None:
             await bench.dispatcher.submit(DEFAULT_TENANT, [new("a")])
             await bench.runner.launched.get()
             with pytest.raises(BackOffError, match="later epoch"):
-                while True:
-                    await bench.dispatcher.status()
+                await ask_for_ever(bench)
             assert bench.fatal
 
     run(test)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+
 from world import checkers
 from world.simulation import Simulation
 

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from world.machine import Machine, bad, function, ok
 
 from taskservice.core import records as r
 from taskservice.core.effects import Answer, Effect, Ended, ItemsAnswer, Launch
@@ -19,6 +18,7 @@ from taskservice.core.events import CancelAsked, RunnerReported, Submitted
 from taskservice.core.lease_wire import HeldLease, LeaseReport, Outcome, RunnerReport
 from taskservice.core.shard import DEFAULT_TENANT
 from taskservice.core.types import FunctionName, NewTask, OutcomeKind, Resources, RunnerId, TaskId, TaskNo, Token
+from world.machine import Machine, bad, function, ok
 
 HERE = Path(__file__).parent
 
@@ -37,7 +37,7 @@ class Teller:
             "submit": self._submit,
             "delay": lambda ms, *ids: self._submit(*ids, delay_ms=int(ms)),
             "cancel": self._cancel,
-            "join": lambda runner, cpus, *held: self._join(runner, cpus, *held),
+            "join": self._join,
             "lose": self.machine.lose,
             "settle": self.machine.settle,
             "dispatch": lambda: self.machine.shard.dispatch(self.machine.now_ms),
@@ -100,7 +100,9 @@ def _record(record: r.Record) -> str:
         case r.TasksFailed(rows=dead):
             return "failed " + " ".join(f"#{row.no}({row.error.reason}, crashes {row.crashes})" for row in dead)
         case r.TasksRetrying(at_ms=at_ms, rows=retries):
-            return "retrying " + " ".join(f"#{row.no}(in {row.due_ms - at_ms} ms, {row.attempt} charged)" for row in retries)
+            return "retrying " + " ".join(
+                f"#{row.no}(in {row.due_ms - at_ms} ms, {row.attempt} charged)" for row in retries
+            )
         case r.TasksDue(nos=nos):
             return f"due {_nos(nos)}"
         case r.TasksHandedBack(nos=nos):
@@ -147,4 +149,3 @@ def test_story(path: Path) -> None:
     if os.environ.get("UPDATE_STORIES") == "1":
         path.write_text(text)
     assert text == path.read_text()
-

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 
-from world.dispatcher import recovered
-from world.simulation import Simulation
-from world.workload import MAX_ATTEMPTS, MAX_CRASHES, Behaviour, behaviour
-
 from taskservice.core import records as r
 from taskservice.core.check import check
 from taskservice.core.report import POISON
@@ -16,6 +12,9 @@ from taskservice.core.story import story
 from taskservice.core.types import ListFilter, OutcomeKind, Task, TaskId, TaskState, TenantId
 from taskservice.journal.codec import decode
 from taskservice.journal.memory import MemoryJournal
+from world.dispatcher import recovered
+from world.simulation import Simulation
+from world.workload import MAX_ATTEMPTS, MAX_CRASHES, Behaviour, behaviour
 
 
 def everything(simulation: Simulation) -> None:

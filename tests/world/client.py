@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from world.clock import Clock
-from world.network import Network
-from world.workload import FUNCTIONS
-
 from taskservice.core.effects import AnswerValue, ItemsAnswer, ItemStatus, Refusal, TaskAnswer
 from taskservice.core.events import CancelAsked, Event, Submitted, TaskAsked
 from taskservice.core.shard import DEFAULT_TENANT
 from taskservice.core.types import TERMINAL_STATES, NewTask, TaskId, TaskState, Tenant, TenantId
+from world.clock import Clock
+from world.network import Network
+from world.workload import FUNCTIONS
 
 Ask = Callable[[Callable[[int], Event], Callable[[AnswerValue], None]], None]
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from world.clock import Clock
-from world.network import Network
-
 from taskservice.core.check import check
 from taskservice.core.effects import Answer, AnswerValue, Effect, Ended, Launch
 from taskservice.core.events import Event, Ticked
@@ -18,6 +15,8 @@ from taskservice.journal import Fenced
 from taskservice.journal.codec import decode, encode
 from taskservice.journal.memory import MemoryJournal, MemoryStore
 from taskservice.journal.store.memory import MemoryTable
+from world.clock import Clock
+from world.network import Network
 
 LIMITS = Limits(lease_tasks_max=20, head_tasks_max=15, losses_max=1_000, due_batch_max=7)
 

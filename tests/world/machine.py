@@ -130,7 +130,12 @@ class Machine:
         return tenant.id
 
     def submit(
-        self, *ids: str, function: str = "app.f", tenant: TenantId = DEFAULT_TENANT, payload: bytes = b"{}", **options: object
+        self,
+        *ids: str,
+        function: str = "app.f",
+        tenant: TenantId = DEFAULT_TENANT,
+        payload: bytes = b"{}",
+        **options: object,
     ) -> tuple[ItemAnswer, ...]:
         tasks = tuple(NewTask(TaskId(id), FunctionName(function), payload, **options) for id in ids)  # type: ignore[arg-type]
         answer = self.ask(Submitted(self.next_ref(), tenant, tasks))

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from taskservice.core.lease_wire import HeldLease, LeaseReport, LeaseSpec, LeaseTask, ReportAck, RunnerReport
+from taskservice.core.types import OutcomeKind, Resources, RunnerId, TaskId, Token
 from world import workload
 from world.clock import Clock
 from world.network import Network
-
-from taskservice.core.lease_wire import HeldLease, LeaseReport, LeaseSpec, LeaseTask, ReportAck, RunnerReport
-from taskservice.core.types import OutcomeKind, Resources, RunnerId, TaskId, Token
 
 REPORT_AGAIN_MS = 400
 
@@ -25,7 +24,11 @@ class SimRunner:
     """Like `taskservice.actors.runner.Runner`: refuses old epochs, keeps reports until they are acknowledged."""
 
     def __init__(
-        self, id: str, clock: Clock, network: Network, report_to: Callable[[RunnerReport, Callable[[ReportAck], None]], None]
+        self,
+        id: str,
+        clock: Clock,
+        network: Network,
+        report_to: Callable[[RunnerReport, Callable[[ReportAck], None]], None],
     ) -> None:
         self.id = RunnerId(id)
         self.capacity = Resources(cpu_m=2000)

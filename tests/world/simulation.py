@@ -5,14 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from world.client import TENANTS, SimClient
-from world.clock import Clock
-from world.dispatcher import SimDispatcher
-from world.faults import Faults, draw
-from world.network import Network
-from world.runner import SimRunner
-from world.workload import FUNCTIONS
-
 from taskservice.core.effects import AnswerValue, Ended, Launch, ReportAck
 from taskservice.core.events import (
     Event,
@@ -26,6 +18,13 @@ from taskservice.core.events import (
 from taskservice.core.lease_wire import RunnerReport
 from taskservice.core.types import RunnerId
 from taskservice.journal.memory import MemoryStore
+from world.client import TENANTS, SimClient
+from world.clock import Clock
+from world.dispatcher import SimDispatcher
+from world.faults import Faults, draw
+from world.network import Network
+from world.runner import SimRunner
+from world.workload import FUNCTIONS
 
 FAULTY_MS = 12_000
 HEAL_MS = 24 * 3_600_000

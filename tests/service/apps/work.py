@@ -1,5 +1,7 @@
 """Work for a live service to do, well and badly."""
 
+from __future__ import annotations
+
 import os
 import time
 from pathlib import Path
