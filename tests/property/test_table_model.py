@@ -115,7 +115,7 @@ class Twins:
 
     def picked(self, states: tuple[TaskState, ...], token: Token) -> list[int]:
         """Tasks that may make a move from these states; sometimes any tasks, there or not, even twice."""
-        if self.rng.random() < 0.2:
+        if self.rng.random() < 0.35:
             return self.rng.choices(range(TASKS_MAX), k=self.rng.randrange(1, 3))
         tasks = self.plain.listing(ListFilter(states=states), None, EVERYTHING)
         fitting = [one.no for one in tasks if one.token in (None, token)]
