@@ -135,9 +135,12 @@ def spawn_runner(settings: Settings, id: RunnerId, node: str) -> None:
 def lease_launcher(settings: Settings, id: RunnerId, node: str) -> RayLauncher:
     """Starts leases for this runner, as tasks of the process that calls this."""
     from taskservice.actors.lease_task import run_lease_task  # noqa: PLC0415
+    from taskservice.actors.line_ports import runner_socket  # noqa: PLC0415
+    from taskservice.actors.processes import run_dir  # noqa: PLC0415
     from taskservice.actors.ray_port import RayLauncher  # noqa: PLC0415
 
-    return RayLauncher(_remote(run_lease_task), id, node, _runtime_options(settings))
+    socket = str(runner_socket(run_dir(settings), id))
+    return RayLauncher(_remote(run_lease_task), socket, node, _runtime_options(settings))
 
 
 def _detached(kind: type, name: str, node: str, restarts: int) -> Any:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from random import Random
@@ -19,7 +19,6 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 from taskservice.actors.notifier import Notifier
-from taskservice.actors.ports import RunnerPort
 
 from taskservice.core import effects as fx
 from taskservice.core import events as e
@@ -73,7 +72,7 @@ class Dispatcher:
         self,
         journal: Journal,
         shard: Shard,
-        runner_port: Callable[[RunnerId], RunnerPort],
+        launch: Callable[[RunnerId, int, bytes], Awaitable[bool]],
         on_fatal: Callable[[BaseException], None],
         options: DispatcherOptions | None = None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
@@ -84,7 +83,8 @@ class Dispatcher:
         """When each runner last reported, on the monotonic clock, in seconds."""
         self._journal = journal
         self._shard = shard
-        self._runner_port = runner_port
+        self._launch_on = launch
+        """See `Runner.launch`; with the runner's id before."""
         self._on_fatal = on_fatal
         self._now_ms = now_ms
         self._rng = rng or Random()
@@ -240,7 +240,7 @@ class Dispatcher:
         body = msgspec.msgpack.encode(leases)
         while runner in self._shard.state.pool.runners:
             try:
-                accepted = await self._runner_port(runner).launch(self._journal.epoch, body)
+                accepted = await self._launch_on(runner, self._journal.epoch, body)
             except BackOffError as error:
                 log.warning("runner %s did not take %d leases: %s", runner, len(leases), error)
                 await asyncio.sleep(self.options.launch_retry_s)

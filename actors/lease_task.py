@@ -1,88 +1,106 @@
 """What a lease is on its node: the function that runs as its Ray task.
 
 It is the supervisor's process; user code runs in the supervisor's children, which are kept between leases of this
-process. Reports go to the node's runner as actor calls, several at a time and numbered, since they may overtake each
-other; the task ends when the runner has them all.
+process. Reports go to the node's runner over its socket; the task ends when the runner has them all.
 """
 
 from __future__ import annotations
 
-import threading
+import socket
 from functools import cache
-from typing import Any
+from pathlib import Path
 
 import msgspec
-from ray.actor import ActorHandle
-from ray.exceptions import ActorUnavailableError, RayActorError
-from taskservice.actors.ray_port import actor_named
+from taskservice.actors.line import Answer, Call, address, frame
 from taskservice.actors.runner import STOP, SupervisorNews
 
-import ray
 from taskservice.core.lease_wire import LeaseReport, LeaseSpec
 from taskservice.core.types import Bundle, FunctionSpec
 from taskservice.runtime.inspect import inspect_bundle
 from taskservice.runtime.options import RuntimeOptions
 from taskservice.runtime.pool import ChildPool
 from taskservice.runtime.supervisor import run_lease
+from taskservice.runtime.wire import Frames
 
 _encode = msgspec.msgpack.encode
 _decode_spec = msgspec.msgpack.Decoder(LeaseSpec).decode
+_decode_answer = msgspec.msgpack.Decoder(Answer).decode
+_decode_bytes = msgspec.msgpack.Decoder(bytes).decode
 _decode_options = msgspec.msgpack.Decoder(RuntimeOptions).decode
 
 
 class RunnerReports:
-    """The way from a supervisor to its runner (`ReportPort`). For the threads of one lease."""
+    """The way from a supervisor to its runner (`ReportPort`), for one lease; blocking, on one thread."""
 
-    def __init__(self, runner: ActorHandle[Any]) -> None:
-        self._runner = runner
-        self._lock = threading.Lock()
+    def __init__(self, line: RunnerLine) -> None:
+        self._line = line
         self._next_seq = 0
-        self._flying: dict[ray.ObjectRef[bytes], bytes] = {}
-        """Calls without an answer yet, and what they carry."""
-        self._stop = False
 
     def send(self, report: LeaseReport) -> None:
-        """The report is on its way; it arrives after those sent before it, as far as the runner can tell."""
-        with self._lock:
-            body = _encode(SupervisorNews(self._next_seq, report))
-            self._next_seq += 1
-            self._fly(body)
+        """The report is on its way, behind those sent before."""
+        self._line.send(_encode(SupervisorNews(self._next_seq, report)))
+        self._next_seq += 1
 
     def stop_asked(self) -> bool:
         """Whether the runner has asked for this lease to end, or is dead. Never waits."""
-        with self._lock:
-            self._land(timeout_s=0)
-            return self._stop
+        self._line.read(wait=False)
+        return self._line.stop
 
     def flush(self) -> None:
         """The runner has all reports, or is dead."""
-        with self._lock:
-            while self._flying:
-                self._land(timeout_s=None)
+        while self._line.unanswered:
+            self._line.read(wait=True)
 
-    def _fly(self, body: bytes) -> None:
-        self._flying[self._runner.report.remote(body)] = body
 
-    def _land(self, timeout_s: float | None) -> None:
-        """Answers that have come, at least one if there is no time limit, are read; calls that failed are made again."""
-        if not self._flying:
+class RunnerLine:
+    """A connection to the runner, kept between leases."""
+
+    def __init__(self, path: Path) -> None:
+        self.unanswered = 0
+        """Reports that the runner has not confirmed."""
+        self.stop = False
+        """The runner wants the lease to end; or it is dead, and Ray is about to end this process with it."""
+        self._frames = Frames()
+        self._socket = socket.socket(socket.AF_UNIX)
+        with address(path) as short:
+            self._socket.connect(short)
+
+    def send(self, body: bytes) -> None:
+        """The runner is told."""
+        try:
+            self._socket.sendall(frame(Call(0, "report", msgspec.Raw(_encode((body,))))))
+            self.unanswered += 1
+        except OSError:
+            self._lost()
+
+    def read(self, *, wait: bool) -> None:
+        """Answers that have come are read; with `wait`, at least one."""
+        if not self.unanswered:
             return
-        flying = list(self._flying)
-        landed, _ = ray.wait(flying, num_returns=1 if timeout_s is None else len(flying), timeout=timeout_s)
-        for reference in landed:
-            body = self._flying.pop(reference)
-            try:
-                if ray.get(reference) == STOP:
-                    self._stop = True
-            except ActorUnavailableError:
-                self._fly(body)
-            except RayActorError:  # the runner is dead, and Ray is about to end this process with it
-                self._stop = True
+        try:
+            data = self._socket.recv(1 << 16, 0 if wait else socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._lost()
+        for body in self._frames.feed(data):
+            answer = _decode_answer(body)
+            self.unanswered -= 1
+            if not answer.failure and _decode_bytes(answer.result) == STOP:
+                self.stop = True
+
+    def _lost(self) -> None:
+        self.unanswered = 0
+        self.stop = True
 
 
 def run_lease_task(body: bytes, runner: str, options: bytes) -> None:
-    """The lease (msgpack of `LeaseSpec`) is over and the runner of that name has all its reports."""
-    reports = RunnerReports(_runner(runner))
+    """The lease (msgpack of `LeaseSpec`) is over, and the runner that answers at the socket `runner` has its reports."""
+    line = _line(runner)
+    line.stop = False
+    reports = RunnerReports(line)
     try:
         run_lease(_decode_spec(body), reports, _options(options), _children(options))
     finally:
@@ -95,8 +113,8 @@ def inspect_task(bundle: Bundle, options: bytes) -> list[FunctionSpec]:
 
 
 @cache
-def _runner(name: str) -> ActorHandle[Any]:
-    return actor_named(name)
+def _line(path: str) -> RunnerLine:
+    return RunnerLine(Path(path))
 
 
 @cache

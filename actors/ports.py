@@ -57,10 +57,7 @@ class DispatcherPort(Protocol):
 
 
 class RunnerPort(Protocol):
-    """A runner, as the dispatcher uses it."""
-
-    async def launch(self, epoch: int, body: bytes) -> bool:
-        """The leases (msgpack of a list of `LeaseSpec`) are started. False: refused, it has seen a higher epoch."""
+    """A runner, as the fleet uses it."""
 
     async def list_leases(self) -> list[HeldLease]:
         """What it runs, or has run without being able to report it yet."""

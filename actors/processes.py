@@ -18,7 +18,8 @@ from pathlib import Path
 from taskservice.actors.dispatcher import Dispatcher, DispatcherOptions
 from taskservice.actors.fleet import Fleet, FleetOptions
 from taskservice.actors.gateway import HttpServer
-from taskservice.actors.ray_port import RayCluster, RayDispatcher, actor_named, restarted
+from taskservice.actors.line_ports import LineDispatcher, LineRunners, serve_dispatcher, serve_runner
+from taskservice.actors.ray_port import RayCluster, restarted
 from taskservice.actors.runner import LeaseLauncher, Runner
 
 from taskservice.config import Settings
@@ -56,7 +57,7 @@ class DispatcherProcess(Dispatcher):
         _log_to_file(settings)
         cluster = RayCluster(partial(spawn_runner, settings))
         try:
-            await asyncio.to_thread(self._open, settings, cluster)
+            await asyncio.to_thread(self._open, settings)
         except Exception as error:
             if await asyncio.to_thread(restarted):
                 # Whoever started the service is not there to be told, and the disk may have room again soon.
@@ -65,6 +66,7 @@ class DispatcherProcess(Dispatcher):
                 _die(error)
             raise
         self.start()
+        self._server = await serve_dispatcher(self, run_dir(settings))
         self._settings = settings
         self._cluster = cluster
         fleet_options = FleetOptions(
@@ -73,11 +75,11 @@ class DispatcherProcess(Dispatcher):
         self._fleet = Fleet(cluster, self.emit, self.heard, lambda: uuid.uuid4().hex[:8], fleet_options)
         self._fleet_loop = end_with(asyncio.create_task(self._fleet.run()))
 
-    def _open(self, settings: Settings, cluster: RayCluster) -> None:
+    def _open(self, settings: Settings) -> None:
         journal = LocalJournal(Path(settings.state_dir) / "journal", file_bytes_max=settings.journal_file_bytes_max)
         shard = Shard(State(SqliteTable(table_file(settings)), settings.core_limits()))
         options = DispatcherOptions(commit_timeout_s=settings.commit_timeout_s)
-        super().__init__(journal, shard, cluster.runner_port, _die, options)
+        super().__init__(journal, shard, LineRunners(run_dir(settings)).launch, _die, options)
         self.recover()
 
     async def drain(self) -> None:
@@ -106,14 +108,13 @@ class RunnerProcess(Runner):
     ) -> None:
         """The runner reports to the dispatcher from now on."""
         _log_to_file(settings)
-        # No patience: the runner itself tries on, for as long as it takes.
-        dispatcher = RayDispatcher(await asyncio.to_thread(actor_named, DISPATCHER), patience_s=0)
         super().__init__(
             id,
-            dispatcher,
+            LineDispatcher(run_dir(settings), patience_s=0),  # the runner itself tries on, for as long as it takes
             launcher(settings, id, node),
             heartbeat_ms=settings.runner_heartbeat_ms,
         )
+        self._server = await serve_runner(self, run_dir(settings))
         self._loop = end_with(asyncio.create_task(self.run()))
 
     async def until_death(self) -> None:
@@ -127,7 +128,7 @@ class GatewayProcess(HttpServer):
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it, as above
         """Requests are answered from now on. Raises RequestError if the address cannot be had."""
         _log_to_file(settings)
-        dispatcher = RayDispatcher(await asyncio.to_thread(actor_named, DISPATCHER))
+        dispatcher = LineDispatcher(run_dir(settings))
         super().__init__(
             dispatcher, gateway_settings(settings), LogStore(logs_dir(settings)), settings.host, settings.port
         )
@@ -146,6 +147,11 @@ def gateway_settings(settings: Settings) -> GatewaySettings:
         wait_s_max=settings.wait_s_max,
         list_limit_max=settings.list_limit_max,
     )
+
+
+def run_dir(settings: Settings) -> Path:
+    """Where the service's processes answer each other."""
+    return settings.home / "run"
 
 
 def logs_dir(settings: Settings) -> Path:

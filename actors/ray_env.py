@@ -131,10 +131,11 @@ class RayFolder:
 
     def _end_leftovers(self) -> None:
         """What was started here by a holder that was killed has ended: it might have the journal and the port still."""
-        left = [process for process in psutil.process_iter() if _working_folder(process) == str(self.empty)]
-        for process in left:
-            log.warning("process %d is left of a service that was killed, and ends now", process.pid)
-        _kill(left)
+        # More than one look: until it ends itself, a raylet starts new workers in the place of those that were ended.
+        while left := [process for process in psutil.process_iter() if _working_folder(process) == str(self.empty)]:
+            for process in left:
+                log.warning("process %d is left of a service that was killed, and ends now", process.pid)
+            _kill(left)
 
     def remove(self) -> None:
         """The folder is gone, and free for the next."""
@@ -209,8 +210,7 @@ def _forget_token() -> None:
     """The next connection is made with the token that the environment names, even if there was another before."""
     from ray import _raylet  # noqa: PLC0415 - as below
 
-    _raylet.Config.initialize("")  # type: ignore[attr-defined]  # written in Cython, without types
-    _raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]
+    _raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]  # Cython, without types
 
 
 def _init(working_folder: Path, **arguments: Any) -> None:

@@ -173,11 +173,6 @@ class RayRunner:
         """See `Runner.drain`. Raises BackOffError if it took longer than `timeout_s`."""
         await self.ask("drain", grace_ms, timeout_s=timeout_s)
 
-    async def launch(self, epoch: int, body: bytes) -> bool:
-        """See `RunnerPort`."""
-        answer: bool = await self.ask("launch", epoch, body)
-        return answer
-
     async def list_leases(self) -> list[HeldLease]:
         """See `RunnerPort`."""
         answer: list[HeldLease] = await self.ask("list_leases")
@@ -306,8 +301,9 @@ class RayLease:
 class RayLauncher:
     """Starts leases on one node as Ray tasks that report to one runner (`LeaseLauncher`)."""
 
-    def __init__(self, function: RemoteFunction, runner: RunnerId, node: str, options: bytes) -> None:
-        """`function`: `lease_task.run_lease_task` as a Ray function. `options`: msgpack of its `RuntimeOptions`."""
+    def __init__(self, function: RemoteFunction, runner: str, node: str, options: bytes) -> None:
+        """`function`: `lease_task.run_lease_task` as a Ray function. `runner`: the socket that its reports go to.
+        `options`: msgpack of its `RuntimeOptions`."""
         self._runner = runner
         self._options = options
         self._shaped = lru_cache(maxsize=1024)(lambda resources: function.options(**lease_options(resources, node)))

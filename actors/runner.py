@@ -146,7 +146,10 @@ class Runner:
         self._idle.set()
 
     async def launch(self, epoch: int, body: bytes) -> bool:
-        """See `RunnerPort.launch`. A lease that was launched before, even if it is over, is not launched again."""
+        """The leases (msgpack of a list of `LeaseSpec`) are started. False: refused, it has seen a higher epoch.
+
+        A lease that was launched before, even if it is over, is not launched again.
+        """
         if epoch < self._epoch:
             return False
         self._epoch = epoch

@@ -26,7 +26,7 @@ from taskservice.actors.ports import DispatcherPort
 
 from taskservice.core.effects import CatalogAnswer, ItemAnswer, ItemsAnswer
 from taskservice.core.events import RunnerDraining, RunnerJoined
-from taskservice.core.lease_wire import HeldLease, LeaseReport, LeaseSpec, Outcome, RunnerReport
+from taskservice.core.lease_wire import LeaseReport, LeaseSpec, Outcome, RunnerReport
 from taskservice.core.shard import Shard
 from taskservice.core.state import State
 from taskservice.core.types import (
@@ -134,13 +134,10 @@ class Runner:
     def __init__(self) -> None:
         self.leases: asyncio.Queue[LeaseSpec] = asyncio.Queue()
 
-    async def launch(self, epoch: int, body: bytes) -> bool:
+    async def launch(self, id: RunnerId, epoch: int, body: bytes) -> bool:
         for lease in msgspec.msgpack.decode(body, type=list[LeaseSpec]):
             self.leases.put_nowait(lease)
         return True
-
-    async def list_leases(self) -> list[HeldLease]:
-        return []
 
 
 class LogLine(NamedTuple):
@@ -286,7 +283,7 @@ async def dispatching(runner: Runner, now_ms: list[int]) -> AsyncIterator[Dispat
     shard = Shard(State(MemoryTable(), Limits(lease_ahead_max=0)))
     fatal: list[BaseException] = []
     journal = MemoryJournal(MemoryStore())
-    one = Dispatcher(journal, shard, lambda _: runner, fatal.append, now_ms=lambda: now_ms[0], rng=Random(1))
+    one = Dispatcher(journal, shard, runner.launch, fatal.append, now_ms=lambda: now_ms[0], rng=Random(1))
     one.recover()
     one.start()
     for name in ("acme", "rival"):

@@ -5,21 +5,34 @@ from __future__ import annotations
 import asyncio
 import os
 import select
-import socket
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from threading import Event
 from typing import TypeVar
 
+import msgspec
 import psutil
+from taskservice.actors.line import Line
+from taskservice.actors.line_ports import RUNNER_METHODS, runner_socket
 
-from taskservice.core.types import Bundle
+from taskservice.core.lease_wire import LeaseSpec
+from taskservice.core.types import Bundle, RunnerId
 
 APP = Bundle("chores", "app", str(Path(__file__).parent.parent / "ray"))
 BOUND_S = 30
 
 T = TypeVar("T")
+
+
+async def launch_on(run_dir: Path, runner: RunnerId, spec: LeaseSpec) -> bool:
+    """What the runner says to this lease, in epoch 1."""
+    line = Line(runner_socket(run_dir, runner), RUNNER_METHODS)
+    try:
+        taken: bool = await line.call("launch", 1, msgspec.msgpack.encode([spec]), timeout_s=BOUND_S)
+        return taken
+    finally:
+        line.close()
 
 
 class Gate:
@@ -61,13 +74,6 @@ class Gate:
         readable, _, _ = select.select([self._arrived], [], [], bound_s)
         assert readable, f"nothing happened at the gate within {bound_s} s"
         return os.read(self._arrived, 4096)
-
-
-def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listened on a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def actor_process(name: str) -> psutil.Process:

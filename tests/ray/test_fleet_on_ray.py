@@ -6,22 +6,26 @@ import asyncio
 import itertools
 import json
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
-from ray.cluster_utils import Cluster
 from taskservice.actors import deploy, ray_env, ray_port
 from taskservice.actors.fleet import Fleet, FleetOptions
-from taskservice.actors.processes import DISPATCHER
+from taskservice.actors.line import LineServer
+from taskservice.actors.line_ports import DISPATCHER_METHODS, dispatcher_socket
+from taskservice.actors.processes import DISPATCHER, run_dir
 
 import ray
-from helpers.on_ray import APP, BOUND_S, Gate, free_port, run
+from helpers import two_nodes
+from helpers.on_ray import APP, BOUND_S, Gate, launch_on, run
+from helpers.ports import free_port
 from taskservice.config import Settings
 from taskservice.core.events import Event, RunnerJoined, RunnerLost, RunnersSettled
 from taskservice.core.lease_wire import HeldLease, LeaseSpec, LeaseTask, ReportAck
@@ -35,36 +39,54 @@ class SilentDispatcher:
     async def report(self, body: bytes) -> bytes:
         return msgspec.msgpack.encode(ReportAck())
 
+    async def serve(self, run_dir: str) -> None:
+        self.server = LineServer({"report": self.report}, DISPATCHER_METHODS)
+        await self.server.start(dispatcher_socket(Path(run_dir)))
 
-NODE = {"num_cpus": 1, "object_store_memory": ray_env.OBJECT_STORE_BYTES_MIN, "include_log_monitor": False}
-RED = {**NODE, "resources": {"red": 2}}
+
+class TwoNodes:
+    """Two nodes of one machine: see `helpers/two_nodes.py`."""
+
+    def __init__(self, folder: Path) -> None:
+        command = [sys.executable, two_nodes.__file__, str(folder)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.address = self._line()
+
+    def say(self, command: Literal["remove", "add"]) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{command}\n")
+        self._process.stdin.flush()
+        assert self._line() == "done"
+
+    def end(self) -> None:
+        self._process.communicate(timeout=BOUND_S)
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline().strip()
+        assert line, "the cluster has ended"
+        return line
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """Two nodes of one machine."""
-    folder = Path(tempfile.mkdtemp(prefix="tsr", dir="/tmp"))
-    ray_env.ensure_token(folder / "token")
+def cluster() -> Iterator[TwoNodes]:
+    folder = Path(tempfile.mkdtemp(prefix="tsr", dir="/tmp"))  # short: there will be sockets in it
+    cluster = TwoNodes(folder)
     ray_env.apply(ray_env.local_ray_env(folder / "token"))
     ray_env._forget_token()
-    cluster = Cluster(
-        initialize_head=True, head_node_args={**NODE, "include_dashboard": False, "temp_dir": str(folder / "r")}
-    )
-    try:
-        cluster.add_node(**RED)
-        yield cluster
-    finally:
-        cluster.shutdown()
-        shutil.rmtree(folder)
+    yield cluster
+    cluster.end()
+    shutil.rmtree(folder)
 
 
 @pytest.fixture
-def fleets(cluster: Cluster, tmp_path: Path) -> Iterator[Fleets]:
+def fleets(cluster: TwoNodes, tmp_path: Path) -> Iterator[Fleets]:
     joined = ray_env.JoinedRay(cluster.address)
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     dispatcher: Any = ray.remote(SilentDispatcher).options(name=DISPATCHER, num_cpus=0).remote()
-    ray.get(dispatcher.__ray_ready__.remote())
-    yield Fleets(Settings(home=tmp_path))
+    settings = Settings(home=tmp_path)
+    ray.get(dispatcher.serve.remote(str(run_dir(settings))))
+    yield Fleets(settings)
     for name in ray_port.service_actors():
         ray_port.kill_actor(name)
     joined.stop()
@@ -74,6 +96,7 @@ class Fleets:
     """Fleets that follow each other, as those of restarted dispatchers do."""
 
     def __init__(self, settings: Settings) -> None:
+        self.settings = settings
         self.events: asyncio.Queue[Event] = asyncio.Queue()
         self._cluster = ray_port.RayCluster(partial(deploy.spawn_runner, settings))
         self._names = (str(number) for number in itertools.count())
@@ -109,7 +132,7 @@ def lease(gate: Gate) -> LeaseSpec:
     return LeaseSpec(Token(1, 1), TenantId("t"), FunctionName("chores.hold"), APP, need, False, 1, 60_000, (task,))
 
 
-def test_runners_come_and_go_with_their_nodes(cluster: Cluster, fleets: Fleets, gate: Gate) -> None:
+def test_runners_come_and_go_with_their_nodes(cluster: TwoNodes, fleets: Fleets, gate: Gate) -> None:
     async def scene() -> None:
         fleets.begin()
         assert await fleets.next() == RunnersSettled()
@@ -118,7 +141,7 @@ def test_runners_come_and_go_with_their_nodes(cluster: Cluster, fleets: Fleets, 
         assert (red.capacity.custom_m, plain.capacity.custom_m) == ((("red", 2000),), ())
         assert red.capacity.cpu_m == plain.capacity.cpu_m == 1000
         spec = lease(gate)
-        await ray_port.RayRunner(red.runner).launch(1, msgspec.msgpack.encode([spec]))
+        await launch_on(run_dir(fleets.settings), red.runner, spec)
         await asyncio.to_thread(gate.arrived)
 
         fleets.begin()
@@ -131,18 +154,16 @@ def test_runners_come_and_go_with_their_nodes(cluster: Cluster, fleets: Fleets, 
         replacement = await fleets.joined()
         assert (replacement.node, replacement.held) == (plain.node, ())
 
-        cluster.remove_node(next(iter(cluster.worker_nodes)))
+        await asyncio.to_thread(cluster.say, "remove")
         assert await fleets.next() == RunnerLost(red.runner)
         await asyncio.to_thread(gate.closed)
         fleets.end()
 
-    try:
-        run(scene, bound_s=90)
-    finally:
-        cluster.add_node(**RED)
+    run(scene, bound_s=90)
+    cluster.say("add")
 
 
-def test_a_lease_for_another_node_does_not_leave_its_runner(cluster: Cluster, fleets: Fleets, gate: Gate) -> None:
+def test_a_lease_for_another_node_does_not_leave_its_runner(cluster: TwoNodes, fleets: Fleets, gate: Gate) -> None:
     """What is red is on the other node only: the lease is lost rather than run where its runner is not."""
 
     async def scene() -> None:
@@ -150,7 +171,7 @@ def test_a_lease_for_another_node_does_not_leave_its_runner(cluster: Cluster, fl
         await fleets.next()
         plain = next(event for event in [await fleets.joined() for _ in range(2)] if not event.capacity.custom_m)
         runner = ray_port.RayRunner(plain.runner)
-        await runner.launch(1, msgspec.msgpack.encode([lease(gate)]))
+        await launch_on(run_dir(fleets.settings), plain.runner, lease(gate))
         await runner.drain(BOUND_S * 1000, timeout_s=BOUND_S)
         with pytest.raises(AssertionError, match="nothing happened"):
             gate.arrived(bound_s=0)
@@ -159,7 +180,7 @@ def test_a_lease_for_another_node_does_not_leave_its_runner(cluster: Cluster, fl
     run(scene)
 
 
-def test_a_local_state_directory_is_refused_on_several_machines(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_local_state_directory_is_refused_on_several_machines(cluster: TwoNodes, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, port=free_port(), address=cluster.address)
     with pytest.raises(RequestError, match="2 machines, and the state directory"):
         deploy.start(settings, [APP])

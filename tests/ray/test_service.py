@@ -18,7 +18,8 @@ from taskservice.actors import deploy, ray_port
 from taskservice.actors.processes import DISPATCHER
 
 import ray
-from helpers.on_ray import APP, Gate, actor_process, eventually, free_port, run, runs
+from helpers.on_ray import APP, Gate, actor_process, eventually, run, runs
+from helpers.ports import free_port
 from taskservice.config import Settings
 from taskservice.core.effects import StatusAnswer
 from taskservice.core.shard import DEFAULT_TENANT

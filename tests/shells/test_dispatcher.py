@@ -14,7 +14,7 @@ from taskservice.actors.dispatcher import Dispatcher, DispatcherOptions
 
 from taskservice.core.effects import ItemStatus
 from taskservice.core.events import RunnerJoined
-from taskservice.core.lease_wire import HeldLease, LeaseReport, LeaseSpec, ReportAck, RunnerReport
+from taskservice.core.lease_wire import LeaseReport, LeaseSpec, ReportAck, RunnerReport
 from taskservice.core.shard import DEFAULT_TENANT, Shard
 from taskservice.core.state import State
 from taskservice.core.types import FunctionName, Limits, ListFilter, NewTask, Resources, RunnerId, TaskId, TaskState
@@ -57,13 +57,10 @@ class RecordingRunner:
         self.launched: asyncio.Queue[LeaseSpec] = asyncio.Queue()
         self.accepts = True
 
-    async def launch(self, epoch: int, body: bytes) -> bool:
+    async def launch(self, id: RunnerId, epoch: int, body: bytes) -> bool:
         for spec in msgspec.msgpack.decode(body, type=list[LeaseSpec]):
             self.launched.put_nowait(spec)
         return self.accepts
-
-    async def list_leases(self) -> list[HeldLease]:
-        return []
 
 
 class Bench:
@@ -78,7 +75,7 @@ class Bench:
         self.dispatcher = Dispatcher(
             self.journal,
             Shard(State(MemoryTable(), Limits())),
-            lambda _: self.runner,
+            self.runner.launch,
             self.fatal.append,
             DispatcherOptions(**options),  # type: ignore[arg-type]
             now_ms=lambda: self.now_ms,

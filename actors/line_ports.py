@@ -1,0 +1,148 @@
+"""The service's ports over `line`: dispatcher and runners, as their neighbours on the same machine call them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from taskservice.actors.line import Line, LineServer, Method
+from taskservice.actors.ports import DispatcherPort
+from taskservice.actors.runner import Runner
+
+from taskservice.core.effects import CatalogAnswer, ItemsAnswer, StatusAnswer, TasksAnswer
+from taskservice.core.types import (
+    ApiKey,
+    FunctionSpec,
+    ListFilter,
+    NewTask,
+    RunnerId,
+    Task,
+    TaskId,
+    TaskNo,
+    Tenant,
+    TenantId,
+)
+from taskservice.errors import BackOffError
+
+CALL_TIMEOUT_S = 30.0
+"""A callee that has not answered by then counts as away; far above what any call may take."""
+RETRY_INTERVAL_S = 0.05
+
+DISPATCHER_METHODS = {
+    "submit": Method(tuple[TenantId, list[NewTask], bool], ItemsAnswer),
+    "get": Method(tuple[TenantId, TaskId, float], Task | None),
+    "list_tasks": Method(tuple[ListFilter, TaskNo | None, int], TasksAnswer),
+    "cancel": Method(tuple[TenantId, list[TaskId]], ItemsAnswer),
+    "status": Method(tuple[TenantId | None], StatusAnswer),
+    "catalog": Method(tuple[int, float], CatalogAnswer | None),
+    "register": Method(tuple[list[FunctionSpec]], None),
+    "put_tenant": Method(tuple[Tenant], None),
+    "put_key": Method(tuple[ApiKey], None),
+    "report": Method(tuple[bytes], bytes),
+}
+RUNNER_METHODS = {
+    "launch": Method(tuple[int, bytes], bool),
+    "report": Method(tuple[bytes], bytes),
+}
+
+
+def dispatcher_socket(run_dir: Path) -> Path:
+    """Where the dispatcher answers."""
+    return run_dir / "dispatcher.sock"
+
+
+def runner_socket(run_dir: Path, id: RunnerId) -> Path:
+    """Where a runner answers. The end of its id is enough: no two runners have the same."""
+    return run_dir / f"runner-{id.rpartition(':')[2]}.sock"
+
+
+async def serve_dispatcher(dispatcher: DispatcherPort, run_dir: Path) -> LineServer:
+    """The dispatcher is called by its neighbours from now on."""
+    server = LineServer({name: getattr(dispatcher, name) for name in DISPATCHER_METHODS}, DISPATCHER_METHODS)
+    await server.start(dispatcher_socket(run_dir))
+    return server
+
+
+async def serve_runner(runner: Runner, run_dir: Path) -> LineServer:
+    """The runner is called by the dispatcher and by its supervisors from now on."""
+    server = LineServer({"launch": runner.launch, "report": runner.report}, RUNNER_METHODS)
+    await server.start(runner_socket(run_dir, runner.id))
+    return server
+
+
+class LineDispatcher:
+    """The dispatcher as a `DispatcherPort`. Calls outlive a restart of the dispatcher of up to `patience_s`."""
+
+    def __init__(self, run_dir: Path, patience_s: float = 15.0) -> None:
+        self._line = Line(dispatcher_socket(run_dir), DISPATCHER_METHODS)
+        self._patience_s = patience_s
+
+    async def _ask(self, method: str, *arguments: object, wait_s: float = 0.0) -> Any:
+        give_up_s = time.monotonic() + self._patience_s
+        while True:
+            try:
+                return await self._line.call(method, *arguments, timeout_s=CALL_TIMEOUT_S + wait_s)
+            except BackOffError as error:
+                if error.__cause__ is None:
+                    raise  # it is what the dispatcher said
+                if time.monotonic() + RETRY_INTERVAL_S > give_up_s:
+                    message = "the dispatcher is away, probably starting again; nothing that was accepted is lost"
+                    raise BackOffError(message, retry_after_s=2.0, code="dispatcher_away", detail=str(error)) from error
+            await asyncio.sleep(RETRY_INTERVAL_S)
+
+    async def submit(self, tenant: TenantId, tasks: Sequence[NewTask], reject_duplicates: bool = False) -> ItemsAnswer:
+        """See `DispatcherPort`; so for all that follow."""
+        answer: ItemsAnswer = await self._ask("submit", tenant, tasks, reject_duplicates)
+        return answer
+
+    async def get(self, tenant: TenantId, id: TaskId, wait_s: float = 0.0) -> Task | None:
+        answer: Task | None = await self._ask("get", tenant, id, wait_s, wait_s=wait_s)
+        return answer
+
+    async def list_tasks(self, wanted: ListFilter, before_no: TaskNo | None, limit: int) -> TasksAnswer:
+        answer: TasksAnswer = await self._ask("list_tasks", wanted, before_no, limit)
+        return answer
+
+    async def cancel(self, tenant: TenantId, ids: Sequence[TaskId]) -> ItemsAnswer:
+        answer: ItemsAnswer = await self._ask("cancel", tenant, ids)
+        return answer
+
+    async def status(self, tenant: TenantId | None = None) -> StatusAnswer:
+        answer: StatusAnswer = await self._ask("status", tenant)
+        return answer
+
+    async def catalog(self, known_version: int = -1, wait_s: float = 0.0) -> CatalogAnswer | None:
+        answer: CatalogAnswer | None = await self._ask("catalog", known_version, wait_s, wait_s=wait_s)
+        return answer
+
+    async def register(self, functions: Sequence[FunctionSpec]) -> None:
+        await self._ask("register", functions)
+
+    async def put_tenant(self, tenant: Tenant) -> None:
+        await self._ask("put_tenant", tenant)
+
+    async def put_key(self, key: ApiKey) -> None:
+        await self._ask("put_key", key)
+
+    async def report(self, body: bytes) -> bytes:
+        answer: bytes = await self._ask("report", body)
+        return answer
+
+
+class LineRunners:
+    """The runners of this machine, as far as leases are given to them."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
+        self._lines: dict[RunnerId, Line] = {}
+
+    async def launch(self, id: RunnerId, epoch: int, body: bytes) -> bool:
+        """See `RunnerPort.launch`."""
+        line = self._lines.get(id)
+        if line is None:
+            line = self._lines[id] = Line(runner_socket(self._run_dir, id), RUNNER_METHODS)
+        taken: bool = await line.call("launch", epoch, body, timeout_s=CALL_TIMEOUT_S)
+        return taken
