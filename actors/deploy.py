@@ -16,9 +16,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+
 from taskservice.actors.gateway import listening_socket
 from taskservice.actors.ray_env import NAMESPACE, JoinedRay, LocalRay, RayFolder
-
 from taskservice.config import Settings
 from taskservice.core.shard import DEFAULT_TENANT
 from taskservice.core.types import ApiKey, Bundle, FunctionSpec, RunnerId
@@ -27,10 +27,10 @@ from taskservice.gateway.keys import hash_secret, key_id, may_be_secret, new_sec
 from taskservice.runtime.options import RuntimeOptions
 
 if TYPE_CHECKING:
-    import ray.actor
-    from taskservice.actors.ray_port import RayLauncher
-
     import ray
+    import ray.actor
+
+    from taskservice.actors.ray_port import RayLauncher
 
 log = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from random import Random
 from typing import NamedTuple, TypeVar
 
 import msgspec
-from taskservice.actors.notifier import Notifier
 
+from taskservice.actors.notifier import Notifier
 from taskservice.core import effects as fx
 from taskservice.core import events as e
 from taskservice.core.lease_wire import LeaseSpec, ReportAck, RunnerReport

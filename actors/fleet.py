@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from taskservice.actors.ports import RunnerPort
-
 from taskservice.core.events import Event, RunnerDraining, RunnerJoined, RunnerLost, RunnersSettled
 from taskservice.core.lease_wire import HeldLease
 from taskservice.core.types import Resources, RunnerId

@@ -7,8 +7,8 @@ import errno
 import socket
 
 import uvicorn
-from taskservice.actors.ports import DispatcherPort
 
+from taskservice.actors.ports import DispatcherPort
 from taskservice.errors import RequestError
 from taskservice.gateway.app import create_app
 from taskservice.gateway.logs import LogReader

@@ -11,9 +11,9 @@ from functools import cache
 from pathlib import Path
 
 import msgspec
+
 from taskservice.actors.line import Answer, Call, address, frame
 from taskservice.actors.runner import STOP, SupervisorNews
-
 from taskservice.core.lease_wire import LeaseReport, LeaseSpec
 from taskservice.core.types import Bundle, FunctionSpec
 from taskservice.runtime.inspect import inspect_bundle

@@ -21,7 +21,6 @@ from taskservice.actors.gateway import HttpServer
 from taskservice.actors.line_ports import LineDispatcher, LineRunners, serve_dispatcher, serve_runner
 from taskservice.actors.ray_port import RayCluster, restarted
 from taskservice.actors.runner import LeaseLauncher, Runner
-
 from taskservice.config import Settings
 from taskservice.core.shard import Shard
 from taskservice.core.state import State

@@ -13,15 +13,15 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
 
+import ray
 import ray.util
 from ray.actor import ActorHandle
 from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
 from ray.remote_function import RemoteFunction
+
 from taskservice.actors.fleet import NodeInfo, RunnerGone
 from taskservice.actors.ports import RunnerPort
 from taskservice.actors.ray_env import NAMESPACE
-
-import ray
 from taskservice.core.effects import CatalogAnswer, ItemsAnswer, StatusAnswer, TasksAnswer
 from taskservice.core.lease_wire import HeldLease, LeaseSpec
 from taskservice.core.types import (

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import msgspec
-from taskservice.actors.ports import DispatcherPort
 
+from taskservice.actors.ports import DispatcherPort
 from taskservice.core.lease_wire import HeldLease, LeaseReport, LeaseSpec, Outcome, ReportAck, RunnerReport
 from taskservice.core.types import OutcomeKind, Resources, RunnerId, TaskNo, Token
 from taskservice.errors import BackOffError

@@ -21,9 +21,9 @@ import msgspec
 import pytest
 from fastapi import FastAPI
 from msgspec.structs import replace
+
 from taskservice.actors.dispatcher import Dispatcher
 from taskservice.actors.ports import DispatcherPort
-
 from taskservice.core.effects import CatalogAnswer, ItemAnswer, ItemsAnswer
 from taskservice.core.events import RunnerDraining, RunnerJoined
 from taskservice.core.lease_wire import LeaseReport, LeaseSpec, Outcome, RunnerReport

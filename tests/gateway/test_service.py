@@ -9,8 +9,8 @@ import jsonschema_rs
 import msgspec
 import pytest
 from msgspec.structs import replace
-from taskservice.actors.ports import DispatcherPort
 
+from taskservice.actors.ports import DispatcherPort
 from taskservice.core.types import TaskState
 from taskservice.errors import BackOffError, ServiceBug
 from taskservice.gateway.app import create_app

@@ -13,9 +13,9 @@ from typing import TypeVar
 
 import msgspec
 import psutil
+
 from taskservice.actors.line import Line
 from taskservice.actors.line_ports import RUNNER_METHODS, runner_socket
-
 from taskservice.core.lease_wire import LeaseSpec
 from taskservice.core.types import Bundle, RunnerId
 

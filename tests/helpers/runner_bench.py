@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 
 import msgspec
-from taskservice.actors.runner import Runner, SupervisorNews
 
+from taskservice.actors.runner import Runner, SupervisorNews
 from taskservice.core.lease_wire import LeaseReport, LeaseSpec, LeaseTask, Outcome, ReportAck, RunnerReport
 from taskservice.core.types import (
     Bundle,

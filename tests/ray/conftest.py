@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from taskservice.actors import ray_env
 
 from helpers.on_ray import Gate
+from taskservice.actors import ray_env
 
 HERE = Path(__file__).parent
 

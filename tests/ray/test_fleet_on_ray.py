@@ -16,16 +16,16 @@ from typing import Any, Literal
 
 import msgspec
 import pytest
+import ray
+
+from helpers import two_nodes
+from helpers.on_ray import APP, BOUND_S, Gate, launch_on, run
+from helpers.ports import free_port
 from taskservice.actors import deploy, ray_env, ray_port
 from taskservice.actors.fleet import Fleet, FleetOptions
 from taskservice.actors.line import LineServer
 from taskservice.actors.line_ports import DISPATCHER_METHODS, dispatcher_socket
 from taskservice.actors.processes import DISPATCHER, run_dir
-
-import ray
-from helpers import two_nodes
-from helpers.on_ray import APP, BOUND_S, Gate, launch_on, run
-from helpers.ports import free_port
 from taskservice.config import Settings
 from taskservice.core.events import Event, RunnerJoined, RunnerLost, RunnersSettled
 from taskservice.core.lease_wire import HeldLease, LeaseSpec, LeaseTask, ReportAck

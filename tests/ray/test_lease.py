@@ -14,14 +14,14 @@ from typing import Any
 
 import msgspec
 import pytest
+import ray
+
+from helpers.on_ray import APP, BOUND_S, Gate, eventually, launch_on, run, runs
 from taskservice.actors import deploy, ray_port
 from taskservice.actors.line import LineServer
 from taskservice.actors.line_ports import DISPATCHER_METHODS, dispatcher_socket
 from taskservice.actors.processes import DISPATCHER, run_dir
 from taskservice.actors.ray_env import NAMESPACE, LocalRay, RayFolder
-
-import ray
-from helpers.on_ray import APP, BOUND_S, Gate, eventually, launch_on, run, runs
 from taskservice.config import Settings
 from taskservice.core.lease_wire import HeldLease, LeaseReport, LeaseSpec, LeaseTask, Outcome, ReportAck, RunnerReport
 from taskservice.core.types import FunctionName, OutcomeKind, Resources, RunnerId, TaskId, TaskNo, TenantId, Token

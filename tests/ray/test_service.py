@@ -14,12 +14,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from taskservice.actors import deploy, ray_port
-from taskservice.actors.processes import DISPATCHER
-
 import ray
+
 from helpers.on_ray import APP, Gate, actor_process, eventually, run, runs
 from helpers.ports import free_port
+from taskservice.actors import deploy, ray_port
+from taskservice.actors.processes import DISPATCHER
 from taskservice.config import Settings
 from taskservice.core.effects import StatusAnswer
 from taskservice.core.shard import DEFAULT_TENANT

@@ -11,12 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 from msgspec.structs import replace
-from taskservice.actors import deploy, ray_port
-from taskservice.actors.processes import DISPATCHER
-from taskservice.actors.ray_env import RayFolder
 
 from helpers.on_ray import APP, Gate, run, runs
 from helpers.ports import free_port
+from taskservice.actors import deploy, ray_port
+from taskservice.actors.processes import DISPATCHER
+from taskservice.actors.ray_env import RayFolder
 from taskservice.config import Settings
 from taskservice.core.shard import DEFAULT_TENANT
 from taskservice.core.types import FunctionName, NewTask, Task, TaskId, TaskState

@@ -10,8 +10,8 @@ from typing import Self
 
 import msgspec
 import pytest
-from taskservice.actors.dispatcher import Dispatcher, DispatcherOptions
 
+from taskservice.actors.dispatcher import Dispatcher, DispatcherOptions
 from taskservice.core.effects import ItemStatus
 from taskservice.core.events import RunnerJoined
 from taskservice.core.lease_wire import LeaseReport, LeaseSpec, ReportAck, RunnerReport

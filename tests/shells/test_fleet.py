@@ -7,7 +7,6 @@ from collections.abc import Coroutine
 from typing import Any
 
 from taskservice.actors.fleet import Fleet, FleetCounts, FleetOptions, NodeInfo, RunnerGone
-
 from taskservice.core.events import Event, RunnerDraining, RunnerJoined, RunnerLost, RunnersSettled
 from taskservice.core.lease_wire import HeldLease
 from taskservice.core.types import Resources, RunnerId, Token

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from taskservice.actors.line import Line, LineServer, Method
 
+from taskservice.actors.line import Line, LineServer, Method
 from taskservice.core.types import NewTask
 from taskservice.errors import BackOffError, ServiceBug
 

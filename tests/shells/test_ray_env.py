@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from taskservice.actors.ray_env import RayFolder, ensure_token, local_ray_env
 
+from taskservice.actors.ray_env import RayFolder, ensure_token, local_ray_env
 from taskservice.errors import BackOffError, ServiceBug
 
 SOCKET_PATH_BYTES_MAX = 107
