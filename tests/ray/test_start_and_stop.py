@@ -122,6 +122,7 @@ def test_after_a_service_was_killed_the_next_start_ends_what_it_left(settings: S
     assert first.stdout is not None
     assert first.stdout.readline() == b"ready\n"
     others = psutil.Process(first.pid).children(recursive=True)
+    first.stdout.close()
     first.kill()
     first.wait()
     service = deploy.start(settings, [])
@@ -129,4 +130,3 @@ def test_after_a_service_was_killed_the_next_start_ends_what_it_left(settings: S
         assert not any(runs(process) for process in others)
     finally:
         service.stop()
-    first.stdout.close()
