@@ -28,7 +28,7 @@ format: $(READY) ## Format the code and apply the lints' safe fixes
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-test: $(READY) ## Every test but the soak tests; random order (repeat one: pytest -p randomly -p "randomly_seed=N")
+test: $(READY) ## Every test but the soak tests; random order (repeat one: pytest --randomly-seed=N)
 	$(PY) -m pytest -m "not soak" --durations=10
 
 soak: $(READY) ## The tests that run for minutes

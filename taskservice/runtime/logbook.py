@@ -80,10 +80,10 @@ class Logbook:
         if page is None or not page.text:
             return
         task = self._tasks[no]
-        # By time: an attempt that was not charged is made again under the same number, and must overwrite nothing.
-        page.chunk = max(page.chunk + 1, time.time_ns() // 1_000_000)
+        # By time: an attempt that was not charged is made again under the same number, and its log follows.
+        chunk = max(page.chunk + 1, time.time_ns() // 1_000_000)
         try:
-            self._store.append(self._tenant, task.id, task.run, task.attempt, page.chunk, bytes(page.text))
+            page.chunk = self._store.append(self._tenant, task.id, task.run, task.attempt, chunk, bytes(page.text))
         except OSError as error:
             log.warning("%d bytes of the log of task %s are lost: %s", len(page.text), task.id, error)
         page.text.clear()

@@ -25,14 +25,21 @@ class LogStore:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def append(self, tenant: TenantId, id: TaskId, run: int, attempt: int, chunk: int, text: bytes) -> None:
-        """The chunk is kept. Raises OSError if it cannot be. Not fsynced: a log may lose its end with the power."""
+    def append(self, tenant: TenantId, id: TaskId, run: int, attempt: int, chunk: int, text: bytes) -> int:
+        """The chunk is kept under its number, or, if that is taken, the next free one; gives that number.
+
+        Raises OSError if it cannot be kept. Not fsynced: a log may lose its end with the power.
+        """
         folder = self._folder(tenant, id)
         folder.mkdir(parents=True, exist_ok=True)
-        name = f"{run:04d}-{attempt:04d}-{chunk:015d}"
-        unfinished = folder / f".{name}.{os.getpid()}"
+        unfinished = folder / f".{run:04d}-{attempt:04d}-{chunk:015d}.{os.getpid()}"
         unfinished.write_bytes(text)
-        unfinished.rename(folder / name)
+        try:
+            while not _named(unfinished, folder / f"{run:04d}-{attempt:04d}-{chunk:015d}"):
+                chunk += 1
+        finally:
+            unfinished.unlink()
+        return chunk
 
     def read(self, tenant: TenantId, id: TaskId) -> list[LogChunk]:
         """All chunks of the task, in the order of their attempts; empty if it has written nothing."""
@@ -49,6 +56,15 @@ class LogStore:
 
     def _folder(self, tenant: TenantId, id: TaskId) -> Path:
         return self._root / _safe(tenant) / _safe(id)
+
+
+def _named(file: Path, name: Path) -> bool:
+    """Whether the file has got this name as well; False if another file has it."""
+    try:
+        name.hardlink_to(file)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _safe(name: str) -> str:

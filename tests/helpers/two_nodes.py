@@ -7,6 +7,7 @@ that was part of another cluster before.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -17,6 +18,9 @@ RED = {**NODE, "resources": {"red": 2}}
 
 
 def main(folder: Path) -> None:
+    # `Cluster` writes down its address in Ray's usual folder, and fails where no Ray has made that before.
+    os.environ["RAY_TMPDIR"] = str(folder)
+    (folder / "ray").mkdir()
     ray_env.ensure_token(folder / "token")
     ray_env.apply(ray_env.local_ray_env(folder / "token"))
     from ray.cluster_utils import Cluster  # noqa: PLC0415 - only now does it see its environment

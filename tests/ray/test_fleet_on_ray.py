@@ -50,7 +50,11 @@ class TwoNodes:
     def __init__(self, folder: Path) -> None:
         command = [sys.executable, two_nodes.__file__, str(folder)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.address = self._line()
+        try:
+            self.address = self._line()
+        except BaseException:
+            self.end()
+            raise
 
     def say(self, command: Literal["remove", "add"]) -> None:
         assert self._process.stdin is not None

@@ -110,6 +110,8 @@ def test_the_command_line_goes_all_the_way(live: Live) -> None:
     assert json.loads(shown.stdout)["state"] == "succeeded"
     assert live.cli("show", "nobody").returncode == 1
     assert live.cli("submit", "work.noop", "--payload", "{").returncode == 2
+    for _ in range(3):
+        assert live.cli("submit", "work.noop", "--payload", '{"i": 5}').returncode == 0
     listed = json.loads(live.cli("list", "--json", "--limit", "3").stdout)
     assert len(listed) == 3
     assert live.cli("doctor").returncode == 0
