@@ -20,6 +20,15 @@ class Segment(NamedTuple):
     body: bytes
 
 
+class Position(NamedTuple):
+    """A place in the journal: just after a segment."""
+
+    epoch: int
+    number: int
+    chain: bytes = b""
+    """The running digest of all segments up to there; empty if it is not known."""
+
+
 class JournalError(Exception):
     """The journal cannot be used; the message says what to do."""
 
@@ -47,18 +56,24 @@ class Journal(Protocol):
     def epoch(self) -> int:
         """The epoch that this writer holds: higher than any before it, even than one that wrote nothing."""
 
-    def replay(self) -> Iterator[Segment]:
-        """The segments of all earlier epochs, in order. To be read before the first append.
+    @property
+    def in_flight_max(self) -> int:
+        """How many appends may be under way at once."""
 
-        Raises JournalCorrupt if an acknowledged segment is missing or damaged. A torn tail (the last commit of an
-        epoch, cut short by a crash before it was acknowledged) is left out and sealed off.
+    def replay(self, after: Position | None = None) -> Iterator[Segment]:
+        """The segments of all earlier epochs that come after a place in one of them, in order.
+
+        To be read before the first append. Raises JournalCorrupt if an acknowledged segment is missing or damaged, or
+        if what comes after `after` does not continue it. A torn tail (the last commit of an epoch, cut short by a
+        crash before it was acknowledged) is left out and sealed off.
         """
 
     def append(self, number: int, body: bytes) -> None:
-        """The segment is durable: it survives the loss of this process, of the machine's power, of both.
+        """The segment and all before it are durable: they survive the loss of this process, of the power, of both.
 
-        `number` must follow the last one of this epoch (the first is 0). Raises Fenced, or JournalFailed; after
-        either, nothing more can be appended.
+        `number` must follow the last one of this epoch (the first is 0); of calls that are under way at once, in
+        threads of their own, each waits for its turn. Raises Fenced, or JournalFailed; after either, nothing more can
+        be appended.
         """
 
     def close(self) -> None:

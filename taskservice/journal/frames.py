@@ -61,11 +61,12 @@ class Frame(NamedTuple):
 class FrameWriter:
     """Makes the bytes of one epoch's files. Knows what comes next: `number` and `chain`."""
 
-    def __init__(self, epoch: int, chain: bytes) -> None:
+    def __init__(self, epoch: int, chain: bytes, marker: bytes | None = None) -> None:
+        """`marker`: 16 random bytes that nobody else has; drawn here if they are not given."""
         self.number = 0
         self.chain = chain
         self._epoch = epoch
-        self._marker = os.urandom(16)
+        self._marker = marker or os.urandom(16)
 
     def head(self) -> bytes:
         """The first bytes of a file that the next frame begins."""
