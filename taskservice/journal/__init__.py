@@ -29,6 +29,10 @@ class Position(NamedTuple):
     """The running digest of all segments up to there; empty if it is not known."""
 
 
+BEGINNING = Position(0, -1, bytes(16))
+"""The place before the first segment of all."""
+
+
 class JournalError(Exception):
     """The journal cannot be used; the message says what to do."""
 
@@ -60,6 +64,17 @@ class Journal(Protocol):
     def in_flight_max(self) -> int:
         """How many appends may be under way at once."""
 
+    @property
+    def position(self) -> Position:
+        """Just after the last segment that was handed to `append`; number -1 if there was none."""
+
+    @property
+    def trouble(self) -> str:
+        """Why appends do not get through at the moment; empty while they do."""
+
+    def sealed_segments(self, epoch: int) -> int | None:
+        """How many segments an earlier epoch has; None if it is not known (any more)."""
+
     def replay(self, after: Position | None = None) -> Iterator[Segment]:
         """The segments of all earlier epochs that come after a place in one of them, in order.
 
@@ -75,6 +90,12 @@ class Journal(Protocol):
         threads of their own, each waits for its turn. Raises Fenced, or JournalFailed; after either, nothing more can
         be appended.
         """
+
+    def check(self) -> None:
+        """The journal is still this writer's, as of some moment during the call. Raises Fenced if it is not."""
+
+    def collect(self, upto: Position) -> None:
+        """Segments up to this place may be gone: two published checkpoints cover them. Seals and fences never go."""
 
     def close(self) -> None:
         """Files and locks are released. Never loses anything: there is nothing unwritten."""

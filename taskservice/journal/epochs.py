@@ -97,14 +97,19 @@ class EpochDir:
         disk.sync_dir(self.path)  # an opener that died may have left the seal's name, not yet durable
         return seal
 
-    def replay(self, seal: Seal, chain: bytes) -> Iterator[Segment]:
-        """The segments that `seal` covers, in order; raises JournalCorrupt at the first that is not as it was."""
-        number = 0
-        for path in self.logs():
+    def replay(self, seal: Seal, chain: bytes, first: int = 0) -> Iterator[Segment]:
+        """The segments from number `first` on that `seal` covers, in order; `chain` is the chain before them.
+
+        An empty `chain` is not known, and not compared. Raises JournalCorrupt at the first that is not as it was.
+        """
+        number = first
+        for path in self._logs_from(first):
             if number == seal.segments:
                 break
             scan = self._scan(path)
-            if (scan.head.first, scan.head.chain) != (number, chain):
+            if scan.head.first < first:
+                self._skip(scan, first)
+            if scan.number != number or (chain and scan.chain != chain):
                 raise JournalCorrupt(f"{path}: what comes before it is missing. Restore the journal from a copy.")
             for frame in scan:
                 yield Segment(self.epoch, frame.number, frame.body)
@@ -116,11 +121,36 @@ class EpochDir:
                     f"{path}: segment {number} of epoch {self.epoch}, at byte {scan.offset}, is damaged or cut short; "
                     f"it was sealed as whole. Restore the journal from a copy."
                 )
-        if (number, chain) != (seal.segments, seal.chain_bytes):
+        if number != seal.segments or (chain and chain != seal.chain_bytes):
             raise JournalCorrupt(
                 f"{self.path}: {number} segments are there, and its seal speaks of {seal.segments}"
                 f"{', and of others' if number == seal.segments else ''}. Restore the journal from a copy."
             )
+
+    def remove_before(self, disk: Disk, number: int) -> None:
+        """The log files that hold nothing from segment `number` on are gone; the last one stays, and so does the seal."""
+        kept = self._logs_from(number)
+        self._remove(disk, [path for path in self.logs() if path not in kept])
+
+    def remove_logs(self, disk: Disk) -> None:
+        """All log files are gone. The seal stays: it ends the epoch for ever."""
+        self._remove(disk, self.logs())
+
+    def _remove(self, disk: Disk, paths: list[Path]) -> None:
+        """Oldest first, so that what a crash leaves is still without a gap."""
+        for path in paths:
+            disk.unlink(path)
+
+    def _logs_from(self, number: int) -> list[Path]:
+        """The log files that may hold segment `number` or a later one; the last one in any case."""
+        logs = self.logs()
+        begun = [path for path in logs if int(path.stem) <= number]
+        return [*begun[-1:], *logs[len(begun) :]]
+
+    def _skip(self, scan: FileScan, number: int) -> None:
+        """The scan stands before segment `number`, if there is one in its file."""
+        while scan.number < number and next(iter(scan), None) is not None:
+            pass
 
     def _settle_end(self, disk: Disk, chain: bytes) -> tuple[int, bytes]:
         """The count of segments that are whole, and the chain after them; they are durable.

@@ -21,13 +21,13 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from typing import NamedTuple
 
-from taskservice.journal import JournalCorrupt
+from taskservice.journal import BEGINNING, JournalCorrupt
 
 VERSION = 1
 BODY_BYTES_MAX = 256 * 1024 * 1024
 """Of one segment. A file is read whole, so this also bounds what replay needs in RAM."""
 
-CHAIN_START = bytes(16)
+CHAIN_START = BEGINNING.chain
 """The chain before the journal's first frame."""
 
 _MAGIC = b"TSJOURN\n"

@@ -17,10 +17,19 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from taskservice.journal import Fenced, JournalCorrupt, JournalError, JournalFailed, JournalLocked, Segment
+from taskservice.journal import (
+    BEGINNING,
+    Fenced,
+    JournalCorrupt,
+    JournalError,
+    JournalFailed,
+    JournalLocked,
+    Position,
+    Segment,
+)
 from taskservice.journal.disk import Disk, RealDisk, create_durably, failed, make_dirs_durably, write_durably
 from taskservice.journal.epochs import EpochDir, Seal
-from taskservice.journal.frames import CHAIN_START, FrameWriter
+from taskservice.journal.frames import FrameWriter
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
 EPOCH_NAME = re.compile(r"[0-9]{8}")
@@ -55,19 +64,34 @@ class LocalJournal:
         except BaseException:
             self.close()
             raise
-        self._writer = FrameWriter(self.epoch, self._seals[-1].chain_bytes if self._seals else CHAIN_START)
+        self._writer = FrameWriter(self.epoch, self._seals[-1].chain_bytes if self._seals else BEGINNING.chain)
+
+    in_flight_max = 1
+    trouble = ""
 
     @property
     def epoch(self) -> int:
         """The epoch that this writer holds."""
         return self._own.epoch
 
-    def replay(self) -> Iterator[Segment]:
+    @property
+    def position(self) -> Position:
+        """Just after the last segment that was appended."""
+        return Position(self.epoch, self._writer.number - 1, self._writer.chain)
+
+    def sealed_segments(self, epoch: int) -> int | None:
+        """How many segments an earlier epoch has; None if there was no such epoch."""
+        return next((seal.segments for seal in self._seals if seal.epoch == epoch), None)
+
+    def replay(self, after: Position | None = None) -> Iterator[Segment]:
         """The segments of all earlier epochs, in order; one file is in RAM at a time. Raises JournalCorrupt."""
-        chain = CHAIN_START
+        begin = after or BEGINNING
+        chain = begin.chain
         for seal in self._seals:
-            yield from EpochDir(self._directory, seal.epoch).replay(seal, chain)
-            chain = seal.chain_bytes
+            if seal.epoch >= begin.epoch:
+                first = begin.number + 1 if seal.epoch == begin.epoch else 0
+                yield from EpochDir(self._directory, seal.epoch).replay(seal, chain, first)
+                chain = seal.chain_bytes
 
     def append(self, number: int, body: bytes) -> None:
         """The segment is durable. Raises Fenced or JournalFailed; after either, so does every further call.
@@ -96,6 +120,16 @@ class LocalJournal:
             self._refusal = error
             raise
         self._refusal = None
+
+    def check(self) -> None:
+        """Raises Fenced if somebody else may have opened the journal."""
+        self._check_still_ours()
+
+    def collect(self, upto: Position) -> None:
+        """The segments up to this place are gone, as far as whole files hold nothing else."""
+        for epoch in range(1, upto.epoch):
+            EpochDir(self._directory, epoch).remove_logs(self._disk)
+        EpochDir(self._directory, upto.epoch).remove_before(self._disk, upto.number + 1)
 
     def close(self) -> None:
         """Files and the lock are released."""
@@ -155,7 +189,7 @@ class LocalJournal:
         earlier = [EpochDir(self._directory, epoch) for epoch in range(1, self.epoch)]
         last_written = max((each.epoch for each in earlier if each.logs()), default=0)
         seals: list[Seal] = []
-        chain = CHAIN_START
+        chain = BEGINNING.chain
         for each in earlier:
             seal = each.read_seal() if each.epoch < last_written else each.seal(self._disk, chain, self.epoch)
             if seal is None:

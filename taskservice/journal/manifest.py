@@ -16,15 +16,12 @@ from typing import NoReturn
 
 import msgspec
 
-from taskservice.journal import Fenced, JournalCorrupt, Position
-from taskservice.journal.frames import CHAIN_START
+from taskservice.journal import BEGINNING, Fenced, JournalCorrupt, Position
 from taskservice.objects import NoSuchObject, ObjectStore
 
 PREFIX = "manifest/"
 VERSION = 1
 CHECKPOINTS_KEPT = 2
-BEGINNING = Position(0, -1, CHAIN_START)
-"""The place before the first segment of all."""
 
 
 class CheckpointRef(msgspec.Struct, frozen=True):
