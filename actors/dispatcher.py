@@ -9,21 +9,22 @@ commit at a time, and everything that happens meanwhile is in the next one. Call
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from taskservice.actors.commits import CommitOptions, Commits
 from taskservice.actors.notifier import Notifier
 from taskservice.core import effects as fx
 from taskservice.core import events as e
 from taskservice.core.lease_wire import LeaseSpec, ReportAck, RunnerReport
-from taskservice.core.shard import Cut, Shard
+from taskservice.core.shard import Shard
 from taskservice.core.types import (
     TERMINAL_STATES,
     ApiKey,
@@ -39,7 +40,7 @@ from taskservice.core.types import (
 )
 from taskservice.errors import BackOffError
 from taskservice.journal import Journal
-from taskservice.journal.codec import decode, encode
+from taskservice.journal.codec import decode
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,9 @@ class DispatcherOptions:
     records_max: int = 100_000
     """Records that may wait for the journal before new work is refused."""
     launch_retry_s: float = 0.5
+    heartbeat_s: float = 60.0
+    """How often a dispatcher asks whether the journal is still its own, while it commits nothing."""
+    commits: CommitOptions = field(default_factory=CommitOptions)
 
 
 class Counts(NamedTuple):
@@ -96,9 +100,7 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms: int | None = None
-        self._commits = ThreadPoolExecutor(1, thread_name_prefix="journal")
-        self._committing: asyncio.Future[None] | None = None
-        self._commit_began_s: float | None = None
+        self._commits = Commits(journal, shard, self._wake.set, self._die, self.options.commits)
         self._tasks: list[asyncio.Task[None]] = []
         self._fatal: BaseException | None = None
 
@@ -114,17 +116,23 @@ class Dispatcher:
     def start(self) -> None:
         """The consumer runs on this loop."""
         self._keep(asyncio.get_running_loop().create_task(self._consume()))
+        self._keep(asyncio.get_running_loop().create_task(self._look_after_the_journal()))
         self._wake.set()
 
     async def close(self) -> None:
-        """All that was handed over is durable, or refused; the journal is released."""
-        while self._fatal is None and (self._mailbox or self._committing or self._shard.pending_records):
+        """All that was handed over is durable, or refused; the journal is released.
+
+        If the journal does not take it within `commit_timeout_s`, whoever waits is told to come back.
+        """
+        give_up_s = time.monotonic() + self.options.commit_timeout_s
+        while self._fatal is None and (self._mailbox or not self._commits.idle) and time.monotonic() < give_up_s:
+            self._wake.clear()
             self.run_once()
-            if self._committing is not None:
-                await asyncio.wait([self._committing])
+            self._commits.flush()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), 0.1)
         self._stop(BackOffError("the service is stopping", retry_after_s=5.0))
-        self._commits.shutdown(wait=True)
-        self._journal.close()
+        await asyncio.to_thread(self._commits.close)
 
     async def _consume(self) -> None:
         while True:
@@ -146,8 +154,8 @@ class Dispatcher:
         for event in events:
             self._shard.handle(event, now_ms, self._rng)
         self._tick(now_ms)
-        leases = self._shard.dispatch(now_ms)
-        self._begin_commit()
+        leases = 0 if self._behind() else self._shard.dispatch(now_ms)
+        self._commits.begin()
         released = self._shard.release()
         self._perform(released)
         return Counts(len(events), leases, len(released))
@@ -172,32 +180,12 @@ class Dispatcher:
         self._timer_ms = None
         self._wake.set()
 
-    # The journal
-
-    def _begin_commit(self) -> None:
-        if self._committing is not None:
-            return
-        cut = self._shard.cut()
-        if cut is None:
-            return
-        self._shard.state.table.commit(self._journal.epoch, cut.number)
-        self._commit_began_s = time.monotonic()
-        self._committing = asyncio.get_running_loop().run_in_executor(self._commits, self._write, cut)
-        self._committing.add_done_callback(lambda done: self._committed(cut.number, done))
-
-    def _write(self, cut: Cut) -> None:
-        self._journal.append(cut.number, encode(cut.records))
-
-    def _committed(self, number: int, done: asyncio.Future[None]) -> None:
-        self._committing = None
-        self._commit_began_s = None
-        error = done.exception()
-        if error is not None:
-            log.error("the journal failed: %s", error)
-            self._die(error)
-            return
-        self._shard.durable(number)
-        self._wake.set()
+    async def _look_after_the_journal(self) -> None:
+        """Ends this dispatcher if it idles on a journal that is somebody else's by now."""
+        while True:
+            await asyncio.sleep(self.options.heartbeat_s)
+            if self._commits.idle:
+                await self._commits.heartbeat()
 
     def _die(self, error: BaseException) -> None:
         self._fatal = error
@@ -276,7 +264,8 @@ class Dispatcher:
         try:
             answer = await asyncio.wait_for(future, self.options.commit_timeout_s)
         except TimeoutError:
-            message = f"the journal did not answer within {self.options.commit_timeout_s} s (commit_timeout_s)"
+            trouble = f": {self._journal.trouble}" if self._journal.trouble else ""
+            message = f"the journal did not answer within {self.options.commit_timeout_s} s (commit_timeout_s){trouble}"
             raise BackOffError(message, retry_after_s=2.0, code="journal_slow") from None
         finally:
             self._answers.pop(ref, None)
@@ -286,10 +275,17 @@ class Dispatcher:
     def _check_open(self) -> None:
         if self._fatal is not None:
             raise BackOffError(f"the dispatcher is not available: {self._fatal}", retry_after_s=1.0)
-        waited_s = time.monotonic() - self._commit_began_s if self._commit_began_s is not None else 0.0
-        if waited_s > self.options.commit_timeout_s or self._shard.pending_records > self.options.records_max:
-            message = f"the journal is behind: {self._shard.pending_records} records wait, {waited_s:.1f} s"
-            raise BackOffError(message, retry_after_s=2.0, code="journal_slow")
+        behind = self._behind()
+        if behind:
+            raise BackOffError(behind, retry_after_s=2.0, code="journal_slow")
+
+    def _behind(self) -> str:
+        """Why nothing new is begun, neither submits nor leases: the journal does not keep up. Empty while it does."""
+        waited_s, records = self._commits.waited_s, self._shard.pending_records
+        if waited_s <= self.options.commit_timeout_s and records <= self.options.records_max:
+            return ""
+        trouble = f": {self._journal.trouble}" if self._journal.trouble else ""
+        return f"the journal is behind, {records} records wait, the first for {waited_s:.1f} s{trouble}"
 
     async def submit(
         self, tenant: TenantId, tasks: Sequence[NewTask], reject_duplicates: bool = False

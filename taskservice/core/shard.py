@@ -49,6 +49,8 @@ class Shard:
         self._pending_bytes = 0
         self._cuts: deque[Cut] = deque()
         """Segments that were closed because they are full."""
+        self._given = -1
+        """The last segment that `cut` has given out."""
         self._durable = -1
         self._held: dict[int, list[Effect]] = {}
         """Effects by the segment they wait for; none whose segment is durable."""
@@ -99,13 +101,17 @@ class Shard:
         """The next segment to append, closed; None if there is no record that waits for one."""
         if not self._cuts and self._pending:
             self._close()
-        return self._cuts.popleft() if self._cuts else None
+        if not self._cuts:
+            return None
+        cut = self._cuts.popleft()
+        self._given = cut.number
+        return cut
 
     def durable(self, number: int) -> None:
         """Segment `number` and all before it are durable: what waited for them may be seen."""
         for segment in range(self._durable + 1, number + 1):
             self._ready.extend(self._held.pop(segment, ()))
-        self._durable = number
+        self._durable = max(self._durable, number)
 
     def release(self) -> list[Effect]:
         """The effects that may be performed, in the order of their causes; each is given once."""
@@ -117,6 +123,16 @@ class Shard:
     def pending_records(self) -> int:
         """Records that `cut` has not given out yet."""
         return len(self._pending) + sum(len(cut.records) for cut in self._cuts)
+
+    @property
+    def pending_bytes(self) -> int:
+        """About how large the records are that `cut` has not given out yet."""
+        return self._pending_bytes + SEGMENT_BYTES * len(self._cuts)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether anything that the world is to see waits for a record that `cut` has not given out yet."""
+        return any(segment > self._given for segment in self._held)
 
     @property
     def _position(self) -> int:

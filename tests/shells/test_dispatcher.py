@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Self
 
 import msgspec
 import pytest
 
+from taskservice.actors.commits import CommitOptions
 from taskservice.actors.dispatcher import Dispatcher, DispatcherOptions
 from taskservice.core.effects import ItemStatus
 from taskservice.core.events import RunnerJoined
-from taskservice.core.lease_wire import LeaseReport, LeaseSpec, ReportAck, RunnerReport
+from taskservice.core.lease_wire import LeaseReport, LeaseSpec, Outcome, ReportAck, RunnerReport
 from taskservice.core.shard import DEFAULT_TENANT, Shard
 from taskservice.core.state import State
-from taskservice.core.types import FunctionName, Limits, ListFilter, NewTask, Resources, RunnerId, TaskId, TaskState
+from taskservice.core.types import (
+    FunctionName,
+    Limits,
+    ListFilter,
+    NewTask,
+    OutcomeKind,
+    Resources,
+    RunnerId,
+    TaskId,
+    TaskState,
+)
 from taskservice.errors import BackOffError
-from taskservice.journal import JournalFailed, Segment
+from taskservice.journal import Fenced, JournalFailed
 from taskservice.journal.memory import MemoryJournal, MemoryStore
 from taskservice.journal.store.memory import MemoryTable
 from world.machine import function, ok
@@ -27,27 +38,28 @@ from world.machine import function, ok
 RUNNER = RunnerId("r1")
 
 
-class HeldJournal:
+class HeldJournal(MemoryJournal):
     """A journal whose writes go through when the test says so."""
 
+    in_flight_max = 4
+
     def __init__(self, store: MemoryStore) -> None:
-        self._inner = MemoryJournal(store)
-        self.epoch = self._inner.epoch
+        super().__init__(store)
         self.may_write = threading.Event()
         self.may_write.set()
         self.failure: Exception | None = None
-
-    def replay(self) -> Iterator[Segment]:
-        return self._inner.replay()
+        self.begun: list[int] = []
+        self._turn = threading.Condition()
 
     def append(self, number: int, body: bytes) -> None:
+        self.begun.append(number)
         self.may_write.wait()
         if self.failure is not None:
             raise self.failure
-        self._inner.append(number, body)
-
-    def close(self) -> None:
-        self._inner.close()
+        with self._turn:
+            self._turn.wait_for(lambda: number <= self.position.number + 1)
+            super().append(number, body)
+            self._turn.notify_all()
 
 
 class RecordingRunner:
@@ -66,7 +78,7 @@ class RecordingRunner:
 class Bench:
     """A dispatcher on a bench: its journal, runner and clock are in the test's hands."""
 
-    def __init__(self, store: MemoryStore | None = None, **options: float) -> None:
+    def __init__(self, store: MemoryStore | None = None, **options: object) -> None:
         self.store = store or MemoryStore()
         self.journal = HeldJournal(self.store)
         self.runner = RecordingRunner()
@@ -152,6 +164,98 @@ def test_what_arrives_during_a_commit_is_in_the_next_one() -> None:
             bench.journal.may_write.set()
             await asyncio.gather(*submits)
             assert len(bench.store.epochs[-1]) - before <= 4
+
+    run(test)
+
+
+def test_what_nobody_waits_for_costs_no_commit_of_its_own() -> None:
+    """A lease is on record with the next thing that somebody waits for, or when all is closed."""
+
+    async def test() -> None:
+        async with Bench(commits=CommitOptions(lazy_s=60)) as bench:
+            await bench.dispatcher.submit(DEFAULT_TENANT, [new("a"), new("b"), new("c")])
+            lease = await bench.runner.launched.get()
+            before = len(bench.journal.begun)
+            bench.dispatcher.emit(RunnerJoined(RunnerId("r2"), "node", Resources(cpu_m=1000)))
+            assert (await bench.runner.launched.get()).tasks[0].id == "b"
+            assert len(bench.journal.begun) == before
+            await bench.report(LeaseReport(lease.token, (Outcome(lease.tasks[0].no, OutcomeKind.HANDLER_ERROR),)))
+            assert len(bench.journal.begun) == before + 1
+            bench.dispatcher.emit(RunnerJoined(RunnerId("r3"), "node", Resources(cpu_m=1000)))
+            assert (await bench.runner.launched.get()).tasks[0].id == "c"
+            assert len(bench.journal.begun) == before + 1
+        assert len(bench.journal.begun) == before + 2
+
+    run(test)
+
+
+def test_what_nobody_waits_for_is_durable_soon() -> None:
+    async def test() -> None:
+        async with Bench(commits=CommitOptions(lazy_s=0.01)) as bench:
+            await bench.dispatcher.submit(DEFAULT_TENANT, [new("a"), new("b")])
+            bench.dispatcher.emit(RunnerJoined(RunnerId("r2"), "node", Resources(cpu_m=1000)))
+            await bench.runner.launched.get()
+            await bench.runner.launched.get()
+            last = bench.dispatcher._shard._position
+            while bench.journal.position.number < last:
+                await asyncio.wait([asyncio.create_task(bench.report())])
+
+    run(test)
+
+
+def test_commits_overlap_as_far_as_the_journal_takes_them() -> None:
+    async def test() -> None:
+        async with Bench(commits=CommitOptions(interval_s=0)) as bench:
+            bench.journal.may_write.clear()
+            begun = len(bench.journal.begun)
+            submits: list[asyncio.Task[object]] = []
+            for n in range(6):
+                submits.append(asyncio.create_task(bench.dispatcher.submit(DEFAULT_TENANT, [new(f"t{n}")])))
+                await asyncio.wait(submits, timeout=0.02)
+            assert len(bench.journal.begun) - begun == 4
+            bench.journal.may_write.set()
+            await asyncio.gather(*submits)
+
+    run(test)
+
+
+def test_an_idle_dispatcher_learns_that_it_was_succeeded() -> None:
+    async def test() -> None:
+        async with Bench(heartbeat_s=0.01) as old:
+            MemoryJournal(old.store)
+            while not old.fatal:
+                await asyncio.wait([asyncio.create_task(asyncio.to_thread(lambda: None))])
+            assert type(old.fatal[0]) is Fenced
+
+    run(test)
+
+
+def test_nothing_is_leased_while_the_journal_is_behind() -> None:
+    async def test() -> None:
+        async with Bench(commit_timeout_s=0.05) as bench:
+            await bench.dispatcher.submit(DEFAULT_TENANT, [new("a", delay_ms=1_000)])
+            bench.journal.may_write.clear()
+            with pytest.raises(BackOffError):
+                await bench.dispatcher.submit(DEFAULT_TENANT, [new("b", delay_ms=1_000)])
+            bench.now_ms += 1_000
+            assert bench.dispatcher.run_once().leases == 0
+            bench.journal.may_write.set()
+            assert {(await bench.runner.launched.get()).tasks[0].id} <= {"a", "b"}
+
+    run(test)
+
+
+def test_closing_does_not_wait_for_ever_for_a_journal_that_is_away() -> None:
+    async def test() -> None:
+        async with Bench(commit_timeout_s=0.05) as bench:
+            bench.journal.may_write.clear()
+            submit = asyncio.create_task(bench.dispatcher.submit(DEFAULT_TENANT, [new("a")]))
+            await asyncio.wait([submit], timeout=0.01)
+            closing = asyncio.create_task(bench.dispatcher.close())
+            with pytest.raises(BackOffError):
+                await submit
+            bench.journal.may_write.set()
+            await closing
 
     run(test)
 
