@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import get_args, get_type_hints
 
+import msgspec
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from taskservice.core.records import EpochOpened, Record, TasksAccepted
 from taskservice.core.types import FunctionName, Priority, Task, TaskId, TaskNo, TaskState, TenantId, Token
 from taskservice.journal import JournalCorrupt
-from taskservice.journal.codec import FORMAT, decode, encode
+from taskservice.journal.codec import COMPRESSED, FORMAT, decode, encode
 
 KINDS = get_args(Record)
 
@@ -78,7 +81,41 @@ def test_a_newer_format_is_named():
         decode(bytes([FORMAT + 1]) + encode([])[1:])
 
 
-@pytest.mark.parametrize("body", [b"", b"\x00\x90", b"\x01", b"\x01\x91\x92\xa6unheard", b"\x01\x91\x92\xa5epoch\xa1x"])
+def test_large_bodies_are_compressed_and_come_back():
+    tasks = tuple(msgspec.structs.replace(a_task(), no=TaskNo(no), id=TaskId(f"mail-{no}")) for no in range(1_000))
+    body = encode([TasksAccepted(6, tasks)])
+    assert body[0] == COMPRESSED
+    assert len(body) < len(msgspec.msgpack.encode(tasks)) / 4
+    assert decode(body) == [TasksAccepted(6, tasks)]
+
+
+def test_a_body_that_claims_to_be_huge_is_not_believed():
+    claimed = zstandard.ZstdCompressor().compressobj(size=1 << 40).compress(b"") or b"\x28\xb5\x2f\xfd\xe0" + (
+        1 << 40
+    ).to_bytes(8, "little")
+    with pytest.raises(JournalCorrupt):
+        decode(bytes([COMPRESSED]) + claimed)
+
+
+def test_bodies_are_encoded_by_several_threads_at_once():
+    records: list[Record] = [TasksAccepted(6, (a_task(),) * 500)]
+    with ThreadPoolExecutor(8) as threads:
+        bodies = list(threads.map(lambda _: encode(records), range(200)))
+    assert all(decode(body) == records for body in bodies)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\x00\x90",
+        b"\x02",
+        b"\x02\x28\xb5\x2f\xfdgarbage",
+        b"\x01",
+        b"\x01\x91\x92\xa6unheard",
+        b"\x01\x91\x92\xa5epoch\xa1x",
+    ],
+)
 def test_what_is_not_a_body_is_corrupt(body: bytes):
     with pytest.raises(JournalCorrupt):
         decode(body)
