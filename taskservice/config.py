@@ -6,6 +6,7 @@ shows them all.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from functools import partial
@@ -41,6 +42,8 @@ def _bytes(value: str | int) -> int:
 
 
 Bytes = BeforeValidator(_bytes)
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9._-]+(/[A-Za-z0-9_=-][A-Za-z0-9._=-]*)*/?")
+"""A bucket, and below it a prefix of words as object keys have them."""
 _seconds = partial(Field, gt=0, allow_inf_nan=False)
 
 
@@ -59,7 +62,8 @@ class Settings(BaseSettings):
     state_dir: str = Field(
         "",
         validate_default=True,
-        description='Local directory of the journal, which is the truth about all tasks; "" means <home>/state.',
+        description="Where the journal is, which is the truth about all tasks, and all that belongs to it: a local "
+        'directory, or s3://bucket/prefix; "" means <home>/state.',
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What the service logs.")
 
@@ -105,6 +109,21 @@ class Settings(BaseSettings):
     commit_timeout_s: float = _seconds(
         10.0, description="Seconds that a submit waits for the journal before it is answered with 503."
     )
+    commit_interval_ms: int = Field(
+        25, ge=0, description="Milliseconds between two commits to a bucket while the first is under way."
+    )
+    commit_bytes_max: Annotated[int, Bytes] = Field(
+        MIB, gt=0, description="Bytes of records that are committed without waiting for commit_interval_ms."
+    )
+    commit_lazy_ms: int = Field(
+        200, ge=0, description="Milliseconds that records wait for a commit when nobody waits for them."
+    )
+    commits_max: int = Field(
+        4, ge=1, le=16, description="Commits to a bucket that may be under way at once; a local directory takes one."
+    )
+    journal_check_s: float = _seconds(
+        60.0, description="Seconds after which an idle dispatcher asks whether the journal is still its own."
+    )
 
     runner_heartbeat_ms: int = Field(1_000, gt=0, description="Milliseconds between two signs of life of a runner.")
     runner_silence_ms: int = Field(
@@ -135,12 +154,12 @@ class Settings(BaseSettings):
 
     @field_validator("state_dir", mode="before")
     @classmethod
-    def _local_state_dir(cls, given: str | Path, info: ValidationInfo) -> str:
+    def _state_dir(cls, given: str | Path, info: ValidationInfo) -> str:
         state_dir = str(given)
         if "://" in state_dir:
-            raise ValueError(
-                f"{state_dir!r} is not a directory of this machine: this version keeps its state in a local directory"
-            )
+            if not _BUCKET.fullmatch(state_dir):
+                raise ValueError(f"{state_dir!r} is neither a directory nor s3://bucket/prefix")
+            return state_dir.rstrip("/")
         if not state_dir:
             return str(info.data["home"] / "state") if "home" in info.data else ""
         return str(Path(state_dir).expanduser().absolute())
@@ -161,6 +180,11 @@ class Settings(BaseSettings):
     def core_limits(self) -> Limits:
         """What the core is bounded by."""
         return Limits(**{name: getattr(self, name) for name in Limits.__struct_fields__})
+
+    @property
+    def state_is_local(self) -> bool:
+        """Whether the state is on a disk of one machine."""
+        return not self.state_dir.startswith("s3://")
 
     @property
     def client_file(self) -> Path:

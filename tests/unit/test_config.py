@@ -82,7 +82,9 @@ def test_a_bad_file_is_refused_by_name(tmp_path, name, text, said):
     ("flags", "said"),
     [
         ({"port": 70_000}, r"port: .*65535.*\(it is 70000\)"),
-        ({"state_dir": "s3://bucket/prefix"}, "state_dir: .*keeps its state in a local directory"),
+        ({"state_dir": "gs://bucket/prefix"}, "state_dir: .*neither a directory nor s3://bucket/prefix"),
+        ({"state_dir": "s3://Bucket"}, "state_dir: .*neither a directory nor s3://bucket/prefix"),
+        ({"state_dir": "s3://bucket/a//b"}, "state_dir: .*neither a directory nor s3://bucket/prefix"),
         ({"payload_bytes_max": "65MiB"}, r"payload_bytes_max cannot be above body_bytes_max \(67108864\)"),
         ({"lease_slice_ms": 79}, r"lease_slice_ms cannot be below lease_target_ms \(80\)"),
         ({"runner_silence_ms": 2999}, r"runner_silence_ms cannot be below 3 runner_heartbeat_ms \(3000\)"),
@@ -116,6 +118,14 @@ def test_the_state_is_in_the_home_unless_it_is_put_elsewhere(tmp_path, monkeypat
     assert load_settings(home=tmp_path).state_dir == str(tmp_path / "state")
     assert load_settings(state_dir="here").state_dir == str(tmp_path / "here")
     assert load_settings(home="there").state_dir == str(tmp_path / "there" / "state")
+    assert load_settings(home="there").state_is_local
+
+
+@pytest.mark.parametrize("url", ["s3://bucket", "s3://my.bucket-1/some/pre_fix", "s3://bucket/prefix/"])
+def test_the_state_may_be_in_a_bucket(url):
+    settings = load_settings(state_dir=url)
+    assert settings.state_dir == url.rstrip("/")
+    assert not settings.state_is_local
 
 
 def test_the_home_is_the_users_own_and_an_empty_variable_does_not_move_it(tmp_path, monkeypatch):
