@@ -26,13 +26,22 @@ COMMON = {
 
 MAY_IMPORT = {
     "taskservice.core": set(),
-    "taskservice.journal": {"taskservice.core"},
+    "taskservice.objects": COMMON,
+    "taskservice.journal": {"taskservice.core", "taskservice.objects"},
     "taskservice.runtime": {"taskservice.core", *COMMON},
     "taskservice.gateway": {"taskservice.core", "taskservice.actors.ports", *COMMON},
     "taskservice.client": COMMON,
-    "taskservice.cli": {"taskservice.core", "taskservice.client", "taskservice.journal", "taskservice.actors", *COMMON},
+    "taskservice.cli": {
+        "taskservice.core",
+        "taskservice.client",
+        "taskservice.objects",
+        "taskservice.journal",
+        "taskservice.actors",
+        *COMMON,
+    },
     "taskservice.actors": {
         "taskservice.core",
+        "taskservice.objects",
         "taskservice.journal",
         "taskservice.runtime",
         "taskservice.gateway",
