@@ -40,6 +40,7 @@ from taskservice.core.types import (
 from taskservice.errors import BackOffError
 from taskservice.journal import Journal
 from taskservice.journal.codec import decode, encode
+from taskservice.journal.marks import mark_before, mark_of
 
 log = logging.getLogger(__name__)
 
@@ -106,8 +107,9 @@ class Dispatcher:
 
     def recover(self) -> int:
         """The shard is as the journal says; gives the number of segments read. Blocks."""
-        segments = self._shard.recover(decode(segment.body) for segment in self._journal.replay())
-        self._shard.open(self._journal.epoch, self._now_ms())
+        journal = self._journal
+        segments = self._shard.recover((mark_of(journal, each), decode(each.body)) for each in journal.replay())
+        self._shard.open(mark_before(journal), self._now_ms())
         self._notifier.catalog_changed(self._shard.state.catalog_version)
         return segments
 
@@ -180,7 +182,6 @@ class Dispatcher:
         cut = self._shard.cut()
         if cut is None:
             return
-        self._shard.state.table.commit(self._journal.epoch, cut.number)
         self._commit_began_s = time.monotonic()
         self._committing = asyncio.get_running_loop().run_in_executor(self._commits, self._write, cut)
         self._committing.add_done_callback(lambda done: self._committed(cut.number, done))
