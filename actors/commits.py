@@ -121,7 +121,6 @@ class Commits:
     def _begin_one(self) -> None:
         cut = self._shard.cut()
         assert cut is not None, "there were records"
-        self._shard.state.table.commit(self._journal.epoch, cut.number)
         self._last_began_s = self._under_way[cut.number] = self._clock_s()
         self._pending_since_s = None
         future = asyncio.get_running_loop().run_in_executor(self._threads, self._write, cut)

@@ -40,7 +40,6 @@ from taskservice.core.types import (
 )
 from taskservice.errors import BackOffError
 from taskservice.journal import Journal
-from taskservice.journal.codec import decode
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +69,8 @@ class Counts(NamedTuple):
 
 
 class Dispatcher:
-    """One shard in its shell. Everything but the journal's writes happens on the loop that calls `start`."""
+    """One shard, recovered and open, in its shell. Everything but the journal's writes happens on the loop that calls
+    `start`."""
 
     def __init__(
         self,
@@ -106,15 +106,9 @@ class Dispatcher:
 
     # Life
 
-    def recover(self) -> int:
-        """The shard is as the journal says; gives the number of segments read. Blocks."""
-        segments = self._shard.recover(decode(segment.body) for segment in self._journal.replay())
-        self._shard.open(self._journal.epoch, self._now_ms())
-        self._notifier.catalog_changed(self._shard.state.catalog_version)
-        return segments
-
     def start(self) -> None:
         """The consumer runs on this loop."""
+        self._notifier.catalog_changed(self._shard.state.catalog_version)
         self._keep(asyncio.get_running_loop().create_task(self._consume()))
         self._keep(asyncio.get_running_loop().create_task(self._look_after_the_journal()))
         self._wake.set()

@@ -10,11 +10,13 @@ import asyncio
 import hashlib
 import logging
 import os
+import time
 import uuid
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from taskservice.actors.commits import CommitOptions
 from taskservice.actors.dispatcher import Dispatcher, DispatcherOptions
 from taskservice.actors.fleet import Fleet, FleetOptions
 from taskservice.actors.gateway import HttpServer
@@ -22,12 +24,10 @@ from taskservice.actors.line_ports import LineDispatcher, LineRunners, serve_dis
 from taskservice.actors.ray_port import RayCluster, restarted
 from taskservice.actors.runner import LeaseLauncher, Runner
 from taskservice.config import Settings
-from taskservice.core.shard import Shard
-from taskservice.core.state import State
 from taskservice.core.types import RunnerId
 from taskservice.gateway.settings import GatewaySettings
-from taskservice.journal.local import LocalJournal
-from taskservice.journal.store.sqlite import SqliteTable
+from taskservice.journal.opening import open_state
+from taskservice.journal.recovery import recover
 from taskservice.runtime.logstore import LogStore
 
 log = logging.getLogger(__name__)
@@ -75,11 +75,19 @@ class DispatcherProcess(Dispatcher):
         self._fleet_loop = end_with(asyncio.create_task(self._fleet.run()))
 
     def _open(self, settings: Settings) -> None:
-        journal = LocalJournal(Path(settings.state_dir) / "journal", file_bytes_max=settings.journal_file_bytes_max)
-        shard = Shard(State(SqliteTable(table_file(settings)), settings.core_limits()))
-        options = DispatcherOptions(commit_timeout_s=settings.commit_timeout_s)
-        super().__init__(journal, shard, LineRunners(run_dir(settings)).launch, _die, options)
-        self.recover()
+        self._state = open_state(
+            settings.state_dir,
+            now_ms=now_ms,
+            in_flight_max=settings.commits_max,
+            file_bytes_max=settings.journal_file_bytes_max,
+        )
+        journal, manifest = self._state.journal, self._state.ownership.manifest
+        limits = settings.core_limits()
+        recovered = recover(journal, manifest, self._state.store, table_file(settings), limits, now_ms())
+        log.info("epoch %d: %s, and %d segments after it", journal.epoch, recovered.source, recovered.segments)
+        super().__init__(
+            journal, recovered.shard, LineRunners(run_dir(settings)).launch, _die, dispatcher_options(settings)
+        )
 
     async def drain(self) -> None:
         """No lease starts any more; those that ran have ended, by the end of their grace, and what they reported is
@@ -135,6 +143,23 @@ class GatewayProcess(HttpServer):
 
     async def ready(self) -> None:
         """It is there to be called."""
+
+
+def now_ms() -> int:
+    """The time, in milliseconds since the Unix epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def dispatcher_options(settings: Settings) -> DispatcherOptions:
+    """The dispatcher's limits, from the settings."""
+    commits = CommitOptions(
+        interval_s=settings.commit_interval_ms / 1000,
+        bytes_max=settings.commit_bytes_max,
+        lazy_s=settings.commit_lazy_ms / 1000,
+    )
+    return DispatcherOptions(
+        commit_timeout_s=settings.commit_timeout_s, heartbeat_s=settings.journal_check_s, commits=commits
+    )
 
 
 def gateway_settings(settings: Settings) -> GatewaySettings:

@@ -13,8 +13,9 @@ from typing import TypeVar
 from taskservice.core import records as r
 from taskservice.core.effects import CatalogChanged, Effect, Ended, Launch
 from taskservice.core.lease import launch_spec
+from taskservice.core.notes import note_function, note_key, note_tenant
 from taskservice.core.queues import HeadEntry
-from taskservice.core.state import Lease, OpenAttempt, State
+from taskservice.core.state import Lease, State, open_attempt
 from taskservice.core.table import QueueKey
 from taskservice.core.types import Leaf, Task, TaskNo, TaskState, TenantId
 
@@ -67,17 +68,20 @@ def _epoch_opened(state: State, record: r.EpochOpened) -> list[Held]:
 
 def _tenant_set(state: State, record: r.TenantSet) -> list[Held]:
     state.tenants[record.tenant.id] = record.tenant
+    note_tenant(state.table, record.tenant)
     return _catalog_changed(state)
 
 
 def _key_set(state: State, record: r.KeySet) -> list[Held]:
     state.keys[record.key.id] = record.key
+    note_key(state.table, record.key)
     return _catalog_changed(state)
 
 
 def _functions_set(state: State, record: r.FunctionsSet) -> list[Held]:
     for function in record.functions:
         state.functions[function.name] = function
+        note_function(state.table, function)
     return _catalog_changed(state)
 
 
@@ -104,11 +108,10 @@ def _due(state: State, record: r.TasksDue) -> list[Held]:
 
 
 def _granted(state: State, record: r.LeaseGranted) -> list[Held]:
-    state.table.lease(record.nos, record.token, record.at_ms)
-    tasks = state.table.load(record.nos)
+    tasks = state.table.lease(record.nos, record.token, record.runner, record.at_ms)
     entries = state.queue(record.leaf).remove(record.nos, _payload_bytes(tasks), state.table, state.segment)
     state.leases[record.token] = Lease(
-        record.token, record.runner, record.leaf, {task.no: _open_attempt(task) for task in tasks}
+        record.token, record.runner, record.leaf, {task.no: open_attempt(task) for task in tasks}
     )
     state.next_lease = record.token.seq + 1
     _bump(state.running, record.leaf.tenant, len(tasks))
@@ -197,12 +200,6 @@ def _bump(counts: dict[TenantId, int], tenant: TenantId, change: int) -> None:
 
 def _payload_bytes(tasks: Iterable[Task]) -> int:
     return sum(len(task.payload) for task in tasks)
-
-
-def _open_attempt(task: Task) -> OpenAttempt:
-    return OpenAttempt(
-        task.no, task.id, task.attempt, task.crashes, task.losses, task.max_attempts, task.due_ms, len(task.payload)
-    )
 
 
 def _for(kind: type[R], how: Callable[[State, R], list[Held]]) -> tuple[type, Callable[[State, r.Record], list[Held]]]:

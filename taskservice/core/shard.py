@@ -20,13 +20,18 @@ from taskservice.core.effects import Answer, Effect
 from taskservice.core.events import Event
 from taskservice.core.observe import observe
 from taskservice.core.records import EpochOpened, Record, TenantSet, bytes_of
+from taskservice.core.restore import commit
 from taskservice.core.state import State
+from taskservice.core.table import Mark
 from taskservice.core.types import Leaf, TaskNo, Tenant, TenantId
 
 DEFAULT_TENANT = TenantId("default")
 
 SEGMENT_BYTES = 32 * 1024 * 1024
 """A segment is closed when its records have about so many bytes; a single record may be larger."""
+
+FOLD_BYTES = 64 * 1024 * 1024
+"""What the table's commits may take before they are folded, while a journal is read."""
 
 
 class Cut(NamedTuple):
@@ -38,10 +43,14 @@ class Cut(NamedTuple):
 
 class Shard:
     """One shard in one epoch. A record is applied as soon as it is decided, so that the next decision sees it;
-    its effects are held until its segment is durable."""
+    its effects are held until its segment is durable. The table is committed where a segment ends: one commit for each,
+    so that the last few can be taken back if their segments never became durable.
+    """
 
     def __init__(self, state: State) -> None:
         self.state = state
+        self._mark = Mark("", "", 0, -1)
+        """Of the last segment that was replayed, or closed."""
         self._open = 0
         """Number of the segment that the next record will be in."""
         self._pending: list[Record] = []
@@ -56,22 +65,35 @@ class Shard:
         """Effects by the segment they wait for; none whose segment is durable."""
         self._ready: deque[Effect] = deque()
 
-    def recover(self, replayed: Iterable[Sequence[Record]]) -> int:
-        """The state is what the records of these segments say; gives their number.
+    def recover(self, replayed: Iterable[tuple[Mark, Sequence[Record]]]) -> int:
+        """The state is what the records of these segments say, on top of what it was; gives the number of segments.
 
-        Effects are dropped: whoever waited for them is gone with the process before.
+        Effects are dropped: whoever waited for them is gone with the process before. What is replayed is durable, so the
+        table is committed seldom, and folded.
         """
-        segments = 0
-        for records in replayed:
+        segments = uncommitted_bytes = 0
+        for self._mark, records in replayed:
             segments += 1
             for record in records:
                 apply(self.state, record)
+                uncommitted_bytes += bytes_of(record)
+            if uncommitted_bytes >= SEGMENT_BYTES:
+                self._commit_recovered()
+                uncommitted_bytes = 0
+        if segments:
+            self._commit_recovered()
         self.state.recovered_no = TaskNo(self.state.next_no)
         return segments
 
-    def open(self, epoch: int, now_ms: int) -> None:
-        """The epoch has begun, and there is a default tenant."""
-        self._append(EpochOpened(now_ms, epoch))
+    def _commit_recovered(self) -> None:
+        commit(self.state, self._mark)
+        if self.state.table.wal_bytes >= FOLD_BYTES:
+            self.state.table.fold()
+
+    def open(self, before: Mark, now_ms: int) -> None:
+        """An epoch has begun, and there is a default tenant. `before`: the place before the epoch's first segment."""
+        self._mark = before
+        self._append(EpochOpened(now_ms, before.epoch))
         if DEFAULT_TENANT not in self.state.tenants:
             self._append(TenantSet(now_ms, Tenant(DEFAULT_TENANT)))
 
@@ -147,6 +169,8 @@ class Shard:
             self._close()
 
     def _close(self) -> None:
+        self._mark = self._mark._replace(segment=self._open)
+        commit(self.state, self._mark)
         self._cuts.append(Cut(self._open, tuple(self._pending)))
         self._pending.clear()
         self._pending_bytes = 0

@@ -20,6 +20,7 @@ from taskservice.core.types import (
     Leaf,
     Limits,
     RunnerId,
+    Task,
     TaskId,
     TaskNo,
     Tenant,
@@ -40,6 +41,13 @@ class OpenAttempt:
     max_attempts: int
     due_ms: int
     payload_bytes: int
+
+
+def open_attempt(task: Task) -> OpenAttempt:
+    """What is to be known of a task that runs."""
+    return OpenAttempt(
+        task.no, task.id, task.attempt, task.crashes, task.losses, task.max_attempts, task.due_ms, len(task.payload)
+    )
 
 
 @dataclass(slots=True)

@@ -1,7 +1,8 @@
-"""The working table of a shard's tasks, as the core sees it.
+"""The working table of a shard, as the core sees it: its tasks, and beside them notes of all else that is durable.
 
-A materialised view of the journal: whatever is in it can be rebuilt by folding `apply` over the records. In memory in
-simulations, SQLite in production (`taskservice.journal.store`), one conformance suite over both.
+A materialised view of the journal: whatever is in it can be rebuilt by folding `apply` over the records; and what it held
+at a commit is enough to go on from there (`core.restore`). In memory in simulations, SQLite in production
+(`taskservice.journal.store`), one conformance suite over both.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from taskservice.core.records import DeadRow, RetryRow
 from taskservice.core.types import (
     Leaf,
     ListFilter,
+    RunnerId,
     Task,
     TaskId,
     TaskNo,
@@ -29,6 +31,27 @@ class QueueKey(NamedTuple):
     no: TaskNo
 
 
+class Mark(NamedTuple):
+    """A place in a journal: what is in the table at a commit is what the records up to there say."""
+
+    log: str
+    """The journal's own name."""
+    nonce: str
+    """The name of whoever wrote this epoch."""
+    epoch: int
+    segment: int
+    """The last one whose records count; -1: none of this epoch."""
+
+
+class Grant(NamedTuple):
+    """A lease under which tasks run."""
+
+    token: Token
+    runner: RunnerId
+    nos: tuple[TaskNo, ...]
+    """Those that run, in the order in which they were granted."""
+
+
 class IllegalMove(Exception):
     """A record asks for a transition that the table of transitions does not have: a bug, or a corrupt journal."""
 
@@ -43,8 +66,8 @@ class TaskTable(Protocol):
     def make_due(self, nos: Sequence[TaskNo]) -> None:
         """scheduled, retrying -> queued."""
 
-    def lease(self, nos: Sequence[TaskNo], token: Token, at_ms: int) -> None:
-        """queued -> running under `token`; attempt + 1; started_ms = at_ms."""
+    def lease(self, nos: Sequence[TaskNo], token: Token, runner: RunnerId, at_ms: int) -> list[Task]:
+        """queued -> running under `token` on `runner`; attempt + 1; started_ms = at_ms. Gives them as they are now."""
 
     def succeed(self, rows: Sequence[tuple[TaskNo, bytes, int, int]], token: Token, at_ms: int) -> None:
         """running -> succeeded; rows as in `TasksSucceeded`; ended_ms = at_ms; the token is cleared."""
@@ -82,5 +105,30 @@ class TaskTable(Protocol):
     def counts(self, tenant: TenantId | None = None) -> dict[tuple[Leaf, TaskState], int]:
         """How many tasks there are of each leaf and state. Zero counts may be left out."""
 
-    def commit(self, epoch: int, segment: int) -> None:
-        """What was changed so far belongs to this place in the journal; later readers of the file see it."""
+    def queued_bytes(self, leaf: Leaf) -> int:
+        """The sum of the payloads of the leaf's queued tasks."""
+
+    def grants(self) -> list[Grant]:
+        """The leases under which tasks run, in the order of their tokens."""
+
+    def note(self, kind: str, key: str, value: bytes) -> None:
+        """Something small that is no task is kept; it replaces what was noted under the same kind and key."""
+
+    def notes(self, kind: str) -> dict[str, bytes]:
+        """What was noted, by key, in the order in which the keys were noted first."""
+
+    @property
+    def mark(self) -> Mark | None:
+        """That of the last commit; None if there was none."""
+
+    def commit(self, mark: Mark) -> None:
+        """What was changed so far belongs to this place in the journal: whoever goes on from the table's file finds
+        all of it, and its mark, or nothing of it."""
+
+    @property
+    def wal_bytes(self) -> int:
+        """What the commits since the last `fold` take."""
+
+    def fold(self) -> None:
+        """The commits can no longer be taken back one by one. For the moment after a commit, when all that was committed
+        is durable in the journal."""

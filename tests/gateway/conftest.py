@@ -48,6 +48,7 @@ from taskservice.core.types import (
 from taskservice.gateway.app import create_app
 from taskservice.gateway.keys import hash_secret, key_id
 from taskservice.gateway.settings import GatewaySettings
+from taskservice.journal.marks import mark_at
 from taskservice.journal.memory import MemoryJournal, MemoryStore
 from taskservice.journal.store.memory import MemoryTable
 
@@ -281,10 +282,10 @@ def anyio_backend() -> str:
 async def dispatching(runner: Runner, now_ms: list[int]) -> AsyncIterator[Dispatcher]:
     """A dispatcher with the tenants acme and rival, the keys of `SCOPES` and two functions."""
     shard = Shard(State(MemoryTable(), Limits(lease_ahead_max=0)))
+    shard.open(mark_at(None, 1, -1), now_ms[0])
     fatal: list[BaseException] = []
     journal = MemoryJournal(MemoryStore())
     one = Dispatcher(journal, shard, runner.launch, fatal.append, now_ms=lambda: now_ms[0], rng=Random(1))
-    one.recover()
     one.start()
     for name in ("acme", "rival"):
         await one.put_tenant(Tenant(TenantId(name)))

@@ -7,10 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from taskservice.core.records import DeadRow, RetryRow
-from taskservice.core.table import IllegalMove, TaskTable
-from taskservice.core.types import ErrorInfo, ListFilter, Priority, Task, TaskState, Token
+from taskservice.core.table import IllegalMove, Mark, TaskTable
+from taskservice.core.types import ErrorInfo, ListFilter, Priority, RunnerId, Task, TaskState, Token
 
 LEASE = Token(3, 7)
+RUNNER = RunnerId("r1")
 BOOM = ErrorInfo("handler_error", "bööm", "Traceback ...\n  '\"\\")
 EVERYTHING = 10_000
 ODD_TAGS = (
@@ -48,11 +49,16 @@ def task(no: int, **fields) -> Task:
 
 LEAF = task(0).leaf
 
+
+def mark(epoch: int, segment: int) -> Mark:
+    return Mark("the log", "its writer", epoch, segment)
+
+
 Call = Callable[[TaskTable, list[int], Token], None]
 
 MOVES: dict[str, Call] = {
     "make_due": lambda table, nos, _: table.make_due(nos),
-    "lease": lambda table, nos, _: table.lease(nos, Token(9, 9), 5_000),
+    "lease": lambda table, nos, _: table.lease(nos, Token(9, 9), RUNNER, 5_000),
     "succeed": lambda table, nos, token: table.succeed([(no, b"1", 5_001, 40) for no in nos], token, 6_000),
     "retry": lambda table, nos, token: table.retry([RetryRow(no, 9_000, BOOM, 1, 2, 3, 40) for no in nos], token),
     "fail": lambda table, nos, token: table.fail([DeadRow(no, BOOM, 2, 3, 40) for no in nos], token, 6_000),
@@ -83,7 +89,7 @@ def put(table: TaskTable, state: TaskState, no: int = 1, **fields) -> Task:
     born = state if state in ("scheduled", "queued") else TaskState.QUEUED
     table.insert([task(no, state=born, **fields)])
     if state in way and state != "cancelled":
-        table.lease([no], LEASE, 4_000)
+        table.lease([no], LEASE, RUNNER, 4_000)
     for name in way.get(state, []):
         MOVES[name](table, [no], LEASE)
     return table.load([no])[0]
@@ -101,6 +107,9 @@ def seen(table: TaskTable) -> tuple:
         table.due_by(10**15, EVERYTHING),
         table.next_due_ms(),
         {place: count for place, count in table.counts().items() if count},
+        [table.queued_bytes(leaf) for leaf in leaves],
+        table.grants(),
+        table.notes("kind"),
     )
 
 

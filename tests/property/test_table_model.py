@@ -13,7 +13,7 @@ from random import Random
 
 import pytest
 
-from helpers.tables import BOOM, EVERYTHING, seen, task
+from helpers.tables import BOOM, EVERYTHING, RUNNER, mark, seen, task
 from taskservice.core.records import DeadRow, RetryRow
 from taskservice.core.table import IllegalMove, TaskTable
 from taskservice.core.types import Leaf, ListFilter, Priority, Task, TaskState, Token
@@ -34,7 +34,7 @@ Move = Callable[[TaskTable, list[int], Token, int], None]
 
 MOVES: dict[str, tuple[tuple[TaskState, ...], Move]] = {
     "make_due": ((TaskState.SCHEDULED, TaskState.RETRYING), lambda table, nos, _, __: table.make_due(nos)),
-    "lease": ((TaskState.QUEUED,), lambda table, nos, token, at_ms: table.lease(nos, token, at_ms)),
+    "lease": ((TaskState.QUEUED,), lambda table, nos, token, at_ms: table.lease(nos, token, RUNNER, at_ms)),
     "succeed": (
         (TaskState.RUNNING,),
         lambda table, nos, token, at_ms: table.succeed([(no, b"1" * (no % 2), at_ms, no) for no in nos], token, 9),
@@ -75,7 +75,7 @@ class Twins:
             tasks = self.new_tasks()
             self.both(name, lambda table: table.insert(tasks), tasks)
         elif name == "commit":
-            self.both(name, lambda table: table.commit(1, at_ms))
+            self.both(name, lambda table: table.commit(mark(1, at_ms)))
         else:
             states, move = MOVES[name]
             nos = self.picked(states, token)

@@ -16,8 +16,7 @@ from taskservice.actors.dispatcher import Dispatcher, DispatcherOptions
 from taskservice.core.effects import ItemStatus
 from taskservice.core.events import RunnerJoined
 from taskservice.core.lease_wire import LeaseReport, LeaseSpec, Outcome, ReportAck, RunnerReport
-from taskservice.core.shard import DEFAULT_TENANT, Shard
-from taskservice.core.state import State
+from taskservice.core.shard import DEFAULT_TENANT
 from taskservice.core.types import (
     FunctionName,
     Limits,
@@ -31,8 +30,9 @@ from taskservice.core.types import (
 )
 from taskservice.errors import BackOffError
 from taskservice.journal import Fenced, JournalFailed
+from taskservice.journal.marks import mark_at
 from taskservice.journal.memory import MemoryJournal, MemoryStore
-from taskservice.journal.store.memory import MemoryTable
+from world.durable import folded
 from world.machine import function, ok
 
 RUNNER = RunnerId("r1")
@@ -84,9 +84,11 @@ class Bench:
         self.runner = RecordingRunner()
         self.now_ms = 1_000_000
         self.fatal: list[BaseException] = []
+        shard = folded(self.journal, Limits())
+        shard.open(mark_at(None, self.journal.epoch, -1), self.now_ms)
         self.dispatcher = Dispatcher(
             self.journal,
-            Shard(State(MemoryTable(), Limits())),
+            shard,
             self.runner.launch,
             self.fatal.append,
             DispatcherOptions(**options),  # type: ignore[arg-type]
@@ -95,7 +97,6 @@ class Bench:
         )
 
     async def __aenter__(self) -> Self:
-        self.dispatcher.recover()
         self.dispatcher.start()
         await self.dispatcher.register([function()])
         self.dispatcher.emit(RunnerJoined(RUNNER, "node", Resources(cpu_m=1000)))

@@ -8,24 +8,17 @@ from random import Random
 from taskservice.core.check import check
 from taskservice.core.effects import Answer, AnswerValue, Effect, Ended, Launch
 from taskservice.core.events import Event, Ticked
-from taskservice.core.shard import Cut, Shard
-from taskservice.core.state import State
+from taskservice.core.shard import Cut
 from taskservice.core.types import Limits
 from taskservice.journal import Fenced
-from taskservice.journal.codec import decode, encode
+from taskservice.journal.codec import encode
+from taskservice.journal.marks import mark_at
 from taskservice.journal.memory import MemoryJournal, MemoryStore
-from taskservice.journal.store.memory import MemoryTable
 from world.clock import Clock
+from world.durable import Disk, check_restored
 from world.network import Network
 
 LIMITS = Limits(lease_tasks_max=20, head_tasks_max=15, losses_max=1_000, due_batch_max=7)
-
-
-def recovered(journal: MemoryJournal) -> Shard:
-    """A shard that has read the journal."""
-    shard = Shard(State(MemoryTable(), LIMITS))
-    shard.recover(decode(segment.body) for segment in journal.replay())
-    return shard
 
 
 class SimDispatcher:
@@ -36,6 +29,7 @@ class SimDispatcher:
         clock: Clock,
         network: Network,
         store: MemoryStore,
+        disk: Disk,
         launch: Callable[[int, Launch], None],
         ended: Callable[[Ended], None],
         *,
@@ -45,13 +39,13 @@ class SimDispatcher:
         self.alive = True
         self._clock = clock
         self._network = network
-        self._store = store
+        self._disk = disk
         self._launch = launch
         self._ended = ended
         self._rng = Random(clock.rng.getrandbits(64))
         self._journal = MemoryJournal(store)
-        self.shard = recovered(self._journal)
-        self.shard.open(self._journal.epoch, clock.wall_ms)
+        self.shard = disk.recovered(self._journal, LIMITS)
+        self.shard.open(mark_at(None, self._journal.epoch, -1), clock.wall_ms)
         self._mailbox: list[Event] = []
         self._callers: dict[int, Callable[[AnswerValue], None]] = {}
         self._refs = 0
@@ -116,6 +110,10 @@ class SimDispatcher:
         if self._committing or (cut := self.shard.cut()) is None:
             return
         self._committing = True
+        if not self.shard.pending_records:
+            self._disk.committed(self.shard.state.table)
+            if self._checked:
+                check_restored(self.shard.state)
         rng, faults = self._clock.rng, self._network.faults
         takes_ms = rng.expovariate(1 / faults.commit_ms) * (100 if rng.random() < faults.slow_commit else 1)
         body = encode(cut.records)

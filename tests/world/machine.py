@@ -20,7 +20,7 @@ from taskservice.core.events import (
 )
 from taskservice.core.lease_wire import HeldLease, LeaseReport, LeaseSpec, Outcome, ReportAck, RunnerReport
 from taskservice.core.records import Record
-from taskservice.core.shard import DEFAULT_TENANT, Shard
+from taskservice.core.shard import DEFAULT_TENANT
 from taskservice.core.state import State
 from taskservice.core.types import (
     Bundle,
@@ -39,9 +39,10 @@ from taskservice.core.types import (
     TenantId,
     Token,
 )
-from taskservice.journal.codec import decode, encode
+from taskservice.journal.codec import encode
+from taskservice.journal.marks import mark_at
 from taskservice.journal.memory import MemoryJournal, MemoryStore
-from taskservice.journal.store.memory import MemoryTable
+from world.durable import check_restored, durable, folded
 
 START_MS = 1_000_000
 
@@ -73,10 +74,9 @@ class Machine:
 
     def _boot(self) -> None:
         self.journal = MemoryJournal(self.store)
-        self.shard = Shard(State(MemoryTable(), self.limits))
-        self.shard.recover(decode(segment.body) for segment in self.journal.replay())
+        self.shard = folded(self.journal, self.limits)
         self.records = []
-        self.shard.open(self.journal.epoch, self.now_ms)
+        self.shard.open(mark_at(None, self.journal.epoch, -1), self.now_ms)
         check(self.state)
 
     def restart(self) -> None:
@@ -99,6 +99,8 @@ class Machine:
             self.records.extend(cut.records)
             self.journal.append(cut.number, encode(cut.records))
             self.shard.durable(cut.number)
+            if not self.shard.pending_records:
+                check_restored(self.state)
         released = self.shard.release()
         for effect in released:
             if isinstance(effect, Answer):
@@ -204,13 +206,9 @@ class Machine:
     def close(self) -> None:
         """What lives and what replays are the same. Ends the test."""
         self.commit()
-        live = self.state.table.listing(ListFilter(), None, 1_000_000)
-        leases = self.state.leases
-        replayed = Shard(State(MemoryTable(), self.limits))
-        replayed.recover(decode(segment.body) for segment in MemoryJournal(self.store).replay())
+        replayed = folded(MemoryJournal(self.store), self.limits)
         check(replayed.state)
-        assert replayed.state.table.listing(ListFilter(), None, 1_000_000) == live
-        assert replayed.state.leases == leases
+        assert durable(replayed.state) == durable(self.state)
 
 
 def ok(no: int, result: bytes = b"1", duration_us: int = 1_000) -> Outcome:

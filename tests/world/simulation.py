@@ -21,6 +21,7 @@ from taskservice.journal.memory import MemoryStore
 from world.client import TENANTS, SimClient
 from world.clock import Clock
 from world.dispatcher import SimDispatcher
+from world.durable import Disk
 from world.faults import Faults, draw
 from world.network import Network
 from world.runner import SimRunner
@@ -43,6 +44,7 @@ class Simulation:
         self.faults: Faults = draw(rng)
         self.network = Network(self.clock, self.faults)
         self.store = MemoryStore()
+        self.disk = Disk(Random(rng.getrandbits(64)))
         self.dispatcher = self._boot()
         self.runners: dict[RunnerId, SimRunner] = {}
         self._runners_made = 0
@@ -69,7 +71,9 @@ class Simulation:
         self.network.faults = self.faults
 
     def _boot(self) -> SimDispatcher:
-        return SimDispatcher(self.clock, self.network, self.store, self._launch, self._ended, checked=self.checked)
+        return SimDispatcher(
+            self.clock, self.network, self.store, self.disk, self._launch, self._ended, checked=self.checked
+        )
 
     def _launch(self, epoch: int, launch: Launch) -> None:
         runner = self.runners.get(launch.runner)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from taskservice.core.types import Leaf, TaskState, TenantId
 
@@ -11,10 +11,13 @@ LeafState = tuple[Leaf, TaskState]
 
 
 class Counts:
-    """Counts above zero, found by tenant in the time that the tenant's own leaves take."""
+    """Counts above zero, found by tenant in the time that the tenant's own leaves take; and what the queued tasks' payloads
+    come to."""
 
     def __init__(self) -> None:
         self._by_tenant: dict[TenantId, dict[LeafState, int]] = {}
+        self._queued_bytes: dict[Leaf, int] = {}
+        self._touched: dict[Leaf, None] = {}
 
     def added(self, places: Iterable[LeafState]) -> None:
         """As many more tasks are in these places."""
@@ -27,14 +30,43 @@ class Counts:
             self._change((leaf, state), -number)
             self._change((leaf, target), number)
 
+    def queued(self, sizes: Iterable[tuple[Leaf, int]], sign: int) -> None:
+        """Payloads of so many bytes are queued (sign +1), or are not any more (-1)."""
+        for leaf, size in sizes:
+            self._queued_bytes[leaf] = self._queued_bytes.get(leaf, 0) + sign * size
+            self._touched[leaf] = None
+
+    def are(self, leaf: Leaf, counts: Sequence[int], queued_bytes: int) -> None:
+        """The leaf's counts, in the order of the states, are these."""
+        for state, number in zip(TaskState, counts, strict=True):
+            if number:
+                self._by_tenant.setdefault(leaf.tenant, {})[leaf, state] = number
+        self._queued_bytes[leaf] = queued_bytes
+
     def items(self, tenant: TenantId | None = None) -> Iterator[tuple[LeafState, int]]:
         """Places and counts: one tenant's, or all."""
         groups = self._by_tenant.values() if tenant is None else (self._by_tenant.get(tenant, {}),)
         for group in groups:
             yield from group.items()
 
+    def queued_bytes(self, leaf: Leaf) -> int:
+        return self._queued_bytes.get(leaf, 0)
+
+    def of_leaf(self, leaf: Leaf) -> list[int]:
+        """The leaf's counts, in the order of the states."""
+        group = self._by_tenant.get(leaf.tenant, {})
+        return [group.get((leaf, state), 0) for state in TaskState]
+
+    def touched(self) -> list[Leaf]:
+        """The leaves that have changed since this was last asked."""
+        leaves = list(self._touched)
+        self._touched.clear()
+        return leaves
+
     def _change(self, place: LeafState, by: int) -> None:
-        group = self._by_tenant.setdefault(place[0].tenant, {})
+        leaf = place[0]
+        self._touched[leaf] = None
+        group = self._by_tenant.setdefault(leaf.tenant, {})
         number = group.get(place, 0) + by
         if number:
             group[place] = number

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import deepcopy
 
 from msgspec.structs import replace
 
 from taskservice.core.records import DeadRow, RetryRow
-from taskservice.core.table import QueueKey
+from taskservice.core.table import Grant, Mark, QueueKey
 from taskservice.core.types import (
     WAITING_STATES,
     Leaf,
     ListFilter,
+    RunnerId,
     Task,
     TaskId,
     TaskNo,
@@ -22,6 +24,7 @@ from taskservice.core.types import (
 )
 from taskservice.journal.store import moves
 from taskservice.journal.store.counts import Counts
+from taskservice.journal.store.grants import Grants
 from taskservice.journal.store.moves import Move
 
 
@@ -36,6 +39,23 @@ class MemoryTable:
         self._queued: dict[Leaf, list[QueueKey]] = {}
         self._waiting: list[QueueKey] = []
         self._counts = Counts()
+        self._grants = Grants()
+        self._notes: dict[str, dict[str, bytes]] = {}
+        self._mark: Mark | None = None
+
+    def copy(self) -> MemoryTable:
+        """Another table that holds the same: after a commit, what a file would be good for."""
+        twin = MemoryTable()
+        twin._tasks = dict(self._tasks)
+        twin._order = list(self._order)
+        twin._nos = dict(self._nos)
+        twin._queued = {leaf: list(keys) for leaf, keys in self._queued.items()}
+        twin._waiting = list(self._waiting)
+        twin._counts = deepcopy(self._counts)
+        twin._grants = deepcopy(self._grants)
+        twin._notes = {kind: dict(noted) for kind, noted in self._notes.items()}
+        twin._mark = self._mark
+        return twin
 
     def insert(self, tasks: Sequence[Task]) -> None:
         moves.check_insert(tasks, self._tasks, self._nos)
@@ -45,15 +65,18 @@ class MemoryTable:
             insort(self._order, task.no)
             self._enter(task)
         self._counts.added((task.leaf, task.state) for task in tasks)
+        self._counts.queued(_sizes(task for task in tasks if task.state is TaskState.QUEUED), +1)
 
     def make_due(self, nos: Sequence[TaskNo]) -> None:
         self._move(moves.DUE, nos, None, lambda task: replace(task, state=TaskState.QUEUED))
 
-    def lease(self, nos: Sequence[TaskNo], token: Token, at_ms: int) -> None:
+    def lease(self, nos: Sequence[TaskNo], token: Token, runner: RunnerId, at_ms: int) -> list[Task]:
         def leased(task: Task) -> Task:
             return replace(task, state=TaskState.RUNNING, attempt=task.attempt + 1, token=token, started_ms=at_ms)
 
         self._move(moves.LEASE, nos, None, leased)
+        self._grants.granted(token, runner, nos)
+        return self.load(nos)
 
     def succeed(self, rows: Sequence[tuple[TaskNo, bytes, int, int]], token: Token, at_ms: int) -> None:
         row_of = {row[0]: row for row in rows}
@@ -150,8 +173,31 @@ class MemoryTable:
     def counts(self, tenant: TenantId | None = None) -> dict[tuple[Leaf, TaskState], int]:
         return dict(self._counts.items(tenant))
 
-    def commit(self, epoch: int, segment: int) -> None:
-        """Nothing to do: there is no file, and so no later reader."""
+    def queued_bytes(self, leaf: Leaf) -> int:
+        return self._counts.queued_bytes(leaf)
+
+    def grants(self) -> list[Grant]:
+        return self._grants.all()
+
+    def note(self, kind: str, key: str, value: bytes) -> None:
+        self._notes.setdefault(kind, {})[key] = value
+
+    def notes(self, kind: str) -> dict[str, bytes]:
+        return dict(self._notes.get(kind, {}))
+
+    @property
+    def mark(self) -> Mark | None:
+        return self._mark
+
+    def commit(self, mark: Mark) -> None:
+        self._mark = mark
+
+    @property
+    def wal_bytes(self) -> int:
+        return 0
+
+    def fold(self) -> None:
+        """Nothing to do: there is no file."""
 
     def _move(self, move: Move, nos: Sequence[TaskNo], token: Token | None, changed: Callable[[Task], Task]) -> None:
         moves.check_move(move, nos, self._tasks, token)
@@ -161,6 +207,12 @@ class MemoryTable:
             self._tasks[task.no] = changed(task)
             self._enter(self._tasks[task.no])
         self._counts.moved(((task.leaf, task.state) for task in before), move.target)
+        if move.target is TaskState.QUEUED:
+            self._counts.queued(_sizes(before), +1)
+        else:
+            self._counts.queued(_sizes(task for task in before if task.state is TaskState.QUEUED), -1)
+        if token is not None:
+            self._grants.ended(token, nos)
 
     def _enter(self, task: Task) -> None:
         keys = self._keys_of(task)
@@ -177,6 +229,10 @@ class MemoryTable:
         if task.state is TaskState.QUEUED:
             return self._queued.setdefault(task.leaf, [])
         return self._waiting if task.state in WAITING_STATES else None
+
+
+def _sizes(tasks: Iterable[Task]) -> Iterator[tuple[Leaf, int]]:
+    return ((task.leaf, len(task.payload)) for task in tasks)
 
 
 def _passes(task: Task, wanted: ListFilter) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
-from taskservice.core.types import Leaf, TenantId
+from taskservice.core.types import FunctionName, Leaf, Priority, TenantId
+from taskservice.journal.store import statements
 
 
 class Numbers:
@@ -16,13 +17,19 @@ class Numbers:
         self._leaves: dict[Leaf, int] = {}
         self.leaves: list[Leaf] = []
         """The leaf of each number."""
+        for number, name in db.execute(statements.TENANTS):
+            self._tenants[TenantId(name)] = number
+        for number, tenant, function, priority in db.execute(statements.LEAVES):
+            leaf = Leaf(TenantId(tenant), FunctionName(function), Priority(priority))
+            self._leaves[leaf] = number
+            self.leaves.append(leaf)
 
     def of_tenant(self, tenant: TenantId) -> int:
         """The tenant's number; a new one if it had none."""
         number = self._tenants.get(tenant)
         if number is None:
             number = self._tenants[tenant] = len(self._tenants)
-            self._db.execute("INSERT INTO tenant VALUES (?, ?)", (number, tenant))
+            self._db.execute(statements.INSERT_TENANT, (number, tenant))
         return number
 
     def of_leaf(self, leaf: Leaf) -> int:
@@ -32,7 +39,7 @@ class Numbers:
             number = self._leaves[leaf] = len(self.leaves)
             self.leaves.append(leaf)
             row = (number, self.of_tenant(leaf.tenant), leaf.function, leaf.priority)
-            self._db.execute("INSERT INTO leaf VALUES (?, ?, ?, ?)", row)
+            self._db.execute(statements.INSERT_LEAF, row)
         return number
 
     def of_known_tenant(self, tenant: TenantId) -> int | None:

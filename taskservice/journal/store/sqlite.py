@@ -1,27 +1,31 @@
 """The working table in SQLite: millions of tasks in bounded memory.
 
-It is run without any regard for crashes, because the journal rebuilds it: opening always starts with an EMPTY file,
-and replaying the journal is the only recovery. The place in the journal that each commit stores tells whoever reads the
-file afterwards how far it is.
+It is run without regard for the loss of power, because the journal rebuilds it. A process may end at any moment, though:
+each commit is in the file whole or not at all, with its place in the journal, and the next process can go on from it.
 """
 
 from __future__ import annotations
 
+import logging
+import os
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
+
+import msgspec
 
 from taskservice.core.records import DeadRow, RetryRow
-from taskservice.core.table import QueueKey
-from taskservice.core.types import Leaf, ListFilter, Task, TaskId, TaskNo, TaskState, TenantId, Token
-from taskservice.journal.store import mapping, moves, statements
+from taskservice.core.table import Grant, Mark, QueueKey
+from taskservice.core.types import Leaf, ListFilter, RunnerId, Task, TaskId, TaskNo, TaskState, TenantId, Token
+from taskservice.journal.store import file, mapping, moves, statements
 from taskservice.journal.store.counts import Counts, LeafState
+from taskservice.journal.store.grants import Grants
 from taskservice.journal.store.moves import Move
 from taskservice.journal.store.numbers import Numbers
 
-CACHE_BYTES = 256 * 1024 * 1024
-"""Memory that SQLite may use for pages of the table; what is beyond it is read from the file again."""
+log = logging.getLogger(__name__)
 
 _BEFORE_ALL = QueueKey(-(2**63), TaskNo(-(2**63)))
 _AFTER_ALL = TaskNo(2**63 - 1)
@@ -36,33 +40,89 @@ class _Standing(NamedTuple):
 
 
 class SqliteTable:
-    """A `TaskTable` in the file `path`, which is emptied first, or in memory. One caller at a time, from any thread.
+    """A `TaskTable` in a file, or in memory. One caller at a time, from any thread.
 
     After an `sqlite3.Error` (the disk is full, say) the table is worth nothing: end the process, the journal has it all.
     Only as many tasks run as the cluster has room for. So their leases are kept in RAM as well: no report has to look
     them up, and no index has to follow them.
     """
 
-    def __init__(self, path: Path | Literal[":memory:"]) -> None:
-        if isinstance(path, Path):
-            for suffix in ("", "-journal", "-wal", "-shm"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        for statement in (*statements.PRAGMAS, f"PRAGMA cache_size = -{CACHE_BYTES // 1024}", *mapping.SCHEMA, "BEGIN"):
-            self._db.execute(statement)
+    def __init__(self, path: file.Place, db: sqlite3.Connection | None = None) -> None:
+        """An empty table, in place of any that was at `path`; or the one that `db` has open."""
+        self._db = file.created(path) if db is None else db
+        self._path = path
+        self._boot = file.boot_id()
         self._numbers = Numbers(self._db)
         self._counts = Counts()
+        self._grants = Grants()
         self._running: dict[TaskNo, _Standing] = {}
         """What stands in a row as state, epoch and seq of a task that runs."""
+        self._mark: Mark | None = None
+        if db is not None:
+            self._take_up()
+        self._main = os.open(path, os.O_RDONLY) if isinstance(path, Path) else None
+        """Kept open: closing any handle of the file would free it for others (POSIX locks are the process's)."""
+        self._db.execute("BEGIN")
+        self._changes = self._db.total_changes
+        """As of the last commit."""
+
+    @classmethod
+    def open(cls, path: Path, keep: file.Keep, *, any_boot: bool = False) -> SqliteTable:
+        """The table that is at `path`, without the commits that `keep` says are too many; if that is not to be had, for
+        whatever reason, an empty one, whose `mark` is None.
+
+        What a file says is not to be trusted, nor is a commit in it known to be durable: `keep` compares its mark with
+        the journal. `any_boot`: the file was written whole just now, so that it does not matter when its commits were made.
+        """
+        try:
+            return cls(path, file.taken_up(path, keep, any_boot=any_boot))
+        except (file.Unusable, sqlite3.Error, msgspec.MsgspecError, OSError, ValueError, LookupError) as why:
+            log.info("the working table is built anew, that at %s is of no use: %s", path, why)
+            return cls(path)
 
     def close(self) -> None:
         """The file is free for other readers. What was changed since the last commit is dropped."""
-        self._db.close()
+        file.close(self._db)
+        if self._main is not None:
+            os.close(self._main)
+            self._main = None
 
-    def commit(self, epoch: int, segment: int) -> None:
-        self._db.execute(statements.SET_POSITION, (epoch, segment))
+    @property
+    def mark(self) -> Mark | None:
+        return self._mark
+
+    def commit(self, mark: Mark) -> None:
+        of_leaf, queued_bytes, number = self._counts.of_leaf, self._counts.queued_bytes, self._numbers.of_leaf
+        rows = [(*of_leaf(leaf), queued_bytes(leaf), number(leaf)) for leaf in self._counts.touched()]
+        self._db.executemany(statements.SET_COUNTS, rows)
+        self._db.execute(statements.SET_MARK, (*mark, self._boot))
         self._db.execute("COMMIT")
         self._db.execute("BEGIN")
+        self._mark = mark
+        self._changes = self._db.total_changes
+
+    @property
+    def wal_bytes(self) -> int:
+        return file.wal_of(self._path).stat().st_size if isinstance(self._path, Path) else 0
+
+    def fold(self) -> None:
+        """As the protocol says: SQLite's log is empty, and the database file holds what was committed. Until the next
+        `fold` nothing writes to that file."""
+        assert self._db.total_changes == self._changes, "what is not committed cannot be folded"
+        self._db.execute("COMMIT")
+        busy, _, _ = self._db.execute(statements.FOLD).fetchone()
+        self._db.execute("BEGIN")
+        assert not busy, "the fold was not complete"
+        assert not self.wal_bytes, "the fold was not complete"
+
+    @property
+    def folded_bytes(self) -> int:
+        """The size of the database file: the table as of the last `fold`."""
+        return 0 if self._main is None else os.fstat(self._main).st_size
+
+    def folded(self, offset: int, count: int) -> bytes:
+        """So many bytes of the database file, fewer at its end. For any thread; nobody else may open the file meanwhile."""
+        return b"" if self._main is None else os.pread(self._main, count, offset)
 
     def insert(self, tasks: Sequence[Task]) -> None:
         if any(task.state not in moves.INSERT_STATES for task in tasks):
@@ -83,18 +143,36 @@ class SqliteTable:
         finally:
             self._db.execute("RELEASE before_insert")
         self._counts.added(zip(leaves, (task.state for task in tasks), strict=True))
+        queued = ((task.leaf, len(task.payload)) for task in tasks if task.state is TaskState.QUEUED)
+        self._counts.queued(queued, +1)
 
     def make_due(self, nos: Sequence[TaskNo]) -> None:
         before = self._check_idle(moves.DUE, nos)
         self._db.executemany(statements.MAKE_DUE, [(no,) for no in nos])
         self._counts.moved(before, moves.DUE.target)
+        self._counts.queued(self._sizes(nos), +1)
 
-    def lease(self, nos: Sequence[TaskNo], token: Token, at_ms: int) -> None:
-        before = self._check_idle(moves.LEASE, nos)
-        self._db.executemany(statements.LEASE, [(*token, at_ms, no) for no in nos])
-        self._counts.moved(before, moves.LEASE.target)
-        held = {leaf: _Standing(leaf, TaskState.RUNNING, token) for leaf, _ in before}
-        self._running.update((no, held[leaf]) for no, (leaf, _) in zip(nos, before, strict=True))
+    def lease(self, nos: Sequence[TaskNo], token: Token, runner: RunnerId, at_ms: int) -> list[Task]:
+        if not nos:
+            return []
+        self._db.execute("SAVEPOINT before_lease")
+        try:
+            leased = self._db.executemany(statements.LEASE, [(*token, at_ms, no) for no in nos])
+            if leased.rowcount != len(nos):
+                self._db.execute("ROLLBACK TO before_lease")
+                self._check_idle(moves.LEASE, nos)
+        finally:
+            self._db.execute("RELEASE before_lease")
+        tasks = self.load(nos)
+        leaves = [task.leaf for task in tasks]
+        self._counts.moved(zip(leaves, repeat(TaskState.QUEUED)), moves.LEASE.target)
+        self._counts.queued(((leaf, len(task.payload)) for leaf, task in zip(leaves, tasks, strict=True)), -1)
+        held = {leaf: _Standing(leaf, TaskState.RUNNING, token) for leaf in leaves}
+        self._running.update((no, held[leaf]) for no, leaf in zip(nos, leaves, strict=True))
+        self._grants.granted(token, runner, nos)
+        granted = self._grants.get(token)
+        self._db.execute(statements.SET_LEASE, (*token, granted.runner, mapping.json_list(granted.nos)))
+        return tasks
 
     def succeed(self, rows: Sequence[tuple[TaskNo, bytes, int, int]], token: Token, at_ms: int) -> None:
         nos = [row[0] for row in rows]
@@ -103,7 +181,7 @@ class SqliteTable:
             statements.SUCCEED,
             [(result, started_ms, duration_us, at_ms, no) for no, result, started_ms, duration_us in rows],
         )
-        self._end_attempts(moves.SUCCEED, nos, before)
+        self._end_attempts(moves.SUCCEED, nos, before, token)
 
     def retry(self, rows: Sequence[RetryRow], token: Token) -> None:
         nos = [row.no for row in rows]
@@ -123,7 +201,7 @@ class SqliteTable:
                 for row in rows
             ],
         )
-        self._end_attempts(moves.RETRY, nos, before)
+        self._end_attempts(moves.RETRY, nos, before, token)
 
     def fail(self, rows: Sequence[DeadRow], token: Token, at_ms: int) -> None:
         nos = [row.no for row in rows]
@@ -132,17 +210,20 @@ class SqliteTable:
             statements.FAIL,
             [(mapping.error_text(row.error), row.crashes, row.losses, row.duration_us, at_ms, row.no) for row in rows],
         )
-        self._end_attempts(moves.FAIL, nos, before)
+        self._end_attempts(moves.FAIL, nos, before, token)
 
     def hand_back(self, nos: Sequence[TaskNo], token: Token) -> None:
         before = self._check_running(moves.HAND_BACK, nos, token)
         self._db.executemany(statements.HAND_BACK, [(no,) for no in nos])
-        self._end_attempts(moves.HAND_BACK, nos, before)
+        self._end_attempts(moves.HAND_BACK, nos, before, token)
+        self._counts.queued(self._sizes(nos), +1)
 
     def cancel(self, nos: Sequence[TaskNo], at_ms: int) -> None:
         before = self._check_idle(moves.CANCEL, nos)
         self._db.executemany(statements.CANCEL, [(at_ms, no) for no in nos])
         self._counts.moved(before, moves.CANCEL.target)
+        queued = [no for no, (_, state) in zip(nos, before, strict=True) if state is TaskState.QUEUED]
+        self._counts.queued(self._sizes(queued), -1)
 
     def load(self, nos: Sequence[TaskNo]) -> list[Task]:
         found = {task.no: task for task in self._tasks(statements.LOAD, (mapping.json_list(nos),))}
@@ -182,6 +263,38 @@ class SqliteTable:
     def counts(self, tenant: TenantId | None = None) -> dict[LeafState, int]:
         return dict(self._counts.items(tenant))
 
+    def queued_bytes(self, leaf: Leaf) -> int:
+        return self._counts.queued_bytes(leaf)
+
+    def grants(self) -> list[Grant]:
+        return self._grants.all()
+
+    def note(self, kind: str, key: str, value: bytes) -> None:
+        self._db.execute(statements.SET_NOTE, (kind, key, value))
+
+    def notes(self, kind: str) -> dict[str, bytes]:
+        return dict(self._db.execute(statements.NOTES, (kind,)).fetchall())
+
+    def _take_up(self) -> None:
+        """What is kept in RAM is as the file says."""
+        found = file.stored(self._db)
+        self._mark = None if found is None else found.mark
+        for number, *counts, queued_bytes in self._db.execute(statements.COUNTS):
+            self._counts.are(self._numbers.leaves[number], counts, queued_bytes)
+        for epoch, seq, runner, nos in self._db.execute(statements.LEASES).fetchall():
+            token = Token(epoch, seq)
+            wish = {"nos": nos, "epoch": epoch, "seq": seq}
+            running = self._db.execute(statements.RUNNING, wish).fetchall()
+            self._grants.granted(token, RunnerId(runner), [TaskNo(no) for no, _ in running])
+            for no, leaf in running:
+                self._running[no] = _Standing(self._numbers.leaves[leaf], TaskState.RUNNING, token)
+
+    def _sizes(self, nos: Sequence[TaskNo]) -> Iterator[tuple[Leaf, int]]:
+        """The tasks' leaves, and the sizes of their payloads."""
+        leaves = self._numbers.leaves
+        for leaf, size in self._db.execute(statements.SIZES, (mapping.json_list(nos),)):
+            yield leaves[leaf], size
+
     def _nos_by_place(self, places: Sequence[LeafState], wish: Mapping[str, object]) -> list[TaskNo]:
         """Of each of these places the newest that fulfil the wish, in no order."""
         nos: list[TaskNo] = []
@@ -219,10 +332,12 @@ class SqliteTable:
         moves.check_move(move, nos, self._running, token)
         return [self._running[no][:2] for no in nos]
 
-    def _end_attempts(self, move: Move, nos: Sequence[TaskNo], before: Sequence[LeafState]) -> None:
+    def _end_attempts(self, move: Move, nos: Sequence[TaskNo], before: Sequence[LeafState], token: Token) -> None:
         self._counts.moved(before, move.target)
         for no in nos:
             del self._running[no]
+        if self._grants.ended(token, nos):
+            self._db.execute(statements.DELETE_LEASE, token)
 
     def _check_insert(self, tasks: Sequence[Task]) -> None:
         """Raises IllegalMove if the tasks cannot be inserted. Slow: asked only when they could not."""

@@ -5,19 +5,27 @@ from __future__ import annotations
 
 from taskservice.journal.store.mapping import COLUMNS
 
+CACHE_BYTES = 256 * 1024 * 1024
+"""Memory that SQLite may use for pages of the table; what is beyond it is read from the file again."""
+
 PRAGMAS = (
     "PRAGMA page_size = 8192",
     "PRAGMA auto_vacuum = NONE",
-    # The file is disposable: nothing is synced, and what is undone is undone from memory. WAL takes 1-2 us more per
-    # task's life; OFF 1 us less, but then a refused insert could not be taken back.
-    "PRAGMA journal_mode = MEMORY",
-    "PRAGMA synchronous = OFF",
-    # Nobody who looks into the file can hold up a commit: they see "database is locked" until it is closed.
+    f"PRAGMA cache_size = -{CACHE_BYTES // 1024}",
+    # Nobody who looks into the file can hold up a commit: they see "database is locked" until it is closed. Said before
+    # the log is first used, it also spares the file of shared memory (-shm) by which several users would agree.
     "PRAGMA locking_mode = EXCLUSIVE",
+    # The database changes only when it is folded into: in between it is a copy of a known place in the journal.
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA wal_autocheckpoint = 0",
+    # Good for as long as the machine runs; afterwards the journal has it all.
+    "PRAGMA synchronous = OFF",
     "PRAGMA secure_delete = OFF",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA automatic_index = OFF",
 )
+
+FOLD = "PRAGMA wal_checkpoint(TRUNCATE)"
 
 INSERT_TASK = f"INSERT INTO task VALUES ({', '.join('?' * 21)})"
 
@@ -28,7 +36,11 @@ STANDINGS = "SELECT no, leaf, state FROM task WHERE no IN (SELECT value FROM jso
 # The moves. Whether a task may make them has been checked before.
 MAKE_DUE = "UPDATE task SET state = 'queued' WHERE no = ?"
 
-LEASE = "UPDATE task SET state = 'running', attempt = attempt + 1, epoch = ?, seq = ?, started_ms = ? WHERE no = ?"
+# A lease's are checked by it, so that they are read but once, when they are loaded.
+LEASE = """
+    UPDATE task SET state = 'running', attempt = attempt + 1, epoch = ?, seq = ?, started_ms = ?
+    WHERE no = ? AND state = 'queued'
+"""
 
 SUCCEED = """
     UPDATE task
@@ -89,4 +101,43 @@ LIST_PLACE = f"SELECT no FROM task WHERE leaf = :leaf AND state = :state AND sta
 
 LIST_NOS = f"SELECT no FROM task WHERE no IN (SELECT value FROM json_each(:nos)) AND {_PASSES}"
 
-SET_POSITION = "INSERT OR REPLACE INTO meta VALUES (0, ?, ?)"
+SIZES = "SELECT leaf, length(payload) FROM task JOIN payload USING (no) WHERE no IN (SELECT value FROM json_each(?))"
+
+SET_LEASE = "INSERT OR REPLACE INTO lease VALUES (?, ?, ?, ?)"
+
+DELETE_LEASE = "DELETE FROM lease WHERE epoch = ? AND seq = ?"
+
+LEASES = "SELECT epoch, seq, runner, nos FROM lease ORDER BY epoch, seq"
+
+RUNNING = """
+    SELECT task.no, task.leaf FROM json_each(:nos) AS granted JOIN task ON task.no = granted.value
+    WHERE task.state = 'running' AND task.epoch = :epoch AND task.seq = :seq ORDER BY granted.key
+"""
+
+SET_NOTE = "INSERT INTO note VALUES (?, ?, ?) ON CONFLICT (kind, key) DO UPDATE SET value = excluded.value"
+
+NOTES = "SELECT key, value FROM note WHERE kind = ? ORDER BY rowid"
+
+INSERT_TENANT = "INSERT INTO tenant VALUES (?, ?)"
+
+INSERT_LEAF = "INSERT INTO leaf (leaf, tenant, function, priority) VALUES (?, ?, ?, ?)"
+
+TENANTS = "SELECT tenant, name FROM tenant ORDER BY tenant"
+
+LEAVES = """
+    SELECT leaf, tenant.name, function, priority FROM leaf JOIN tenant ON tenant.tenant = leaf.tenant ORDER BY leaf
+"""
+
+SET_COUNTS = """
+    UPDATE leaf
+    SET scheduled = ?, queued = ?, running = ?, retrying = ?, succeeded = ?, failed = ?, cancelled = ?, queued_bytes = ?
+    WHERE leaf = ?
+"""
+
+COUNTS = """
+    SELECT leaf, scheduled, queued, running, retrying, succeeded, failed, cancelled, queued_bytes FROM leaf ORDER BY leaf
+"""
+
+SET_MARK = "INSERT OR REPLACE INTO meta VALUES (0, ?, ?, ?, ?, ?)"
+
+GET_MARK = "SELECT log, nonce, epoch, segment, boot FROM meta"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from helpers.tables import BOOM, LEASE, LEGAL, MOVES, ODD_TAGS, listed, one_of_a_kind, put, refuses, seen, task
+from helpers.tables import BOOM, LEASE, LEGAL, MOVES, ODD_TAGS, RUNNER, listed, one_of_a_kind, put, refuses, seen, task
 from taskservice.core.records import DeadRow, RetryRow
 from taskservice.core.table import IllegalMove, TaskTable
 from taskservice.core.types import Priority, Task, TaskState, Token
@@ -35,7 +35,7 @@ def test_an_inserted_task_comes_back_field_by_field(table: TaskTable) -> None:
 
 def test_a_task_without_a_result_differs_from_one_with_an_empty_one(table: TaskTable) -> None:
     table.insert([task(1), task(2)])
-    table.lease([1, 2], LEASE, 4_000)
+    table.lease([1, 2], LEASE, RUNNER, 4_000)
     table.succeed([(1, b"", 4_000, 1)], LEASE, 5_000)
     assert [one.result for one in table.load([1, 2])] == [b"", None]
 
@@ -99,7 +99,7 @@ def test_made_due_a_task_is_queued_and_otherwise_the_same(table: TaskTable, stat
 
 def test_a_lease_charges_an_attempt(table: TaskTable) -> None:
     before = put(table, TaskState.QUEUED, attempt=1)
-    table.lease([1], LEASE, 4_000)
+    table.lease([1], LEASE, RUNNER, 4_000)
     assert table.load([1]) == [replace(before, state=TaskState.RUNNING, attempt=2, token=LEASE, started_ms=4_000)]
 
 
@@ -155,7 +155,7 @@ def test_a_failure_is_kept_with_its_error_and_counts(table: TaskTable) -> None:
 
 def test_handed_back_a_task_is_as_before_its_lease(table: TaskTable) -> None:
     before = put(table, TaskState.QUEUED)
-    table.lease([1], LEASE, 4_000)
+    table.lease([1], LEASE, RUNNER, 4_000)
     table.hand_back([1], LEASE)
     assert table.load([1]) == [before]
 
@@ -178,7 +178,7 @@ def test_a_report_under_another_token_is_refused(table: TaskTable, move: str, to
 def test_a_task_leased_anew_does_not_listen_to_its_old_token(table: TaskTable, move: str) -> None:
     put(table, TaskState.RUNNING)
     table.hand_back([1], LEASE)
-    table.lease([1], Token(3, 8), 4_100)
+    table.lease([1], Token(3, 8), RUNNER, 4_100)
     refuses(table, lambda: MOVES[move](table, [1], LEASE), 1)
     MOVES[move](table, [1], Token(3, 8))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from helpers.tables import BOOM, LEAF, LEASE, ODD_TAGS, listed, put, seen, task
+from helpers.tables import BOOM, LEAF, LEASE, ODD_TAGS, RUNNER, listed, mark, put, seen, task
 from taskservice.core.records import RetryRow
 from taskservice.core.table import QueueKey, TaskTable
 from taskservice.core.types import Leaf, ListFilter, Priority, TaskState
@@ -37,7 +37,7 @@ def test_calls_about_thousands_of_tasks_are_one_call(table: TaskTable) -> None:
     table.insert(tasks)
     assert table.load(nos[::-1]) == tasks[::-1]
     assert list(table.find("acme", [one.id for one in tasks]).values()) == tasks
-    table.lease(nos, LEASE, 4_000)
+    table.lease(nos, LEASE, RUNNER, 4_000)
     table.succeed([(no, b"1", 4_000, 1) for no in nos], LEASE, 5_000)
     assert table.counts() == {(LEAF, TaskState.SUCCEEDED): 2_500}
 
@@ -63,7 +63,7 @@ def test_a_queue_holds_the_queued_tasks_of_its_leaf_alone(table: TaskTable) -> N
 
 def test_a_task_handed_back_is_in_its_old_place_and_a_retried_one_in_a_new_one(table: TaskTable) -> None:
     table.insert([task(no) for no in (1, 2, 3)])
-    table.lease([1, 2], LEASE, 4_000)
+    table.lease([1, 2], LEASE, RUNNER, 4_000)
     assert [key.no for key in table.next_queued(LEAF, None, 9)] == [3]
     table.hand_back([1], LEASE)
     table.retry([RetryRow(2, 9_000, BOOM, 1, 0, 0, 1)], LEASE)
@@ -193,7 +193,7 @@ def test_a_tag_is_key_and_value_of_one_pair(table: TaskTable) -> None:
 @pytest.mark.parametrize("wanted", [{}, {"tenant": "acme"}, {"states": (TaskState.QUEUED, TaskState.RUNNING)}])
 def test_pages_stay_in_step_while_tasks_are_added(table: TaskTable, wanted: dict) -> None:
     table.insert([task(no, priority=list(Priority)[no % 5]) for no in range(10)])
-    table.lease([3, 6], LEASE, 4_000)
+    table.lease([3, 6], LEASE, RUNNER, 4_000)
     pages, before_no = [], None
     while page := listed(table, before_no=before_no, limit=4, **wanted):
         pages += page
@@ -205,7 +205,7 @@ def test_pages_stay_in_step_while_tasks_are_added(table: TaskTable, wanted: dict
 def test_a_commit_takes_nothing_away(table: TaskTable) -> None:
     put(table, TaskState.RUNNING)
     before = seen(table)
-    table.commit(1, 0)
-    table.commit(1, 1)
+    table.commit(mark(1, 0))
+    table.commit(mark(1, 1))
     assert seen(table) == before
     table.succeed([(1, b"1", 4_000, 1)], LEASE, 5_000)

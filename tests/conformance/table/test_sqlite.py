@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.tables import LEASE, put, refuses, seen, task
+from helpers.tables import LEASE, RUNNER, mark, put, refuses, seen, task
 from taskservice.core.types import ListFilter, TaskState
 from taskservice.journal.store import statements
 from taskservice.journal.store.sqlite import SqliteTable
@@ -33,9 +33,9 @@ def read(path: Path, statement: str) -> list[tuple]:
 
 def test_a_commit_stores_tasks_and_their_place_in_the_journal_together(table: SqliteTable, path: Path) -> None:
     put(table, TaskState.RUNNING, 1)
-    table.commit(4, 0)
+    table.commit(mark(4, 0))
     put(table, TaskState.QUEUED, 2)
-    table.commit(4, 1)
+    table.commit(mark(4, 1))
     table.cancel([2], 6_000)
     put(table, TaskState.QUEUED, 3)
     table.close()
@@ -46,7 +46,7 @@ def test_a_commit_stores_tasks_and_their_place_in_the_journal_together(table: Sq
 def test_a_file_says_the_names_behind_its_numbers(table: SqliteTable, path: Path) -> None:
     put(table, TaskState.QUEUED, 1)
     put(table, TaskState.QUEUED, 2, tenant="umbrella")
-    table.commit(1, 0)
+    table.commit(mark(1, 0))
     table.close()
     named = "SELECT no, name, function, priority FROM task JOIN leaf USING (leaf) JOIN tenant ON tenant.tenant = task.tenant"
     assert read(path, named) == [(1, "acme", "mail.send", "normal"), (2, "umbrella", "mail.send", "normal")]
@@ -54,7 +54,7 @@ def test_a_file_says_the_names_behind_its_numbers(table: SqliteTable, path: Path
 
 def test_opening_starts_empty_whatever_was_there(table: SqliteTable, path: Path) -> None:
     put(table, TaskState.QUEUED)
-    table.commit(1, 0)
+    table.commit(mark(1, 0))
     table.close()
     for suffix in ("-journal", "-wal", "-shm"):
         path.with_name(path.name + suffix).write_bytes(b"left by somebody else")
@@ -72,10 +72,10 @@ def test_a_file_that_is_no_table_is_replaced(path: Path) -> None:
 
 def test_nobody_else_can_open_the_file_while_it_is_in_use(table: SqliteTable, path: Path) -> None:
     put(table, TaskState.QUEUED)
-    table.commit(1, 0)
+    table.commit(mark(1, 0))
     with closing(sqlite3.connect(path, timeout=0)) as other, pytest.raises(sqlite3.OperationalError, match="locked"):
         other.execute("SELECT * FROM task")
-    table.commit(1, 1)
+    table.commit(mark(1, 1))
 
 
 def test_what_sqlite_cannot_hold_is_kept_out_whole() -> None:
@@ -90,7 +90,7 @@ def test_what_sqlite_cannot_hold_is_kept_out_whole() -> None:
 
 def test_a_refused_lease_leaves_nothing_in_the_memory_of_what_runs(table: SqliteTable) -> None:
     put(table, TaskState.QUEUED, 1)
-    refuses(table, lambda: table.lease([1, 2], LEASE, 4_000), 2)
+    refuses(table, lambda: table.lease([1, 2], LEASE, RUNNER, 4_000), 2)
     refuses(table, lambda: table.hand_back([1], LEASE), 1)
 
 

@@ -1,0 +1,63 @@
+"""What a shard keeps beside its tasks, as notes in the table: written when it changes, read when a state is restored."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+from taskservice.core.table import TaskTable
+from taskservice.core.types import ApiKey, FunctionName, FunctionSpec, Tenant, TenantId
+
+TENANT = "tenant"
+KEY = "key"
+FUNCTION = "function"
+SHARD = "shard"
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+class Numbers(Struct, frozen=True, array_like=True):
+    """A shard's durable numbers. A field is added at the end with a default, never removed or moved."""
+
+    epoch: int = 0
+    next_no: int = 1
+    next_lease: int = 1
+    catalog_version: int = 0
+
+
+def note_tenant(table: TaskTable, tenant: Tenant) -> None:
+    table.note(TENANT, tenant.id, _encoder.encode(tenant))
+
+
+def note_key(table: TaskTable, key: ApiKey) -> None:
+    table.note(KEY, key.id, _encoder.encode(key))
+
+
+def note_function(table: TaskTable, function: FunctionSpec) -> None:
+    table.note(FUNCTION, function.name, _encoder.encode(function))
+
+
+def note_numbers(table: TaskTable, numbers: Numbers) -> None:
+    table.note(SHARD, "", _encoder.encode(numbers))
+
+
+def tenants(table: TaskTable) -> dict[TenantId, Tenant]:
+    """All tenants, in the order in which they were first set."""
+    return {TenantId(id): msgspec.msgpack.decode(value, type=Tenant) for id, value in table.notes(TENANT).items()}
+
+
+def keys(table: TaskTable) -> dict[str, ApiKey]:
+    """All keys, in the order in which they were first set."""
+    return {id: msgspec.msgpack.decode(value, type=ApiKey) for id, value in table.notes(KEY).items()}
+
+
+def functions(table: TaskTable) -> dict[FunctionName, FunctionSpec]:
+    """All functions, in the order in which they were first set."""
+    noted = table.notes(FUNCTION)
+    return {FunctionName(name): msgspec.msgpack.decode(value, type=FunctionSpec) for name, value in noted.items()}
+
+
+def numbers(table: TaskTable) -> Numbers:
+    """The shard's numbers, as of the last commit; those of a new shard if there was none."""
+    noted = table.notes(SHARD).get("")
+    return Numbers() if noted is None else msgspec.msgpack.decode(noted, type=Numbers)

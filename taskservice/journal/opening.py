@@ -1,0 +1,68 @@
+"""Where the state is, opened for writing: objects, the journal, and the proof of whose it is."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from taskservice.journal import Journal
+from taskservice.journal.bucket import BucketJournal
+from taskservice.journal.local import FILE_BYTES_MAX, LocalJournal
+from taskservice.journal.manifest import Ownership, claim
+from taskservice.objects import ObjectStore
+from taskservice.objects.location import open_objects
+from taskservice.objects.probe import probe
+
+
+class StateDir(NamedTuple):
+    """The state, of which this process is the only writer now."""
+
+    store: ObjectStore
+    journal: Journal
+    ownership: Ownership
+
+    def close(self) -> None:
+        """Files, locks and connections are released."""
+        self.journal.close()
+        self.store.close()
+
+
+def open_state(
+    state_dir: str, *, now_ms: Callable[[], int], in_flight_max: int = 4, file_bytes_max: int = FILE_BYTES_MAX
+) -> StateDir:
+    """The state in a local directory or in `s3://bucket/prefix`; whoever had it open is fenced, or has it still.
+
+    A bucket has to show first that it refuses what would let two writers in. Raises JournalError, or StoreError.
+    """
+    store = open_objects(state_dir)
+    try:
+        if state_dir.startswith("s3:"):
+            probe(store)
+            bucket = BucketJournal(store, now_ms=now_ms, in_flight_max=in_flight_max)
+            return StateDir(store, bucket, bucket.ownership)
+        journal = LocalJournal(Path(state_dir) / "journal", file_bytes_max=file_bytes_max)
+        try:
+            ownership = claim(
+                store,
+                log=uuid.uuid4().hex,
+                nonce=uuid.uuid4().hex,
+                writer=writer_name(),
+                at_ms=now_ms(),
+                epoch=journal.epoch,
+            )
+        except BaseException:
+            journal.close()
+            raise
+        return StateDir(store, journal, ownership)
+    except BaseException:
+        store.close()
+        raise
+
+
+def writer_name() -> str:
+    """Who writes, for people: the machine and the process."""
+    return f"{socket.gethostname()} {os.getpid()}"

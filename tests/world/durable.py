@@ -1,0 +1,86 @@
+"""The durable half of a state, to compare two of them, and what a machine's disk keeps of it."""
+
+from __future__ import annotations
+
+from random import Random
+
+from taskservice.core.check import check
+from taskservice.core.restore import restore
+from taskservice.core.shard import Shard
+from taskservice.core.state import State
+from taskservice.core.types import Limits, ListFilter, TenantId
+from taskservice.journal.codec import decode
+from taskservice.journal.marks import mark_at
+from taskservice.journal.memory import MemoryJournal
+from taskservice.journal.store.memory import MemoryTable
+
+SNAPSHOT_RATIO = 0.05
+"""Of a simulated table's commits, those of which the disk keeps a copy."""
+
+
+def durable(state: State) -> dict[str, object]:
+    """What the state knows that is durable; where an order is, as a list."""
+    return {
+        "numbers": (state.epoch, state.next_no, state.next_lease, state.catalog_version),
+        "tenants": list(state.tenants.items()),
+        "keys": list(state.keys.items()),
+        "functions": list(state.functions.items()),
+        "leases": [(token, lease, list(lease.open)) for token, lease in state.leases.items()],
+        "unfinished": _positive(state.unfinished),
+        "running": _positive(state.running),
+        "queues": {leaf: (queue.count, queue.payload_bytes) for leaf, queue in state.queues.items() if queue.count},
+        "tasks": state.table.listing(ListFilter(), None, 1_000_000),
+        "next due": state.table.next_due_ms(),
+    }
+
+
+def _positive(counts: dict[TenantId, int]) -> dict[TenantId, int]:
+    return {tenant: count for tenant, count in counts.items() if count}
+
+
+def check_restored(state: State) -> None:
+    """What the table holds is enough to go on from. For the moment after a commit."""
+    restored = restore(state.table, state.limits)
+    check(restored)
+    assert durable(restored) == durable(state)
+
+
+def folded(journal: MemoryJournal, limits: Limits, table: MemoryTable | None = None) -> Shard:
+    """A shard that has read the journal: from its beginning, or from where a table stands."""
+    state = State(MemoryTable(), limits) if table is None else restore(table, limits)
+    after = (0, 0) if table is None or table.mark is None else (table.mark.epoch, table.mark.segment)
+    shard = Shard(state)
+    tail = (each for each in journal.replay() if (each.epoch, each.number) > after)
+    shard.recover((mark_at(None, each.epoch, each.number), decode(each.body)) for each in tail)
+    return shard
+
+
+class Disk:
+    """What outlives a simulated process besides the journal: copies of its table, as some commits left it."""
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self._copies: list[MemoryTable] = []
+
+    def committed(self, table: MemoryTable) -> None:
+        """The table may be copied."""
+        if self._rng.random() < SNAPSHOT_RATIO:
+            self._copies = [*self._copies[-3:], table.copy()]
+
+    def recovered(self, journal: MemoryJournal, limits: Limits) -> Shard:
+        """A shard that has read the journal, all of it or what the newest copy does not have yet: it is the same."""
+        shard = folded(journal, limits)
+        newest = self._newest(journal)
+        if newest is None:
+            return shard
+        restored = folded(journal, limits, newest.copy())
+        check(restored.state)
+        assert durable(restored.state) == durable(shard.state)
+        assert restored.state.recovered_no == shard.state.recovered_no
+        return restored if self._rng.random() < 0.5 else shard
+
+    def _newest(self, journal: MemoryJournal) -> MemoryTable | None:
+        """The newest copy that is not ahead of the journal."""
+        places = {(each.epoch, each.number) for each in journal.replay()}
+        fitting = [copy for copy in self._copies if copy.mark and (copy.mark.epoch, copy.mark.segment) in places]
+        return max(fitting, key=lambda copy: copy.mark or (), default=None)
