@@ -89,8 +89,7 @@ class DirectoryObjects:
 
     def delete(self, keys: Sequence[str]) -> None:
         folders: dict[Path, None] = {}
-        for key in map(check_key, keys):
-            path = self._root / key
+        for path in [self._root / check_key(key) for key in keys]:
             with _as_store_errors(path), suppress(*_NO_OBJECT):
                 self._disk.unlink(path)
             folders[path.parent] = None

@@ -45,8 +45,9 @@ class MemoryObjects:
         yield from found
 
     def delete(self, keys: Sequence[str]) -> None:
+        gone = [check_key(key) for key in keys]
         with self._lock:
-            for key in map(check_key, keys):
+            for key in gone:
                 self._objects.pop(key, None)
 
     def close(self) -> None:
