@@ -18,8 +18,8 @@ from typing import NamedTuple
 import msgspec
 
 from taskservice.journal import JournalCorrupt, Segment
-from taskservice.journal.disk import Disk, create_durably, write_durably
 from taskservice.journal.frames import FileScan, never_finished
+from taskservice.objects.disk import Disk, create_durably, write_durably
 
 SEAL_VERSION = 1
 

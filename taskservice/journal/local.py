@@ -27,9 +27,9 @@ from taskservice.journal import (
     Position,
     Segment,
 )
-from taskservice.journal.disk import Disk, RealDisk, create_durably, failed, make_dirs_durably, write_durably
 from taskservice.journal.epochs import EpochDir, Seal
 from taskservice.journal.frames import FrameWriter
+from taskservice.objects.disk import FULL, Disk, RealDisk, create_durably, make_dirs_durably, write_durably
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
 EPOCH_NAME = re.compile(r"[0-9]{8}")
@@ -60,7 +60,7 @@ class LocalJournal:
             self._seals = self._seal_earlier()
         except OSError as error:
             self.close()
-            raise failed(error, self._directory) from error
+            raise _failed(error, self._directory) from error
         except BaseException:
             self.close()
             raise
@@ -114,7 +114,7 @@ class LocalJournal:
             self._write(frame)
             self._check_still_ours()
         except OSError as error:
-            self._refusal = failed(error, self._own.path)
+            self._refusal = _failed(error, self._own.path)
             raise self._refusal from error
         except Fenced as error:
             self._refusal = error
@@ -221,3 +221,13 @@ def _is_file_at(fd: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(fd), path.stat())
     except FileNotFoundError:
         return False
+
+
+def _failed(error: OSError, path: Path) -> JournalFailed:
+    """What to tell people when the system refused to write to `path`."""
+    if error.errno in FULL:
+        return JournalFailed(
+            f"The disk is full: {path} cannot grow. Make room, then start again: nothing acknowledged is lost."
+        )
+    reason = error.strerror or str(error)
+    return JournalFailed(f"{path} cannot be written: {reason}. End this process; the next start sees what is there.")

@@ -4,7 +4,8 @@ Five verbs, of which one has a condition: `put_if_absent`. An object is never ch
 some day deleted. What creates it is durable when it returns, through the loss of power too. All calls block, and may
 come from several threads at once.
 
-A key is words of `[A-Za-z0-9._=-]` joined by single slashes; no word begins with a dot.
+A key is words of `[A-Za-z0-9._=-]` joined by single slashes; no word begins with a dot (`keys` has the bounds). A key
+is never the folder of another: who has `a/b` does not make `a`. What is no key or no range is a ValueError.
 """
 
 from __future__ import annotations

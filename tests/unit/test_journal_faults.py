@@ -16,8 +16,8 @@ import pytest
 
 from helpers.journals import BODIES, reopened, replayed, written
 from taskservice.journal import Fenced, JournalFailed, JournalLocked
-from taskservice.journal.disk import RealDisk
 from taskservice.journal.local import LocalJournal
+from taskservice.objects.disk import RealDisk
 
 
 def test_a_second_opening_names_the_process_that_has_the_lock(tmp_path: Path):

@@ -1,13 +1,18 @@
-"""All that the local journal does to a disk, in nine verbs: so that tests can fill it, break it and cut its power."""
+"""All that is done to a disk for what must last, in ten verbs: so that tests can fill it, break it and cut its power.
+
+The local journal and the objects in a directory write through it.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from taskservice.journal import JournalFailed
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says when there is no room."""
 
 
 class Disk(Protocol):
@@ -15,6 +20,9 @@ class Disk(Protocol):
 
     def make_dir(self, path: Path) -> None:
         """A new directory, only for its owner. Raises FileExistsError if it is there."""
+
+    def remove_dir(self, path: Path) -> None:
+        """The empty directory is gone. Raises OSError, and does nothing, if it is not empty."""
 
     def create(self, path: Path) -> int:
         """The descriptor of a new, empty file, only for its owner. Raises FileExistsError if it is there."""
@@ -46,6 +54,9 @@ class RealDisk:
 
     def make_dir(self, path: Path) -> None:
         path.mkdir(mode=0o700)
+
+    def remove_dir(self, path: Path) -> None:
+        path.rmdir()
 
     def create(self, path: Path) -> int:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -97,6 +108,12 @@ def create_durably(disk: Disk, path: Path, data: bytes) -> int:
     return fd
 
 
+def make_dir_if_absent(disk: Disk, path: Path) -> None:
+    """The directory is there; perhaps somebody else was faster. What has the name may not be one: using it will tell."""
+    with suppress(FileExistsError):
+        disk.make_dir(path)
+
+
 def make_dirs_durably(disk: Disk, path: Path) -> None:
     """The directory is there, with all above it, and their names are durable. `path` is absolute.
 
@@ -106,19 +123,9 @@ def make_dirs_durably(disk: Disk, path: Path) -> None:
     lineage = [path, *path.parents]
     for each in reversed(lineage):
         if not each.is_dir():
-            disk.make_dir(each)
+            make_dir_if_absent(disk, each)
     for each in lineage:
         if each.is_mount():
             break
         if os.access(each.parent, os.R_OK):
             disk.sync_dir(each.parent)
-
-
-def failed(error: OSError, path: Path) -> JournalFailed:
-    """What to tell people when the system refused to write to `path`."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return JournalFailed(
-            f"The disk is full: {path} cannot grow. Make room, then start again: nothing acknowledged is lost."
-        )
-    reason = error.strerror or str(error)
-    return JournalFailed(f"{path} cannot be written: {reason}. End this process; the next start sees what is there.")
