@@ -79,18 +79,19 @@ class Bench:
     def round(self) -> None:
         """As many batches as there are in a commit go all their way."""
         for _ in range(BATCHES_PER_COMMIT):
-            tasks = self._new_tasks()
-            self._timed("find", lambda: self.table.find(tasks[0].tenant, [task.id for task in tasks]))
-            self._timed("accept", lambda: apply(self.state, r.TasksAccepted(NOW_MS, tasks)))
-            leaf = Leaf(tasks[0].tenant, FUNCTION.name, Priority.NORMAL)
-            nos = tuple(entry.no for entry in self.state.queue(leaf).first(BATCH))
-            token = Token(1, self.state.next_lease)
-            self._timed(
-                "lease", lambda: apply(self.state, r.LeaseGranted(NOW_MS, token, RunnerId("r1"), leaf, nos))
-            )
-            rows = tuple((no, b'{"ok":true}', NOW_MS, 500) for no in nos)
-            self._timed("succeed", lambda: apply(self.state, r.TasksSucceeded(NOW_MS, token, rows)))
+            self._batch(self._new_tasks())
         self._commit()
+
+    def _batch(self, tasks: tuple[Task, ...]) -> None:
+        tenant, ids = tasks[0].tenant, [task.id for task in tasks]
+        self._timed("find", lambda: self.table.find(tenant, ids))
+        self._timed("accept", lambda: apply(self.state, r.TasksAccepted(NOW_MS, tasks)))
+        leaf = Leaf(tenant, FUNCTION.name, Priority.NORMAL)
+        nos = tuple(entry.no for entry in self.state.queue(leaf).first(BATCH))
+        token = Token(1, self.state.next_lease)
+        self._timed("lease", lambda: apply(self.state, r.LeaseGranted(NOW_MS, token, RunnerId("r1"), leaf, nos)))
+        rows = tuple((no, b'{"ok":true}', NOW_MS, 500) for no in nos)
+        self._timed("succeed", lambda: apply(self.state, r.TasksSucceeded(NOW_MS, token, rows)))
 
     def us_per_task(self, step: str) -> float:
         """What a step took, or all steps together."""
@@ -166,7 +167,9 @@ def restoring(deep: Bench, depth: int) -> None:
     opened_s = time.monotonic() - began_s
     state = restore(table, Limits())
     restored_s = time.monotonic() - began_s - opened_s
-    assert sum(queue.count for queue in state.queues.values()) == sum(q.count for q in deep.state.queues.values()) >= depth
+    assert (
+        sum(queue.count for queue in state.queues.values()) == sum(q.count for q in deep.state.queues.values()) >= depth
+    )
     print(f"  opened in {opened_s * 1e3:.1f} ms, restored in {restored_s * 1e3:.1f} ms")
     print(f"  file {deep.path.stat().st_size / 2**20:,.0f} MiB, {memory()}")
     table.close()
