@@ -9,11 +9,11 @@ from taskservice.core.check import check
 from taskservice.core.report import POISON
 from taskservice.core.state import State
 from taskservice.core.story import story
-from taskservice.core.types import ListFilter, OutcomeKind, Task, TaskId, TaskState, TenantId
+from taskservice.core.types import OutcomeKind, Task, TaskId, TaskState, TenantId
 from taskservice.journal.codec import decode
 from taskservice.journal.memory import MemoryJournal
 from world.dispatcher import LIMITS
-from world.durable import durable, folded
+from world.durable import all_tasks, check_same, folded
 from world.simulation import Simulation
 from world.workload import MAX_ATTEMPTS, MAX_CRASHES, Behaviour, behaviour
 
@@ -29,10 +29,6 @@ def everything(simulation: Simulation) -> None:
         for id in client.promised:
             _promise_kept(client.tenant, id, client.ended.get(id), tasks, records)
     _replay_equals_live(simulation, state)
-
-
-def all_tasks(state: State) -> list[Task]:
-    return state.table.listing(ListFilter(), None, 1_000_000)
 
 
 def _records(simulation: Simulation) -> list[r.Record]:
@@ -91,4 +87,4 @@ def _replay_equals_live(simulation: Simulation, live: State) -> None:
     """Folding the journal gives what the living shard has come to."""
     replayed = folded(MemoryJournal(simulation.store), LIMITS).state
     check(replayed)
-    assert durable(replayed) == durable(live)
+    check_same(replayed, live)

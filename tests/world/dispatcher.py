@@ -78,6 +78,7 @@ class SimDispatcher:
     def crash(self) -> None:
         """The process is gone, with what was not yet on its way to the journal."""
         self.alive = False
+        self._disk.crashed(self.shard.state.table)
 
     def _plan_turn(self) -> None:
         if not self._turn_planned:

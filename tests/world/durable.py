@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from pathlib import Path
 from random import Random
 
 from taskservice.core.check import check
 from taskservice.core.restore import restore
 from taskservice.core.shard import Shard
 from taskservice.core.state import State
-from taskservice.core.types import Limits, ListFilter, TenantId
+from taskservice.core.table import TaskTable
+from taskservice.core.types import Limits, ListFilter, Task, TenantId
 from taskservice.journal.codec import decode
 from taskservice.journal.marks import mark_at
 from taskservice.journal.memory import MemoryJournal
+from taskservice.journal.store.file import Stored
 from taskservice.journal.store.memory import MemoryTable
+from taskservice.journal.store.sqlite import SqliteTable
 
 SNAPSHOT_RATIO = 0.05
 """Of a simulated table's commits, those of which the disk keeps a copy."""
@@ -29,9 +34,18 @@ def durable(state: State) -> dict[str, object]:
         "unfinished": _positive(state.unfinished),
         "running": _positive(state.running),
         "queues": {leaf: (queue.count, queue.payload_bytes) for leaf, queue in state.queues.items() if queue.count},
-        "tasks": state.table.listing(ListFilter(), None, 1_000_000),
         "next due": state.table.next_due_ms(),
     }
+
+
+def all_tasks(state: State) -> list[Task]:
+    return state.table.listing(ListFilter(), None, 1_000_000)
+
+
+def check_same(one: State, other: State) -> None:
+    """What is durable of two states of one shard is the same."""
+    assert durable(one) == durable(other)
+    assert all_tasks(one) == all_tasks(other)
 
 
 def _positive(counts: dict[TenantId, int]) -> dict[TenantId, int]:
@@ -45,14 +59,21 @@ def check_restored(state: State) -> None:
     assert durable(restored) == durable(state)
 
 
-def folded(journal: MemoryJournal, limits: Limits, table: MemoryTable | None = None) -> Shard:
+def folded(journal: MemoryJournal, limits: Limits, table: TaskTable | None = None) -> Shard:
     """A shard that has read the journal: from its beginning, or from where a table stands."""
-    state = State(MemoryTable(), limits) if table is None else restore(table, limits)
-    after = (0, 0) if table is None or table.mark is None else (table.mark.epoch, table.mark.segment)
-    shard = Shard(state)
+    table = MemoryTable() if table is None else table
+    after = (0, 0) if table.mark is None else (table.mark.epoch, table.mark.segment)
+    shard = Shard(restore(table, limits))
     tail = (each for each in journal.replay() if (each.epoch, each.number) > after)
     shard.recover((mark_at(None, each.epoch, each.number), decode(each.body)) for each in tail)
     return shard
+
+
+def check_recovered(restored: Shard, shard: Shard) -> None:
+    """Recovered in another way, it is the same shard."""
+    check(restored.state)
+    check_same(restored.state, shard.state)
+    assert restored.state.recovered_no == shard.state.recovered_no
 
 
 class Disk:
@@ -62,10 +83,14 @@ class Disk:
         self._rng = rng
         self._copies: list[MemoryTable] = []
 
-    def committed(self, table: MemoryTable) -> None:
+    def committed(self, table: TaskTable) -> None:
         """The table may be copied."""
+        assert isinstance(table, MemoryTable)
         if self._rng.random() < SNAPSHOT_RATIO:
             self._copies = [*self._copies[-3:], table.copy()]
+
+    def crashed(self, table: TaskTable) -> None:
+        """The process whose table it is has ended."""
 
     def recovered(self, journal: MemoryJournal, limits: Limits) -> Shard:
         """A shard that has read the journal, all of it or what the newest copy does not have yet: it is the same."""
@@ -74,9 +99,7 @@ class Disk:
         if newest is None:
             return shard
         restored = folded(journal, limits, newest.copy())
-        check(restored.state)
-        assert durable(restored.state) == durable(shard.state)
-        assert restored.state.recovered_no == shard.state.recovered_no
+        check_recovered(restored, shard)
         return restored if self._rng.random() < 0.5 else shard
 
     def _newest(self, journal: MemoryJournal) -> MemoryTable | None:
@@ -84,3 +107,37 @@ class Disk:
         places = {(each.epoch, each.number) for each in journal.replay()}
         fitting = [copy for copy in self._copies if copy.mark and (copy.mark.epoch, copy.mark.segment) in places]
         return max(fitting, key=lambda copy: copy.mark or (), default=None)
+
+
+class FileDisk(Disk):
+    """A disk with the real table in a file, which is gone on from wherever that can be done."""
+
+    def __init__(self, path: Path, rng: Random) -> None:
+        super().__init__(rng)
+        self._path = path
+        self.taken_up: list[int] = []
+        """Of each start that went on from the file: how many commits were taken back."""
+
+    def committed(self, table: TaskTable) -> None:
+        """It is in the file."""
+
+    def crashed(self, table: TaskTable) -> None:
+        assert isinstance(table, SqliteTable)
+        table.close()
+
+    def recovered(self, journal: MemoryJournal, limits: Limits) -> Shard:
+        sealed = Counter(each.epoch for each in journal.replay())
+        cuts: list[int] = []
+
+        def keep(stored: Stored) -> int:
+            cuts.append(max(0, stored.mark.segment + 1 - sealed[stored.mark.epoch]))
+            return cuts[-1]
+
+        table = SqliteTable.open(self._path, keep)
+        if table.mark is not None:
+            self.taken_up.append(cuts[0])
+        restored = folded(journal, limits, table)
+        check_recovered(restored, folded(journal, limits))
+        if self._rng.random() < 0.5:
+            table.fold()
+        return restored

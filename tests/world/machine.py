@@ -42,7 +42,7 @@ from taskservice.core.types import (
 from taskservice.journal.codec import encode
 from taskservice.journal.marks import mark_at
 from taskservice.journal.memory import MemoryJournal, MemoryStore
-from world.durable import check_restored, durable, folded
+from world.durable import check_restored, check_same, folded
 
 START_MS = 1_000_000
 
@@ -208,7 +208,7 @@ class Machine:
         self.commit()
         replayed = folded(MemoryJournal(self.store), self.limits)
         check(replayed.state)
-        assert durable(replayed.state) == durable(self.state)
+        check_same(replayed.state, self.state)
 
 
 def ok(no: int, result: bytes = b"1", duration_us: int = 1_000) -> Outcome:

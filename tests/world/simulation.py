@@ -36,7 +36,9 @@ NOTICED_MS = 1_500
 class Simulation:
     """The world of one seed."""
 
-    def __init__(self, seed: int, *, checked: bool = True, runners: int = 3, clients: int = 4) -> None:
+    def __init__(
+        self, seed: int, *, checked: bool = True, runners: int = 3, clients: int = 4, disk: Disk | None = None
+    ) -> None:
         self.checked = checked
         """Whether the invariants are checked in every turn."""
         rng = Random(seed)
@@ -44,7 +46,7 @@ class Simulation:
         self.faults: Faults = draw(rng)
         self.network = Network(self.clock, self.faults)
         self.store = MemoryStore()
-        self.disk = Disk(Random(rng.getrandbits(64)))
+        self.disk = disk or Disk(Random(rng.getrandbits(64)))
         self.dispatcher = self._boot()
         self.runners: dict[RunnerId, SimRunner] = {}
         self._runners_made = 0

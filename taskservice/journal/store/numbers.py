@@ -43,9 +43,9 @@ class Numbers:
         return number
 
     def of_known_tenant(self, tenant: TenantId) -> int | None:
-        """The tenant's number; None, which equals nothing in SQL, if it never had a task."""
+        """The tenant's number; None if it never had a task."""
         return self._tenants.get(tenant)
 
     def of_known_leaf(self, leaf: Leaf) -> int | None:
-        """The leaf's number; None, which equals nothing in SQL, if it never had a task."""
+        """The leaf's number; None if it never had a task."""
         return self._leaves.get(leaf)

@@ -22,12 +22,13 @@ from taskservice.core.types import Leaf, ListFilter, RunnerId, Task, TaskId, Tas
 from taskservice.journal.store import file, mapping, moves, statements
 from taskservice.journal.store.counts import Counts, LeafState
 from taskservice.journal.store.grants import Grants
+from taskservice.journal.store.ids import Ids
 from taskservice.journal.store.moves import Move
 from taskservice.journal.store.numbers import Numbers
 
 log = logging.getLogger(__name__)
 
-_BEFORE_ALL = QueueKey(-(2**63), TaskNo(-(2**63)))
+_BEFORE_ALL = -(2**63)
 _AFTER_ALL = TaskNo(2**63 - 1)
 
 
@@ -55,6 +56,7 @@ class SqliteTable:
         self._numbers = Numbers(self._db)
         self._counts = Counts()
         self._grants = Grants()
+        self._ids = Ids(self._db) if db is None else Ids(self._db, *self._db.execute(statements.GET_SETTLED).fetchone())
         self._running: dict[TaskNo, _Standing] = {}
         """What stands in a row as state, epoch and seq of a task that runs."""
         self._mark: Mark | None = None
@@ -95,7 +97,7 @@ class SqliteTable:
         of_leaf, queued_bytes, number = self._counts.of_leaf, self._counts.queued_bytes, self._numbers.of_leaf
         rows = [(*of_leaf(leaf), queued_bytes(leaf), number(leaf)) for leaf in self._counts.touched()]
         self._db.executemany(statements.SET_COUNTS, rows)
-        self._db.execute(statements.SET_MARK, (*mark, self._boot))
+        self._db.execute(statements.SET_MARK, (*mark, self._boot, self._ids.settled_no))
         self._db.execute("COMMIT")
         self._db.execute("BEGIN")
         self._mark = mark
@@ -125,13 +127,14 @@ class SqliteTable:
         return b"" if self._main is None else os.pread(self._main, count, offset)
 
     def insert(self, tasks: Sequence[Task]) -> None:
-        if any(task.state not in moves.INSERT_STATES for task in tasks):
-            self._check_insert(tasks)
         leaves = [task.leaf for task in tasks]
         new_rows = [
             mapping.to_row(task, self._numbers.of_tenant(task.tenant), self._numbers.of_leaf(leaf))
             for task, leaf in zip(tasks, leaves, strict=True)
         ]
+        keys = [(row[1], row[2]) for row in new_rows]
+        if any(task.state not in moves.INSERT_STATES for task in tasks) or not self._ids.are_new(keys):
+            self._check_insert(tasks)
         self._db.execute("SAVEPOINT before_insert")
         try:
             self._db.executemany(statements.INSERT_TASK, new_rows)
@@ -145,6 +148,7 @@ class SqliteTable:
         self._counts.added(zip(leaves, (task.state for task in tasks), strict=True))
         queued = ((task.leaf, len(task.payload)) for task in tasks if task.state is TaskState.QUEUED)
         self._counts.queued(queued, +1)
+        self._ids.add(keys, [task.no for task in tasks])
 
     def make_due(self, nos: Sequence[TaskNo]) -> None:
         before = self._check_idle(moves.DUE, nos)
@@ -231,12 +235,20 @@ class SqliteTable:
 
     def find(self, tenant: TenantId, ids: Sequence[TaskId]) -> dict[TaskId, Task]:
         number = self._numbers.of_known_tenant(tenant)
-        found = {task.id: task for task in self._tasks(statements.FIND, (number, mapping.json_list(ids)))}
-        return {id: found[id] for id in ids if id in found}
+        found = {} if number is None else self._ids.find(number, ids)
+        tasks = {task.id: task for task in self.load(list(found.values()))} if found else {}
+        return {id: tasks[id] for id in ids if id in tasks}
 
     def next_queued(self, leaf: Leaf, after: QueueKey | None, limit: int) -> list[QueueKey]:
-        wish = (self._numbers.of_known_leaf(leaf), *(after or _BEFORE_ALL), limit)
-        return [QueueKey(due_ms, no) for due_ms, no in self._db.execute(statements.NEXT_QUEUED, wish)]
+        number = self._numbers.of_known_leaf(leaf)
+        if number is None:
+            return []
+        rows: list[tuple[int, TaskNo]] = []
+        if after is not None:
+            rows = self._db.execute(statements.NEXT_DUE_THEN, (number, *after, limit)).fetchall()
+        due_ms = _BEFORE_ALL if after is None else after.due_ms
+        rows += self._db.execute(statements.NEXT_DUE_LATER, (number, due_ms, limit - len(rows))).fetchall()
+        return [QueueKey(due_ms, no) for due_ms, no in rows]
 
     def due_by(self, now_ms: int, limit: int) -> list[Task]:
         return self._tasks(statements.DUE_BY, (now_ms, limit))

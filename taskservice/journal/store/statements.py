@@ -72,11 +72,20 @@ _TASKS = f"SELECT {COLUMNS} FROM task JOIN payload USING (no)"
 
 LOAD = f"{_TASKS} WHERE no IN (SELECT value FROM json_each(?))"
 
-FIND = f"{_TASKS} WHERE tenant = ? AND id IN (SELECT value FROM json_each(?))"
+FIND = "SELECT id, no FROM task_id WHERE tenant = ? AND id IN (SELECT value FROM json_each(?))"
 
-NEXT_QUEUED = """
-    SELECT due_ms, no FROM task
-    WHERE leaf = ? AND state = 'queued' AND (due_ms, no) > (?, ?) ORDER BY due_ms, no LIMIT ?
+UNSETTLED = "SELECT no, tenant, id FROM task WHERE no >= ?"
+
+# What was on its way to the index when the process ended may be in it already.
+SETTLE = "INSERT OR IGNORE INTO task_id VALUES (?, ?, ?)"
+
+# Two, because SQLite would walk through all that are due at the same time to compare pairs of time and number.
+NEXT_DUE_THEN = """
+    SELECT due_ms, no FROM task WHERE leaf = ? AND state = 'queued' AND due_ms = ? AND no > ? ORDER BY no LIMIT ?
+"""
+
+NEXT_DUE_LATER = """
+    SELECT due_ms, no FROM task WHERE leaf = ? AND state = 'queued' AND due_ms > ? ORDER BY due_ms, no LIMIT ?
 """
 
 # The terms of a partial index must be repeated word for word, or SQLite does not see that it may use it.
@@ -138,6 +147,8 @@ COUNTS = """
     SELECT leaf, scheduled, queued, running, retrying, succeeded, failed, cancelled, queued_bytes FROM leaf ORDER BY leaf
 """
 
-SET_MARK = "INSERT OR REPLACE INTO meta VALUES (0, ?, ?, ?, ?, ?)"
+SET_MARK = "INSERT OR REPLACE INTO meta VALUES (0, ?, ?, ?, ?, ?, ?)"
 
 GET_MARK = "SELECT log, nonce, epoch, segment, boot FROM meta"
+
+GET_SETTLED = "SELECT settled_no FROM meta"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -97,30 +98,85 @@ def test_a_refused_lease_leaves_nothing_in_the_memory_of_what_runs(table: Sqlite
 INDEXED = {
     "LOAD": "INTEGER PRIMARY KEY",
     "STANDINGS": "INTEGER PRIMARY KEY",
-    "FIND": "task_id",
-    "NEXT_QUEUED": "task_queue",
-    "DUE_BY": "task_waiting",
+    "SIZES": "INTEGER PRIMARY KEY",
+    "FIND": "PRIMARY KEY (tenant=? AND id=?)",
+    "UNSETTLED": "INTEGER PRIMARY KEY (rowid>?)",
+    "NEXT_DUE_THEN": "task_queue (leaf=? AND due_ms=? AND rowid>?)",
+    "NEXT_DUE_LATER": "task_queue (leaf=? AND due_ms>?)",
+    "DUE_BY": "task_waiting (due_ms<?)",
     "NEXT_DUE": "task_waiting",
-    "LIST_ALL": "INTEGER PRIMARY KEY",
-    "LIST_PLACE": "task_listing",
+    "LIST_ALL": "INTEGER PRIMARY KEY (rowid<?)",
+    "LIST_PLACE": "task_listing (leaf=? AND state=? AND rowid<?)",
     "LIST_NOS": "INTEGER PRIMARY KEY",
-    "LEASE": "INTEGER PRIMARY KEY",
-    "SUCCEED": "INTEGER PRIMARY KEY",
+    "RUNNING": "INTEGER PRIMARY KEY (rowid=?)",
+    **dict.fromkeys(
+        ["MAKE_DUE", "LEASE", "SUCCEED", "RETRY", "FAIL", "HAND_BACK", "CANCEL"], "INTEGER PRIMARY KEY (rowid=?)"
+    ),
 }
+"""By what each statement reaches tasks."""
+
+SORTED = {"LIST_NOS", "RUNNING"}
+"""Of those, the ones that sort the few tasks that they were given."""
+
+SMALL = {
+    "DELETE_LEASE": ["SEARCH lease USING PRIMARY KEY (epoch=? AND seq=?)"],
+    "LEASES": ["SCAN lease"],
+    "NOTES": ["SEARCH note USING INDEX sqlite_autoindex_note_1 (kind=?)", "USE TEMP B-TREE FOR ORDER BY"],
+    "TENANTS": ["SCAN tenant"],
+    "LEAVES": ["SCAN leaf", "SEARCH tenant USING INTEGER PRIMARY KEY (rowid=?)"],
+    "COUNTS": ["SCAN leaf"],
+    "SET_COUNTS": ["SEARCH leaf USING INTEGER PRIMARY KEY (rowid=?)"],
+    "GET_MARK": ["SCAN meta"],
+    "GET_SETTLED": ["SCAN meta"],
+}
+"""The plans of those that reach no tasks: what they walk through is as small as there are leaves, notes, leases."""
+
+INSERTS = {
+    "INSERT_TASK",
+    "INSERT_PAYLOAD",
+    "INSERT_TENANT",
+    "INSERT_LEAF",
+    "SETTLE",
+    "SET_LEASE",
+    "SET_NOTE",
+    "SET_MARK",
+}
+"""One row to its place: no plan."""
+
+
+def test_the_plan_of_every_statement_is_known() -> None:
+    others = {"PRAGMAS", "COLUMNS", "CACHE_BYTES", "FOLD"}
+    assert {name for name in vars(statements) if name.isupper() and name[0] != "_"} - others == {
+        *INDEXED,
+        *SMALL,
+        *INSERTS,
+    }
 
 
 @pytest.mark.parametrize("name", INDEXED)
 def test_no_statement_walks_through_the_table(table: SqliteTable, name: str) -> None:
     """SQLite's own plan: tasks are reached by the index meant for it, in the order wanted, without sorting them."""
     plan = explained(table, getattr(statements, name))
-    on_tasks = [step for step in plan if " task " in step]
+    on_tasks = [step for step in plan if " task " in step or " task_id " in step]
     assert len(on_tasks) == 1
     assert INDEXED[name] in on_tasks[0]
     assert name == "NEXT_DUE" or on_tasks[0].startswith("SEARCH")
-    assert name == "LIST_NOS" or not any("ORDER BY" in step for step in plan)
+    assert name in SORTED or not any("B-TREE" in step for step in plan)
+    payloads = [step for step in plan if " payload " in step]
+    assert all("INTEGER PRIMARY KEY (rowid=?)" in step for step in payloads)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_what_is_walked_through_is_small(table: SqliteTable, name: str) -> None:
+    assert [step.strip() for step in explained(table, getattr(statements, name))] == SMALL[name]
+
+
+@pytest.mark.parametrize("name", INSERTS)
+def test_a_row_goes_to_its_place(table: SqliteTable, name: str) -> None:
+    assert explained(table, getattr(statements, name)) == []
 
 
 def explained(table: SqliteTable, statement: str) -> list[str]:
-    names = ("before_no", "created_after_ms", "created_before_ms", "tag", "limit", "leaf", "state", "nos")
-    values = dict.fromkeys(names) if ":before_no" in statement else [None] * statement.count("?")
+    named = re.findall(r":(\w+)", statement)
+    values = dict.fromkeys(named) if named else [None] * statement.count("?")
     return [row[3] + " " for row in table._db.execute(f"EXPLAIN QUERY PLAN {statement}", values)]

@@ -1,0 +1,110 @@
+"""Which task has an id: from RAM for the newest, from the index for all others.
+
+Ids may come in any order, and what a commit costs is the pages it writes. Put into the index one by one, each of a million
+random ids changes a page of its own. So the newest wait in RAM: when there are `GENERATION` of them they are sorted, and go
+to the index a few with each insert, neighbours together. What waits is not lost with the process: the rows have it all.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from taskservice.core.types import TaskId, TaskNo
+from taskservice.journal.store import statements
+from taskservice.journal.store.mapping import json_list
+
+GENERATION = 65_536
+"""Ids that are sorted together; about twice as many are in RAM at most, which takes 30 MB."""
+
+SETTLE = 256
+"""Ids that go to the index at a time, at least."""
+
+NOTHING_WAITS = TaskNo(2**63 - 1)
+
+Key = tuple[int, str]
+"""The tenant's number, and the id."""
+
+
+class Ids:
+    """The ids of all tasks of one file."""
+
+    def __init__(self, db: sqlite3.Connection, settled_no: int = NOTHING_WAITS) -> None:
+        """`settled_no`: as it was when the file was committed."""
+        self._db = db
+        self.generation = GENERATION
+        self._young: dict[Key, TaskNo] = {}
+        """Those that were added last."""
+        self._settling: dict[Key, TaskNo] = {}
+        """Those of the generation before, in the index already or not."""
+        self._unsettled: list[Key] = []
+        """Of them those that are not, the next one last."""
+        self._least_young = self._least_settling = NOTHING_WAITS
+        self._owed = 0
+        """How many are to go to the index: one for each that is added."""
+        self._new: frozenset[Key] = frozenset()
+        """What was looked for last and not found."""
+        rows = db.execute(statements.UNSETTLED, (settled_no,)).fetchall()
+        self.add([(tenant, id) for _, tenant, id in rows], [no for no, _, _ in rows])
+
+    @property
+    def settled_no(self) -> TaskNo:
+        """The tasks below this number are in the index."""
+        return min(self._least_young, self._least_settling)
+
+    def find(self, tenant: int, ids: Sequence[TaskId]) -> dict[TaskId, TaskNo]:
+        """The tasks that the tenant has of these ids."""
+        found: dict[TaskId, TaskNo] = {}
+        others: list[TaskId] = []
+        for id in ids:
+            no = self._waiting((tenant, id))
+            if no is None:
+                others.append(id)
+            else:
+                found[id] = no
+        if others:
+            found.update(self._db.execute(statements.FIND, (tenant, json_list(others))).fetchall())
+        self._new = frozenset((tenant, id) for id in others if id not in found)
+        return found
+
+    def are_new(self, keys: Sequence[Key]) -> bool:
+        """Whether none of these is known, and none is there twice."""
+        distinct = frozenset(keys)
+        if len(distinct) != len(keys):
+            return False
+        if distinct <= self._new:
+            return True
+        by_tenant: dict[int, list[TaskId]] = {}
+        for tenant, id in keys:
+            by_tenant.setdefault(tenant, []).append(TaskId(id))
+        return not any(self.find(tenant, ids) for tenant, ids in by_tenant.items())
+
+    def add(self, keys: Sequence[Key], nos: Sequence[TaskNo]) -> None:
+        """These tasks are there as well."""
+        self._young.update(zip(keys, nos, strict=True))
+        self._least_young = min([self._least_young, *nos])
+        self._new = frozenset()
+        self._owed += len(nos)
+        if self._owed >= SETTLE:
+            self._settle(self._owed)
+            self._owed = 0
+        if len(self._young) >= self.generation:
+            self._settle(len(self._unsettled))
+            self._settling, self._young = self._young, {}
+            self._least_settling, self._least_young = self._least_young, NOTHING_WAITS
+            self._unsettled = sorted(self._settling, reverse=True)
+
+    def _waiting(self, key: Key) -> TaskNo | None:
+        no = self._young.get(key)
+        return self._settling.get(key) if no is None else no
+
+    def _settle(self, count: int) -> None:
+        """So many more are in the index."""
+        if not self._unsettled:
+            return
+        rows = [(*key, self._settling[key]) for key in self._unsettled[: -count - 1 : -1]]
+        self._db.executemany(statements.SETTLE, rows)
+        del self._unsettled[-count:]
+        if not self._unsettled:
+            self._settling.clear()
+            self._least_settling = NOTHING_WAITS
