@@ -7,12 +7,15 @@
 The next number is always free for whoever owns the log, for only a manifest of somebody else can have taken it: the
 claim of a successor. So a put that finds one there is how an owner learns that it is none any more; no clock is asked.
 Claims are never removed, or a zombie could put one of its own in the place of its successor's. Other manifests may
-be removed once there is a later one: what follows a zombie's last manifest is always a claim.
+be removed once there is a later one: what follows a zombie's last manifest is always a claim. But a claim that was long
+on its way may find its number free again; so whoever has put one looks whether there is a later manifest, and if there
+is, has claimed nothing. The newest manifest is never removed.
 """
 
 from __future__ import annotations
 
-from typing import NoReturn
+from collections.abc import Collection
+from contextlib import suppress
 
 import msgspec
 
@@ -22,6 +25,7 @@ from taskservice.objects import NoSuchObject, ObjectStore
 PREFIX = "manifest/"
 VERSION = 1
 CHECKPOINTS_KEPT = 2
+SUPERSEDED_MAX = 1_000
 
 
 class CheckpointRef(msgspec.Struct, frozen=True):
@@ -77,6 +81,10 @@ def key_of(number: int) -> str:
     return f"{PREFIX}{number:012d}"
 
 
+def _number_of(key: str) -> int:
+    return int(key.removeprefix(PREFIX))
+
+
 def latest(store: ObjectStore) -> Manifest | None:
     """The manifest with the highest number; None if the log has never been claimed."""
     while True:
@@ -105,36 +113,54 @@ class Ownership:
     def nonce(self) -> str:
         return self.manifest.owners[-1].nonce
 
-    def publish(self, checkpoint: CheckpointRef, at_ms: int) -> None:
-        """The checkpoint stands, and the newest of those before it. Raises Fenced if the log is somebody else's now."""
-        checkpoints = (checkpoint, *self.manifest.checkpoints)[:CHECKPOINTS_KEPT]
+    def publish(self, checkpoint: CheckpointRef, at_ms: int, damaged: Collection[str] = ()) -> None:
+        """The checkpoint stands, and the newest of those before it that is not among the `damaged` (keys).
+
+        After StoreUnavailable it may be called again, for this checkpoint or a later one: if the manifest of the first
+        call got there after all, that is seen. Raises Fenced if the log is somebody else's now.
+        """
+        while True:
+            manifest = self._next(checkpoint, at_ms, damaged)
+            there = self._store.put_if_absent(key_of(manifest.number), _encode(manifest))
+            self.manifest = manifest if there is None else self._ours(there, manifest.number)
+            if checkpoint in self.manifest.checkpoints:
+                return
+
+    def check(self) -> None:
+        """The log is still this owner's, as of some moment during the call. Raises Fenced if it is not.
+
+        What comes after the manifest we know may be our own, if another thread publishes.
+        """
+        while True:
+            later = [info.key for info in self._store.list(PREFIX, key_of(self.manifest.number))]
+            if not later:
+                return
+            with suppress(NoSuchObject):  # there is a later one by now
+                self._ours(self._store.get(later[-1]), _number_of(later[-1]))
+                return
+
+    def _next(self, checkpoint: CheckpointRef, at_ms: int, damaged: Collection[str]) -> Manifest:
+        standing = self.manifest.checkpoints
+        good = tuple(each for each in standing if each.key not in damaged)
+        if not good and len(standing) == CHECKPOINTS_KEPT:
+            good = standing[:1]  # for its position: what comes before it may be gone, so the log begins no earlier
         manifest = msgspec.structs.replace(
             self.manifest,
             number=self.manifest.number + 1,
             claim=False,
             at_ms=at_ms,
-            checkpoints=checkpoints,
+            checkpoints=(checkpoint, *good)[:CHECKPOINTS_KEPT],
         )
-        start = manifest.start
-        owners = tuple(owner for owner in manifest.owners if owner.epoch >= start.epoch)
-        manifest = msgspec.structs.replace(manifest, owners=owners)
-        other = self._store.put_if_absent(key_of(manifest.number), _encode(manifest))
-        if other is not None:
-            self._fenced(other)
-        self.manifest = manifest
+        owners = tuple(owner for owner in manifest.owners if owner.epoch >= manifest.start.epoch)
+        return msgspec.structs.replace(manifest, owners=owners)
 
-    def check(self) -> None:
-        """The log is still this owner's, as of some moment during the call. Raises Fenced if it is not."""
-        key = key_of(self.manifest.number + 1)
-        try:
-            self._fenced(self._store.get(key))
-        except NoSuchObject:
-            return
-
-    def _fenced(self, other: bytes) -> NoReturn:
-        successor = _decode(other, key_of(self.manifest.number + 1))
+    def _ours(self, data: bytes, number: int) -> Manifest:
+        """The manifest that was found, which is this owner's. Raises Fenced if it is not."""
+        manifest = _decode(data, key_of(number))
+        if manifest.owners[-1] == self.manifest.owners[-1]:
+            return manifest
         raise Fenced(
-            f"{self._store.url}: epoch {successor.epoch} ({successor.writer}) has taken the log over from epoch"
+            f"{self._store.url}: epoch {manifest.epoch} ({manifest.writer}) has taken the log over from epoch"
             f" {self.epoch} ({self.manifest.writer}). End this process."
         )
 
@@ -143,7 +169,8 @@ def claim(store: ObjectStore, *, log: str, nonce: str, writer: str, at_ms: int, 
     """The next epoch is the caller's, durably.
 
     `nonce` must be the caller's alone; `log` names a log that is new. `epoch`: that which the caller has taken in some
-    other way already, and which is higher than any before. If somebody else claims at the same time, the later claim wins.
+    other way already, and which is higher than any before. If somebody else claims at the same time, the later claim wins,
+    and the other is Fenced.
     """
     while True:
         last = latest(store)
@@ -162,7 +189,23 @@ def claim(store: ObjectStore, *, log: str, nonce: str, writer: str, at_ms: int, 
         if last and last.epoch >= taken:
             raise JournalCorrupt(f"{store.url}: its manifests speak of epoch {last.epoch}, the journal of {taken}.")
         if store.put_if_absent(key_of(manifest.number), _encode(manifest)) is None:
-            return Ownership(store, manifest)
+            ownership = Ownership(store, manifest)
+            ownership.check()  # or the number was free because its manifest, and later ones, were removed meanwhile
+            return ownership
+
+
+def superseded(store: ObjectStore, before: int) -> list[str]:
+    """The keys of the manifests with lower numbers than `before`, one of which is there, that are no claims.
+
+    Of the newest thousand: what is older had as many owners to remove it.
+    """
+    keys = [info.key for info in store.list(PREFIX) if info.key < key_of(before)]
+    found: list[str] = []
+    for key in keys[-SUPERSEDED_MAX:]:
+        with suppress(NoSuchObject):
+            if not _decode(store.get(key), key).claim:
+                found.append(key)
+    return found
 
 
 def _encode(manifest: Manifest) -> bytes:

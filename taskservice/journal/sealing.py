@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from taskservice.journal.segments import FENCE_VERSION, Fence, encode_fence, is_fence, key_of, open_segment, place_of
+from taskservice.journal.segments import (
+    FENCE_VERSION,
+    Fence,
+    encode_fence,
+    is_fence,
+    key_of,
+    may_be_fence,
+    open_segment,
+    place_of,
+)
 from taskservice.objects import ObjectStore
 
 
@@ -37,11 +46,9 @@ def seal(store: ObjectStore, epoch: int, first: int, chain: bytes, by_epoch: int
     after = key_of(epoch, first - 1) if first else ""
     number = first
     for info in store.list(prefix, after):
-        if place_of(info.key).number != number:
-            break
+        if place_of(info.key).number != number or may_be_fence(info.size_bytes):
+            break  # behind a fence there may be what a zombie put there
         number += 1
-    # The last of those that were listed may be a fence; it is found by looking again from there.
-    number = max(first, number - 1)
     while not _is_sealed_at(store, epoch, number, by_epoch):
         number += 1
     return Sealed(epoch, first, number, chain, _chain_at_end(store, epoch, first, number, chain))
