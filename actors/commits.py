@@ -64,6 +64,8 @@ class Commits:
         """When the oldest record was there that is in no commit yet."""
         self._timer: asyncio.TimerHandle | None = None
         self._closing = False
+        self.appended_bytes = 0
+        """What the journal has taken so far."""
 
     @property
     def idle(self) -> bool:
@@ -126,15 +128,18 @@ class Commits:
         future = asyncio.get_running_loop().run_in_executor(self._threads, self._write, cut)
         future.add_done_callback(partial(self._ended, cut.number))
 
-    def _write(self, cut: Cut) -> None:
-        self._journal.append(cut.number, encode(cut.records))
+    def _write(self, cut: Cut) -> int:
+        body = encode(cut.records)
+        self._journal.append(cut.number, body)
+        return len(body)
 
-    def _ended(self, number: int, done: asyncio.Future[None]) -> None:
+    def _ended(self, number: int, done: asyncio.Future[int]) -> None:
         self._under_way.pop(number, None)
         error = done.exception()
         if error is not None:
             self._give_up(error)
             return
+        self.appended_bytes += done.result()
         self._shard.durable(number)
         self._wake()
 

@@ -20,6 +20,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from taskservice.actors.commits import CommitOptions, Commits
+from taskservice.actors.keeper import Keeper
 from taskservice.actors.notifier import Notifier
 from taskservice.core import effects as fx
 from taskservice.core import events as e
@@ -44,6 +45,9 @@ from taskservice.journal import Journal
 log = logging.getLogger(__name__)
 
 A = TypeVar("A")
+
+REST_S_MAX = 1.0
+"""A commit that takes longer is not waited for with everything else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,9 @@ class Dispatcher:
         options: DispatcherOptions | None = None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         rng: Random | None = None,
+        keeper: Callable[[Callable[[BaseException], None]], Keeper] | None = None,
     ) -> None:
+        """`keeper` makes that of the table's file, if it is to be folded, from whom to tell why nothing goes on."""
         self.options = options or DispatcherOptions()
         self.heard: dict[RunnerId, float] = {}
         """When each runner last reported, on the monotonic clock, in seconds."""
@@ -101,6 +107,7 @@ class Dispatcher:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms: int | None = None
         self._commits = Commits(journal, shard, self._wake.set, self._die, self.options.commits)
+        self._keeper = keeper(self._die) if keeper is not None else None
         self._tasks: list[asyncio.Task[None]] = []
         self._fatal: BaseException | None = None
 
@@ -112,6 +119,8 @@ class Dispatcher:
         self._keep(asyncio.get_running_loop().create_task(self._consume()))
         self._keep(asyncio.get_running_loop().create_task(self._look_after_the_journal()))
         self._wake.set()
+        if self._keeper is not None:
+            self._keeper.sweep()
 
     async def close(self) -> None:
         """All that was handed over is durable, or refused; the journal is released.
@@ -125,7 +134,10 @@ class Dispatcher:
             self._commits.flush()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), 0.1)
+        at_rest = self._fatal is None and self._commits.idle
         self._stop(BackOffError("the service is stopping", retry_after_s=5.0))
+        if self._keeper is not None:
+            await (self._keeper.close(self._journal.position) if at_rest else self._keeper.stop())
         await asyncio.to_thread(self._commits.close)
 
     async def _consume(self) -> None:
@@ -143,6 +155,10 @@ class Dispatcher:
         """What has arrived is decided, what may run is leased, a commit is under way, what is durable is performed."""
         if self._fatal is not None:
             return Counts(0, 0, 0)
+        if self._must_rest():
+            released = self._shard.release()
+            self._perform(released)
+            return Counts(0, 0, len(released))
         now_ms = self._now_ms()
         events, self._mailbox = self._mailbox, []
         for event in events:
@@ -153,6 +169,21 @@ class Dispatcher:
         released = self._shard.release()
         self._perform(released)
         return Counts(len(events), leases, len(released))
+
+    def _must_rest(self) -> bool:
+        """Whether nothing may change until all commits are durable, so that the table's file can be folded.
+
+        It is folded then. While the journal is away that can wait: those who only look are served.
+        """
+        if self._keeper is None or not self._keeper.wants_rest(self._commits.appended_bytes):
+            return False
+        if self._commits.waited_s > REST_S_MAX:
+            return False
+        self._commits.flush()
+        if not self._commits.idle:
+            return True
+        self._keeper.rest(self._journal.position, self._commits.appended_bytes)
+        return False
 
     def _tick(self, now_ms: int) -> None:
         """Waiting tasks whose time has come are ready, and the timer stands at the next."""

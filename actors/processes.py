@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import logging
 import os
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -20,12 +21,14 @@ from taskservice.actors.commits import CommitOptions
 from taskservice.actors.dispatcher import Dispatcher, DispatcherOptions
 from taskservice.actors.fleet import Fleet, FleetOptions
 from taskservice.actors.gateway import HttpServer
+from taskservice.actors.keeper import Keeper, KeeperOptions
 from taskservice.actors.line_ports import LineDispatcher, LineRunners, serve_dispatcher, serve_runner
 from taskservice.actors.ray_port import RayCluster, restarted
 from taskservice.actors.runner import LeaseLauncher, Runner
 from taskservice.config import Settings
 from taskservice.core.types import RunnerId
 from taskservice.gateway.settings import GatewaySettings
+from taskservice.journal.checkpointer import Checkpointer
 from taskservice.journal.opening import open_state
 from taskservice.journal.recovery import recover
 from taskservice.runtime.logstore import LogStore
@@ -81,12 +84,20 @@ class DispatcherProcess(Dispatcher):
             in_flight_max=settings.commits_max,
             file_bytes_max=settings.journal_file_bytes_max,
         )
-        journal, manifest = self._state.journal, self._state.ownership.manifest
-        limits = settings.core_limits()
-        recovered = recover(journal, manifest, self._state.store, table_file(settings), limits, now_ms())
+        journal, stop = self._state.journal, threading.Event()
+        checkpointer = Checkpointer(self._state.store, journal, self._state.ownership, now_ms=now_ms, stop=stop)
+        manifest = self._state.ownership.manifest
+        recovered = recover(journal, manifest, checkpointer, table_file(settings), settings.core_limits(), now_ms())
         log.info("epoch %d: %s, and %d segments after it", journal.epoch, recovered.source, recovered.segments)
         super().__init__(
-            journal, recovered.shard, LineRunners(run_dir(settings)).launch, _die, dispatcher_options(settings)
+            journal,
+            recovered.shard,
+            LineRunners(run_dir(settings)).launch,
+            _die,
+            dispatcher_options(settings),
+            keeper=lambda failed: Keeper(
+                recovered.table, table_file(settings), checkpointer, stop, failed, keeper_options(settings)
+            ),
         )
 
     async def drain(self) -> None:
@@ -159,6 +170,15 @@ def dispatcher_options(settings: Settings) -> DispatcherOptions:
     )
     return DispatcherOptions(
         commit_timeout_s=settings.commit_timeout_s, heartbeat_s=settings.journal_check_s, commits=commits
+    )
+
+
+def keeper_options(settings: Settings) -> KeeperOptions:
+    """When checkpoints are made, from the settings."""
+    return KeeperOptions(
+        wal_bytes_max=settings.table_log_bytes_max,
+        interval_s=settings.checkpoint_interval_s,
+        journal_bytes_max=settings.checkpoint_journal_bytes_max,
     )
 
 

@@ -121,6 +121,15 @@ class Settings(BaseSettings):
     commits_max: int = Field(
         4, ge=1, le=16, description="Commits to a bucket that may be under way at once; a local directory takes one."
     )
+    checkpoint_interval_s: float = _seconds(
+        300.0, description="Seconds between two checkpoints, if anything has happened."
+    )
+    checkpoint_journal_bytes_max: Annotated[int, Bytes] = Field(
+        256 * MIB, gt=0, description="Bytes appended to the journal after which a checkpoint is made before its time."
+    )
+    table_log_bytes_max: Annotated[int, Bytes] = Field(
+        64 * MIB, gt=0, description="Bytes of the working table's log, after which it is folded into the table's file."
+    )
     journal_check_s: float = _seconds(
         60.0, description="Seconds after which an idle dispatcher asks whether the journal is still its own."
     )
