@@ -237,4 +237,5 @@ def _log_to_file(settings: Settings) -> None:
         format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s",
         force=True,
     )
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    for talkative in ("uvicorn", "botocore", "boto3", "urllib3"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)

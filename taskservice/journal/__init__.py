@@ -97,5 +97,8 @@ class Journal(Protocol):
     def collect(self, upto: Position) -> None:
         """Segments up to this place may be gone: two published checkpoints cover them. Seals and fences never go."""
 
+    def sweep(self) -> int:
+        """What earlier collectors left, or zombies put back, is gone; gives how many segments that were."""
+
     def close(self) -> None:
         """Files and locks are released. Never loses anything: there is nothing unwritten."""

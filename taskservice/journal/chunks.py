@@ -27,7 +27,7 @@ from taskservice.journal.checkpoint import (
     put_index,
 )
 from taskservice.journal.crew import Crew
-from taskservice.journal.disk import failed
+from taskservice.journal.failures import failed
 from taskservice.journal.manifest import CheckpointRef
 from taskservice.objects import NoSuchObject, ObjectStore
 

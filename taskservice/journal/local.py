@@ -28,8 +28,9 @@ from taskservice.journal import (
     Segment,
 )
 from taskservice.journal.epochs import EpochDir, Seal
+from taskservice.journal.failures import failed
 from taskservice.journal.frames import FrameWriter
-from taskservice.objects.disk import FULL, Disk, RealDisk, create_durably, make_dirs_durably, write_durably
+from taskservice.objects.disk import Disk, RealDisk, create_durably, make_dirs_durably, write_durably
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
 EPOCH_NAME = re.compile(r"[0-9]{8}")
@@ -60,7 +61,7 @@ class LocalJournal:
             self._seals = self._seal_earlier()
         except OSError as error:
             self.close()
-            raise _failed(error, self._directory) from error
+            raise failed(error, self._directory) from error
         except BaseException:
             self.close()
             raise
@@ -114,7 +115,7 @@ class LocalJournal:
             self._write(frame)
             self._check_still_ours()
         except OSError as error:
-            self._refusal = _failed(error, self._own.path)
+            self._refusal = failed(error, self._own.path)
             raise self._refusal from error
         except Fenced as error:
             self._refusal = error
@@ -130,6 +131,10 @@ class LocalJournal:
         for epoch in range(1, upto.epoch):
             EpochDir(self._directory, epoch).remove_logs(self._disk)
         EpochDir(self._directory, upto.epoch).remove_before(self._disk, upto.number + 1)
+
+    def sweep(self) -> int:
+        """Nothing is left to find: `collect` looks at all that is there."""
+        return 0
 
     def close(self) -> None:
         """Files and the lock are released."""
@@ -221,13 +226,3 @@ def _is_file_at(fd: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(fd), path.stat())
     except FileNotFoundError:
         return False
-
-
-def _failed(error: OSError, path: Path) -> JournalFailed:
-    """What to tell people when the system refused to write to `path`."""
-    if error.errno in FULL:
-        return JournalFailed(
-            f"The disk is full: {path} cannot grow. Make room, then start again: nothing acknowledged is lost."
-        )
-    reason = error.strerror or str(error)
-    return JournalFailed(f"{path} cannot be written: {reason}. End this process; the next start sees what is there.")

@@ -70,6 +70,10 @@ class MemoryJournal:
     def collect(self, upto: Position) -> None:
         """Nothing is removed: RAM is for simulations, which are short."""
 
+    def sweep(self) -> int:
+        """There is nothing to find."""
+        return 0
+
     def close(self) -> None:
         """Nothing can be appended any more."""
         self._closed = True

@@ -26,7 +26,6 @@ from helpers.crashing_objects import (
     stalls_after,
     stalls_before,
 )
-from helpers.mutants import MUTANTS, mutant
 from helpers.owners import CODE, Owner, RecordingObjects, Violated, check
 from taskservice.journal import Fenced
 from taskservice.objects import NoSuchObject, StoreUnavailable
