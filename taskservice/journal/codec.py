@@ -59,6 +59,13 @@ def decode(body: bytes) -> list[Record]:
         raise JournalCorrupt(f"A segment's records cannot be read: {error}") from error
 
 
+def plain_bytes(body: bytes) -> int:
+    """How many bytes the records of a body take when they are not compressed."""
+    if body[:1] != bytes([COMPRESSED]):
+        return len(body)
+    return 1 + max(0, zstandard.frame_content_size(memoryview(body)[1:]))
+
+
 def _decompress(data: memoryview) -> bytes:
     try:
         if zstandard.frame_content_size(data) > PLAIN_BYTES_MAX:
