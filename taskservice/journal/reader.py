@@ -301,6 +301,11 @@ class LocalLog:
             first = begin.number + 1 if extent.epoch == begin.epoch else 0
             folder = EpochDir(self._directory, extent.epoch)
             seal = folder.end_now(chain)
+            if seal.segments < extent.segments:
+                raise JournalCorrupt(
+                    f"{folder.path}: {extent.segments} segments were there, and now there are {seal.segments}."
+                    " Restore the journal from a copy."
+                )
             for kept in folder.read(seal, chain, first):
                 frame = kept.frame
                 if frame.number >= extent.segments:

@@ -117,7 +117,7 @@ def _stats(reader: Reader, now_ms: int, tasks: bool | None, progress: Progress) 
         found.segments_bytes += len(kept.body)
         found.plain_bytes += plain_bytes(kept.body)
         for record in decode_at(kept):
-            kind = str(record.__struct_config__.tag)
+            kind = kind_of(record)
             found.records[kind] = found.records.get(kind, 0) + 1
         progress("segments read", found.segments, 0)
     newest = found.checkpoints[0].file_bytes if found.checkpoints else 0
