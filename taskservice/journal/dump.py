@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
 from taskservice.core import records as r
 from taskservice.core.story import story
-from taskservice.core.types import TaskId, TaskNo, TenantId, Token
+from taskservice.core.types import Task, TaskId, TaskNo, TenantId, Token
 from taskservice.journal.folding import decode_at
 from taskservice.journal.reader import Kept
+
+R = TypeVar("R", bound=r.Record)
 
 SECRETS = ("secret_sha256",)
 """Fields that are not shown: who has a key's digest can try keys against it."""
@@ -71,7 +73,7 @@ class Wanted:
             case _:
                 return None
 
-    def _accepts(self, task: r.Task) -> bool:
+    def _accepts(self, task: Task) -> bool:
         wanted = self._tenant in {None, task.tenant} and self._task in {None, task.id}
         (self._numbers if wanted else self._others).add(task.no)
         if wanted and self._task is not None:
@@ -107,7 +109,7 @@ class _Numbers:
         return 0 <= at < 8 * len(self._bits) and bool(self._bits[at // 8] >> at % 8 & 1)
 
 
-def _with_rows(record: Any, field: str, rows: list[Any]) -> Any:
+def _with_rows(record: R, field: str, rows: list[Any]) -> R | None:
     return replace(record, **{field: tuple(rows)}) if rows else None
 
 

@@ -174,9 +174,10 @@ def reader_of(store: ObjectStore, directory: Path | None) -> Reader:
         if reader.manifest is None:
             raise NoLog(f"{store.url}: there is no state here. Look at the bucket, the prefix and the endpoint.")
         return reader
-    if not (directory / "journal").is_dir():
-        raise NoLog(f"{directory}: there is no state here: a state directory has a folder `journal`.")
-    return Reader(store, LocalLog(directory / "journal"))
+    reader = Reader(store, LocalLog(directory / "journal"))
+    if not reader.extents:
+        raise NoLog(f"{directory}: there is no state here: no service has ever been ready on it.")
+    return reader
 
 
 class BucketLog:
@@ -271,6 +272,8 @@ class LocalLog:
 
     def extents(self, manifest: Manifest | None) -> list[Extent]:
         """As the protocol says. Raises JournalCorrupt if a folder or a seal is missing, or an end is seen to be damaged."""
+        if not self._directory.is_dir():
+            return []
         start = manifest.start if manifest else BEGINNING
         numbers = sorted(int(path.name) for path in self._directory.iterdir() if EPOCH_NAME.fullmatch(path.name))
         if numbers != list(range(1, len(numbers) + 1)):

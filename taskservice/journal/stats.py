@@ -12,6 +12,7 @@ from msgspec import Struct
 from taskservice.journal import manifest as manifests
 from taskservice.journal.checkpoint import CHUNK_PREFIX, INDEX_PREFIX, CheckpointDamaged, Index, get_index, place_of
 from taskservice.journal.codec import plain_bytes
+from taskservice.journal.dump import kind_of
 from taskservice.journal.folding import Folding, Progress, decode_at, quiet
 from taskservice.journal.manifest import CheckpointRef, Manifest
 from taskservice.journal.reader import Reader
