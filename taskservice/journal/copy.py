@@ -26,9 +26,8 @@ from taskservice.journal.folding import Progress, decode_at, quiet
 from taskservice.journal.frames import FrameWriter
 from taskservice.journal.local import FILE_BYTES_MAX
 from taskservice.journal.manifest import CheckpointRef, Manifest, Owner
-from taskservice.journal.reader import ATTEMPTS_MAX, Kept, Moved, Reader
+from taskservice.journal.reader import ATTEMPTS_MAX, Kept, Moved, Reader, standing
 from taskservice.journal.segments import FENCE_VERSION, PREFIX, Fence, encode_fence, key_of
-from taskservice.journal.verify import standing
 from taskservice.objects import NoSuchObject, ObjectStore
 
 JOURNAL_PREFIX = "journal/"

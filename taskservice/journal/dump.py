@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -11,8 +14,8 @@ from msgspec.structs import replace
 from taskservice.core import records as r
 from taskservice.core.story import story
 from taskservice.core.types import Task, TaskId, TaskNo, TenantId, Token
-from taskservice.journal.folding import decode_at
-from taskservice.journal.reader import Kept
+from taskservice.journal.folding import Folding, decode_at
+from taskservice.journal.reader import Kept, Reader, standing
 
 R = TypeVar("R", bound=r.Record)
 
@@ -40,8 +43,8 @@ class Wanted:
     def __init__(self, tenant: TenantId | None = None, task: TaskId | None = None, nos: Iterable[TaskNo] = ()) -> None:
         """`nos`: of tasks that are wanted and were accepted earlier."""
         self.strangers = 0
-        self._tenant = tenant
-        self._task = task
+        self.tenant = tenant
+        self.task = task
         self.nos = set(nos)
         """Of the one task that is wanted; several if tenants have one of that id each."""
         self._numbers = _Numbers()
@@ -49,7 +52,7 @@ class Wanted:
 
     @property
     def all(self) -> bool:
-        return self._tenant is None and self._task is None
+        return self.tenant is None and self.task is None
 
     def part_of(self, record: r.Record) -> r.Record | None:
         """The record as far as it is wanted; None if nothing of it is."""
@@ -67,16 +70,16 @@ class Wanted:
             case r.TasksRetrying() | r.TasksFailed():
                 return _with_rows(record, "rows", [row for row in record.rows if self._has(row.no)])
             case r.TenantSet(tenant=tenant):
-                return record if self._task is None and tenant.id == self._tenant else None
+                return record if self.task is None and tenant.id == self.tenant else None
             case r.KeySet(key=key):
-                return record if self._task is None and key.tenant == self._tenant else None
+                return record if self.task is None and key.tenant == self.tenant else None
             case _:
                 return None
 
     def _accepts(self, task: Task) -> bool:
-        wanted = self._tenant in {None, task.tenant} and self._task in {None, task.id}
+        wanted = self.tenant in {None, task.tenant} and self.task in {None, task.id}
         (self._numbers if wanted else self._others).add(task.no)
-        if wanted and self._task is not None:
+        if wanted and self.task is not None:
             self.nos.add(task.no)
         return wanted
 
@@ -116,17 +119,27 @@ def _with_rows(record: R, field: str, rows: list[Any]) -> R | None:
 def entries(
     segments: Iterable[Kept], wanted: Wanted, first: tuple[int, int], last: tuple[int, int] | None
 ) -> Iterator[Entry]:
-    """The records that are wanted, of the segments from `first` to `last`. Those before `first` are read all the same, for
-    they tell whose a task is; unless nothing but the place matters. Raises JournalCorrupt."""
+    """The records that are wanted, of the segments from `first` to `last`. What the earlier ones say is noted all the same,
+    for they tell whose a task is. Raises JournalCorrupt."""
     for kept in segments:
         if last is not None and kept.place > last:
             return
-        if kept.place < first and wanted.all:
-            continue
         for at, record in enumerate(decode_at(kept)):
             part = wanted.part_of(record)
             if part is not None and kept.place >= first:
                 yield Entry(kept.epoch, kept.number, at, part)
+
+
+def accepted_before(reader: Reader, id: TaskId, tenant: TenantId | None) -> list[Task]:
+    """The tasks of that id which are in the older checkpoint: those that the segments do not show the acceptance of."""
+    refs = standing(reader)
+    if not refs or reader.start.epoch == 0:
+        return []
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="taskservice-dump-")))
+        state = stack.enter_context(closing(Folding(reader, refs[-1], folder / "table.sqlite"))).state
+        tenants = state.tenants if tenant is None else [tenant]
+        return [task for each in tenants for task in state.table.find(each, [id]).values()]
 
 
 def as_line(entry: Entry, payload_bytes_max: int) -> str:

@@ -20,7 +20,7 @@ from taskservice.journal.checkpoint import CheckpointDamaged
 from taskservice.journal.epochs import EpochDir
 from taskservice.journal.frames import HEAD_BYTES
 from taskservice.journal.local import EPOCH_NAME
-from taskservice.journal.manifest import Manifest, latest
+from taskservice.journal.manifest import CheckpointRef, Manifest, latest
 from taskservice.journal.segments import key_of, may_be_fence, open_segment, place_if_any, read_fence, read_segment
 from taskservice.objects import NoSuchObject, ObjectStore
 from taskservice.objects.location import open_to_look
@@ -137,6 +137,22 @@ class Reader:
                 raise Moved(f"{self.store.url}: it was shortened while it was read.") from error
             raise
 
+    def follow(self, after: Position, gap: Callable[[tuple[int, int]], None]) -> Iterator[Kept]:
+        """As `segments`, but it goes on if the log is shortened meanwhile; `gap` is told where, if some were not read."""
+        at = after
+        while True:
+            try:
+                for kept in self.segments(at):
+                    yield kept
+                    at = Position(*kept.place, kept.chain)
+            except Moved:
+                self.begin_anew()
+                if self.start[:2] > at[:2]:
+                    at = self.start
+                    gap(at[:2])
+            else:
+                return
+
     def is_moved(self) -> bool:
         """Whether there is a newer manifest, so that what was to be read may be gone."""
         newest = latest(self.store)
@@ -155,6 +171,11 @@ class Reader:
                 self.begin_anew()
         message = f"{self.store.url}: it was shortened {ATTEMPTS_MAX} times while it was read; read a copy of it."
         raise Moved(message)
+
+
+def standing(reader: Reader) -> list[CheckpointRef]:
+    """The checkpoints that stand, the newest first, each once: a copy may name its only one twice."""
+    return list(dict.fromkeys(reader.manifest.checkpoints)) if reader.manifest else []
 
 
 @contextmanager

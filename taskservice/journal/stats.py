@@ -15,9 +15,8 @@ from taskservice.journal.codec import plain_bytes
 from taskservice.journal.dump import kind_of
 from taskservice.journal.folding import Folding, Progress, decode_at, quiet
 from taskservice.journal.manifest import CheckpointRef, Manifest
-from taskservice.journal.reader import Reader
+from taskservice.journal.reader import Reader, standing
 from taskservice.journal.segments import PREFIX, may_be_fence, place_if_any
-from taskservice.journal.verify import standing
 from taskservice.objects import NoSuchObject, ObjectInfo
 
 CLAIMS_MAX = 1_000

@@ -16,7 +16,7 @@ from taskservice.journal import chunks as chunk_files
 from taskservice.journal.checkpoint import CheckpointDamaged, Chunk, Index
 from taskservice.journal.folding import Folding, Progress, decode_at, difference, quiet
 from taskservice.journal.manifest import CheckpointRef
-from taskservice.journal.reader import Moved, Reader
+from taskservice.journal.reader import Moved, Reader, standing
 
 
 class Verified(Struct):
@@ -65,11 +65,6 @@ def _verify(reader: Reader, deep: bool, progress: Progress) -> Verified:
     if found.damage and reader.is_moved():
         raise Moved("what seemed damaged may only have been removed")
     return found
-
-
-def standing(reader: Reader) -> list[CheckpointRef]:
-    """The checkpoints that stand, the newest first, each once: a copy may name its only one twice."""
-    return list(dict.fromkeys(reader.manifest.checkpoints)) if reader.manifest else []
 
 
 def _is_whole(reader: Reader, ref: CheckpointRef, found: Verified, progress: Progress) -> bool:
