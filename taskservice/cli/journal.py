@@ -5,39 +5,17 @@ Nothing here but `copy` writes anything, and that writes only to where there was
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import socket
-import sys
-import time
-from collections.abc import Generator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import msgspec
 import typer
-from rich.progress import Progress as Bars
-from rich.progress import SpinnerColumn, TextColumn
 
-from taskservice.cli import render
-from taskservice.cli.journal_view import show_stats, show_verified
 from taskservice.cli.tasks import AsJson
 from taskservice.cli.up import ConfigFile
 from taskservice.config import load_settings
-from taskservice.core.types import TaskId, TenantId
-from taskservice.errors import NotFoundError, RequestError, TaskServiceError, UnreachableError
-from taskservice.journal import JournalCorrupt, JournalError, Position
-from taskservice.journal.copy import copy, place_at
-from taskservice.journal.dump import Wanted, accepted_before, as_line, entries, story_lines
-from taskservice.journal.folding import Progress, quiet
-from taskservice.journal.reader import Reader, open_reader
-from taskservice.journal.stats import stats
-from taskservice.journal.verify import Verified, verify
-from taskservice.objects import StoreError, StoreUnavailable
-from taskservice.objects.location import open_objects
+from taskservice.errors import RequestError
 
 journal = typer.Typer(
     help="The journal, which is the truth about all tasks: look at it, copy it.", no_args_is_help=True
@@ -65,18 +43,7 @@ def verify_(
     as_json: AsJson = False,
 ) -> None:
     """Read all that is kept, and say whether it is whole. Exit code 1 if it is not."""
-    place = _place(state_dir, config)
-    with _errors(), _progress() as progress:
-        try:
-            with open_reader(place) as reader:
-                found = verify(reader, deep=deep, progress=progress)
-        except JournalCorrupt as error:
-            found = Verified(place, deep=deep, damage=[str(error)])
-    if as_json:
-        render.print_json(msgspec.to_builtins(found))
-    else:
-        show_verified(found)
-    if found.damage:
+    if not _work().verify_log(_place(state_dir, config), deep=deep, as_json=as_json):
         raise typer.Exit(1)
 
 
@@ -97,27 +64,9 @@ def dump(
     """Print the records, one on each line, in their order: what is kept since the older of the two checkpoints."""
     if story and task is None:
         raise RequestError("--story tells of one task: give --task ID.", code="bad_request")
+    work, place = _work(), _place(state_dir, config)
     first, last = _position(begin) or (0, 0), _position(end)
-    with _errors(), open_reader(_place(state_dir, config)) as reader:
-        wanted = Wanted(TenantId(tenant) if tenant else None, TaskId(task) if task else None)
-        if task is not None and not _is_accepted(reader, wanted):
-            earlier = accepted_before(reader, TaskId(task), wanted.tenant)
-            if not earlier:
-                raise NotFoundError(f"Nothing that is kept speaks of a task {task}.", code="no_such_task")
-            for each in earlier:
-                _say(f"{task} of {each.tenant} was accepted before {reader.start.epoch}/{reader.start.number}.")
-            wanted = Wanted(wanted.tenant, wanted.task, [each.no for each in earlier])
-        after = reader.start
-        if wanted.all and first > (after.epoch, after.number):
-            after = Position(first[0], first[1] - 1)
-        for entry in entries(reader.follow(after, _gap), wanted, first, last):
-            if not story:
-                print(as_line(entry, payload_bytes))
-                continue
-            for line in story_lines(entry, wanted.nos):
-                print(json.dumps({"epoch": entry.epoch, "segment": entry.segment, "line": line}) if as_json else line)
-        if wanted.strangers and task is None:
-            _say(f"Left out: {wanted.strangers} mentions of tasks whose acceptance is not kept any more.")
+    work.dump_log(place, work.Wish(first, last, task, tenant, story, payload_bytes, as_json))
 
 
 @journal.command("stats")
@@ -133,12 +82,7 @@ def stats_(
     as_json: AsJson = False,
 ) -> None:
     """Show what the journal consists of: epochs, segments, records, checkpoints, and what nobody needs any more."""
-    with _errors(), _progress() as progress, open_reader(_place(state_dir, config)) as reader:
-        found = stats(reader, now_ms(), tasks=tasks, progress=progress)
-    if as_json:
-        render.print_json({**msgspec.to_builtins(found), "compression": found.compression})
-    else:
-        show_stats(found)
+    _work().show_log(_place(state_dir, config), tasks=tasks, as_json=as_json)
 
 
 @journal.command("copy")
@@ -155,36 +99,14 @@ def copy_(
     if upto and upto_time:
         raise RequestError("Give --upto or --upto-time, not both.", code="bad_request")
     last, at_ms = _position(upto), _time_ms(upto_time)
-    place, target = _place(source, None), _place(target, None)
-    with _errors(), _progress() as progress, open_reader(place) as reader:
-        if at_ms is not None:
-            last = place_at(reader, at_ms)
-        store = open_objects(target)
-        writer, local = f"{socket.gethostname()} {os.getpid()}", not target.startswith("s3:")
-        try:
-            made = copy(reader, store, local=local, writer=writer, now_ms=now_ms(), upto=last, progress=progress)
-        finally:
-            store.close()
-    if as_json:
-        render.print_json({**made._asdict(), "url": target})
-        return
-    render.print_facts(
-        [
-            ("copied", f"{place} to {target}"),
-            ("up to", f"{made.epoch}/{made.segment}"),
-            ("segments", made.segments),
-            ("checkpoints", " ".join(made.checkpoints) or "none"),
-            ("other objects", made.objects),
-            ("left out", "\n".join(made.left_out)),
-            ("next", f"taskservice journal verify --state-dir {target}"),
-        ]
-    )
+    _work().copy_log(_place(source, None), _place(target, None), last=last, at_ms=at_ms, as_json=as_json)
 
 
-def _is_accepted(reader: Reader, wanted: Wanted) -> bool:
-    """Whether the segments speak of the acceptance of the task that is wanted."""
-    looked = Wanted(wanted.tenant, wanted.task)
-    return any(looked.nos for _ in entries(reader.follow(reader.start, lambda _: None), looked, (0, 0), None))
+def _work() -> Any:
+    """What does it: a module that takes a tenth of a second to import."""
+    from taskservice.cli import journal_work  # noqa: PLC0415
+
+    return journal_work
 
 
 def _place(state_dir: str | None, config: Path | None) -> str:
@@ -209,54 +131,3 @@ def _time_ms(text: str | None) -> int | None:
     if moment is not None and moment.tzinfo is None:
         raise RequestError(f"{text!r}: write a time with its zone, such as 2026-11-23T10:00:00+01:00.", code="bad_time")
     return None if moment is None else round(moment.timestamp() * 1000)
-
-
-def now_ms() -> int:
-    """The time, in milliseconds since the Unix epoch."""
-    return time.time_ns() // 1_000_000
-
-
-def _say(text: str) -> None:
-    """Beside what is printed for programs."""
-    render.console(stderr=True).print(text, style="yellow", markup=False)
-
-
-def _gap(start: tuple[int, int]) -> None:
-    _say(
-        f"Segments up to {start[0]}/{start[1]} were removed meanwhile: a checkpoint covers them. It goes on after them."
-    )
-
-
-@contextmanager
-def _errors() -> Generator[None]:
-    """What cannot be read is said in words."""
-    try:
-        yield
-    except StoreUnavailable as error:
-        raise UnreachableError(str(error), code="store_unavailable") from error
-    except (StoreError, JournalError) as error:
-        raise TaskServiceError(str(error), code="journal") from error
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise TaskServiceError(f"{error.filename or 'The disk'}: {error.strerror}", code="journal") from error
-    except ValueError as error:
-        raise RequestError(str(error), code="bad_request") from error
-
-
-@contextmanager
-def _progress() -> Generator[Progress]:
-    """Something moves on the terminal while nothing is to be printed yet."""
-    if not sys.stderr.isatty():
-        yield quiet
-        return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed:,}"))
-    with Bars(*columns, console=render.console(stderr=True), transient=True) as bars:
-        known = {}
-
-        def show(what: str, done: int, of: int) -> None:
-            if what not in known:
-                known[what] = bars.add_task(what, total=of or None)
-            bars.update(known[what], completed=done)
-
-        yield show

@@ -156,7 +156,7 @@ def kind_of(record: r.Record) -> str:
 
 def story_lines(entry: Entry, nos: Iterable[TaskNo]) -> list[str]:
     """What the record says of these tasks, for people."""
-    return [f"{entry.epoch}/{entry.segment} {line}" for no in sorted(nos) for line in story([entry.record], no)]
+    return [line for no in sorted(nos) for line in story([entry.record], no)]
 
 
 def _shortener(most: int) -> Callable[[bytes], str]:

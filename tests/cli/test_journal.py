@@ -10,7 +10,7 @@ import pytest
 
 from helpers.ledger import Ledger, Place, busy, in_two_epochs, went_on
 from helpers.seaweed import BUCKET, Seaweed
-from taskservice.cli import journal
+from taskservice.cli import journal_work
 from taskservice.core.events import KeyPut
 from taskservice.core.types import ApiKey, TenantId
 from taskservice.errors import UnreachableError
@@ -176,7 +176,7 @@ def test_what_cannot_be_done_is_said_in_words(run, tmp_path: Path, words: tuple[
 
 
 def test_a_store_that_does_not_answer_is_3():
-    with pytest.raises(UnreachableError) as raised, journal._errors():
+    with pytest.raises(UnreachableError) as raised, journal_work._errors():
         raise StoreUnavailable("no answer")
     assert raised.value.exit_code == 3
 
