@@ -247,3 +247,23 @@ def test_a_place_is_found_by_its_time(source: Place, tmp_path: Path):
         assert place_at(reader, at_ms) == place
     with pytest.raises(JournalCorrupt, match="later than that time"):
         place_at(reader, 1)
+
+
+def test_a_table_that_is_ahead_of_an_earlier_copy_is_cut_back_or_left(tmp_path: Path):
+    """The machine's working table belongs to the log, whose name the copy has too; but the copy ends earlier."""
+    source = Place("bucket", tmp_path)
+    ledger = in_two_epochs(source.opens, tmp_path)
+    (epoch, number), sources = ledger.journal.position[:2], set()
+    ledger.die()
+    table = {each.name: each.read_bytes() for each in tmp_path.iterdir() if each.is_file()}
+    for back in range(1, number):
+        folder = tmp_path / str(back)
+        target = Place("directory", folder)
+        copied(source, target, upto=(epoch, number - back))
+        for name, data in table.items():
+            (folder / name).write_bytes(data)
+        other = Ledger(target.opens, folder)
+        sources.add(other.source.split("/")[0])
+        assert tasks(other) == tasks_in(target, folder)
+        other.close()
+    assert sources == {"the table that was there", "checkpoint"}
