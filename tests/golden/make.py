@@ -20,10 +20,10 @@ import msgspec  # noqa: E402
 from helpers.golden import described  # noqa: E402
 from helpers.ledger import Ledger, Open, busy, in_directory, in_store, went_on  # noqa: E402
 from taskservice.core.events import KeyPut  # noqa: E402
-from taskservice.core.types import ApiKey, Priority, TenantId  # noqa: E402
+from taskservice.core.types import ApiKey, OutcomeKind, Priority, TenantId  # noqa: E402
 from taskservice.journal import manifest as manifests  # noqa: E402
 from taskservice.objects.directory import DirectoryObjects  # noqa: E402
-from world.machine import function  # noqa: E402
+from world.machine import bad, function  # noqa: E402
 
 WRITER = "golden 1"
 TORN_BYTES = 21
@@ -64,10 +64,17 @@ def lived(opens: Open, folder: Path) -> Ledger:
     ledger.later(5_000)
     went_on(ledger)
     busy(ledger, "c")
+    ledger.submit("hopeless", tags=(("kind", "dead letter"),))
+    ledger.submit("given-back", payload=b"[]" * 400)
+    for lease in ledger.dispatch():
+        kept = [
+            bad(task.no, OutcomeKind.NON_RETRYABLE, detail="Traceback") for task in lease.tasks if task.id == "hopeless"
+        ]
+        ledger.report(lease.token, *kept, handed_back=tuple(task.no for task in lease.tasks if task.id != "hopeless"))
     ledger.checkpoint()
     ledger.submit(*(f"many-{at}" for at in range(20)), tenant=TenantId("acme"), payload=b'{"sizes": [64, 128, 256]}')
-    ledger.shard.dispatch(ledger.now_ms)
-    ledger.commit()
+    ledger.dispatch()
+    ledger.submit("waiting", function="app.slow")
     return ledger
 
 

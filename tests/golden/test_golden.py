@@ -14,6 +14,7 @@ import pytest
 
 from helpers.golden import described, without_later_fields
 from helpers.ledger import Ledger, Place, busy
+from taskservice.core.types import TaskState
 from taskservice.journal.codec import COMPRESSED, PLAIN
 from taskservice.journal.copy import copy
 from taskservice.journal.folding import Folding
@@ -89,8 +90,10 @@ def test_it_can_be_copied_to_the_other_kind_of_place(place: Place, golden: dict,
 
 
 def test_it_has_all_that_it_is_there_for(place: Place, golden: dict):
-    """Both formats of bodies, several chunks, running tasks; a fence, or several files to an epoch and a torn tail."""
+    """Both formats of bodies, tasks in all states, several chunks, leases; a fence, or several files to an
+    epoch and a torn tail."""
     assert golden["leases"]
+    assert len({task["state"] for task in golden["tasks"]}) == len(TaskState)
     reader = place.reader()
     segments = list(reader.segments())
     assert {each.epoch for each in segments} == {1, 2}
