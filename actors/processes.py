@@ -95,8 +95,8 @@ class DispatcherProcess(Dispatcher):
             LineRunners(run_dir(settings)).launch,
             _die,
             dispatcher_options(settings),
-            keeper=lambda failed: Keeper(
-                recovered.table, table_file(settings), checkpointer, stop, failed, keeper_options(settings)
+            keeper=lambda wake, failed: Keeper(
+                recovered.table, table_file(settings), checkpointer, stop, wake, failed, keeper_options(settings)
             ),
         )
 
