@@ -39,7 +39,7 @@ _NO_CREDENTIALS = (
     boto.SSOError, boto.TokenRetrievalError, boto.NoAuthTokenError,
 )  # fmt: skip
 _CONNECTION = (
-    boto.HTTPClientError, boto.IncompleteReadError, boto.FlexibleChecksumError, ResponseParserError,
+    boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError, boto.FlexibleChecksumError, ResponseParserError,
     urllib3.exceptions.HTTPError, OSError,
 )  # fmt: skip
 
