@@ -32,6 +32,12 @@ SENT_IN_BLOCKS_BYTES_MIN = 1 << 20
 """From here on a body is sent block by block, each within the connection's time-out; a shorter one in one go, which
 has the time-out for all of it, and saves the round trip of asking first whether the body is wanted."""
 
+_ALWAYS_SAID = {
+    "put_object": {"ETag"},
+    "get_object": {"ETag", "ContentLength"},
+    "list_objects_v2": {"IsTruncated"},
+}
+"""Without these an answer with status 200 is somebody else's, and to believe it would be to see an empty bucket."""
 _PLAIN = re.compile(r"[A-Za-z0-9=_]{2,}", re.ASCII)
 
 
@@ -139,6 +145,8 @@ class S3Objects:
         except FAILURES as error:
             named = self._s3.meta.method_to_api_mapping[operation]
             raise self._place.meaning(named, error) from error
+        if not answer.keys() >= _ALWAYS_SAID.get(operation, set()):
+            raise Undecided(f"what {self._place.endpoint} answered is not S3's language; is it a proxy's?")
         return answer
 
     def _digest(self, data: bytes) -> dict[str, str]:
@@ -191,7 +199,9 @@ class S3Objects:
             asked = {"Prefix": self._prefix + prefix, **where}
             answer = self._page(prefix, asked)
             yield self._infos(answer.get("Contents", []), after)
-            more = bool(answer.get("IsTruncated"))
+            more = answer["IsTruncated"]
+            if more and not answer.get("NextContinuationToken"):
+                raise StoreRefused(f"{self.url} lists in pages, but does not say how to get the next one.")
             where = {"ContinuationToken": answer["NextContinuationToken"]} if more else {}
 
     def _start(self, prefix: str, after: str) -> str:

@@ -31,10 +31,10 @@ def prefix() -> str:
 
 @pytest.fixture
 def behind(seaweed: Seaweed, fault: S3Fault, prefix: str) -> Iterator[Open]:
-    """Opens this test's store behind the proxy; gives up soon."""
+    """Opens this test's store behind the proxy."""
     opened: list[S3Objects] = []
 
-    def open_it(*, deadline_s: float = 20.0, read_timeout_s: float = 0.5) -> S3Objects:
+    def open_it(*, deadline_s: float = 20.0, read_timeout_s: float = 5.0) -> S3Objects:
         options = S3Options(fault.endpoint_url, deadline_s=deadline_s, read_timeout_s=read_timeout_s)
         opened.append(seaweed.objects(prefix, options))
         return opened[-1]

@@ -81,6 +81,14 @@ def test_others_are_listed_whole_and_sorted(behind, fault: S3Fault):
     assert listed(store) == ["a-b", "a/b", "b", "c", "d"]
 
 
+def test_a_list_that_ends_in_the_middle_is_refused(behind, fault: S3Fault):
+    store = behind()
+    rule = fault.answer(200, "", method="GET")
+    rule.body = page(store, "a", more="token").replace(b"<NextContinuationToken>token</NextContinuationToken>", b"")
+    with pytest.raises(StoreRefused, match="does not say how to get the next one"):
+        listed(store)
+
+
 def test_what_is_no_key_is_left_out_of_lists(behind, fault: S3Fault):
     """As the markers of folders that consoles make, and what others have put below the prefix."""
     store = behind()

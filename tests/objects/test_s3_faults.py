@@ -47,7 +47,7 @@ def faulty(request: pytest.FixtureRequest, fault: S3Fault) -> Faulty:
 
 def test_a_creation_succeeds_through_any_fault(behind, direct: S3Objects, faulty: Faulty):
     """Also if it has succeeded before its answer was lost: what is found is its own."""
-    store = behind()
+    store = behind(read_timeout_s=0.5)
     for key, body in (("bytes", BODY), ("blocks", BODY * 30), ("one", b"x")):
         faulty()
         assert store.put_if_absent(key, body) is None
@@ -58,13 +58,13 @@ def test_a_creation_succeeds_through_any_fault(behind, direct: S3Objects, faulty
 def test_anothers_object_is_shown_through_any_fault(behind, direct: S3Objects, faulty: Faulty):
     direct.put_if_absent("a", OTHER)
     faulty()
-    assert behind().put_if_absent("a", BODY) == OTHER
+    assert behind(read_timeout_s=0.5).put_if_absent("a", BODY) == OTHER
     assert direct.get("a") == OTHER
 
 
 def test_of_two_creators_behind_faults_one_succeeds(behind, direct: S3Objects, faulty: Faulty):
     faulty()
-    stores = [behind(), behind()]
+    stores = [behind(read_timeout_s=0.5), behind(read_timeout_s=0.5)]
     with ThreadPoolExecutor(2) as pool:
         seen = list(pool.map(lambda each: each[1].put_if_absent("a", each[0]), zip((BODY, OTHER), stores, strict=True)))
     assert sorted(seen, key=bool) in ([None, BODY], [None, OTHER])
@@ -82,6 +82,7 @@ def test_after_a_conflict_it_is_asked_again(behind, fault: S3Fault):
     fault.answer(409, "ConditionalRequestConflict", times=3)
     assert behind().put_if_absent("a", BODY) is None
     assert fault.statuses("PUT") == [409, 409, 409, 200]
+    assert fault.statuses("GET") == []
 
 
 def test_a_damaged_body_is_noticed_by_the_server(behind, fault: S3Fault, direct: S3Objects):
@@ -95,7 +96,7 @@ def test_a_late_creation_after_anothers_is_a_loss(behind, fault: S3Fault, direct
     """It waits in the network until the client has given it up, and another has created the object."""
     late = fault.rule(Does.HOLD)
     with ThreadPoolExecutor(1) as pool:
-        creation = pool.submit(behind().put_if_absent, "a", BODY)
+        creation = pool.submit(behind(read_timeout_s=0.5).put_if_absent, "a", BODY)
         assert late.held.wait(10)
         assert direct.put_if_absent("a", OTHER) is None
         assert creation.result() == OTHER
@@ -108,7 +109,7 @@ def test_a_late_creation_may_succeed_after_its_caller_was_told_that_nothing_is_k
     behind, fault: S3Fault, direct: S3Objects
 ):
     late = fault.rule(Does.HOLD, times=ALWAYS)
-    store = behind(deadline_s=0.5)
+    store = behind(deadline_s=0.5, read_timeout_s=0.3)
     with pytest.raises(StoreUnavailable, match=r"creating s3://.*/a: no whole answer"):
         store.put_if_absent("a", BODY)
     assert not list(direct.list(""))
@@ -121,7 +122,7 @@ def test_a_late_creation_may_succeed_after_its_caller_was_told_that_nothing_is_k
 
 def test_a_late_copy_of_a_creation_changes_nothing(behind, fault: S3Fault, direct: S3Objects):
     late = fault.rule(Does.HOLD)
-    assert behind().put_if_absent("a", BODY) is None
+    assert behind(read_timeout_s=0.5).put_if_absent("a", BODY) is None
     late.release()
     assert late.delivered.result(10) == 412
     assert direct.get("a") == BODY
@@ -131,7 +132,7 @@ def test_an_object_deleted_between_refusal_and_look_is_created(behind, fault: S3
     direct.put_if_absent("a", OTHER)
     look = fault.rule(Does.HOLD, method="GET")
     with ThreadPoolExecutor(1) as pool:
-        creation = pool.submit(behind(read_timeout_s=5).put_if_absent, "a", BODY)
+        creation = pool.submit(behind().put_if_absent, "a", BODY)
         assert look.held.wait(10)
         direct.delete(["a"])
         look.release()
@@ -159,9 +160,9 @@ def test_what_never_answers_ends_at_the_deadline(behind, fault: S3Fault, direct:
     on_all(fault, lambda method: fault.rule(Does.HOLD, method=method, times=ALWAYS))
     for call in everything(behind(deadline_s=0.5, read_timeout_s=0.3)):
         begun = time.monotonic()
-        with pytest.raises(StoreUnavailable, match=r"no whole answer .* \(\d attempts in 0\.[5-9] s\)"):
+        with pytest.raises(StoreUnavailable, match=r"no whole answer .* \(\d attempts? in [\d.]+ s\)"):
             call()
-        assert 0.5 <= time.monotonic() - begun < 2
+        assert 0.5 <= time.monotonic() - begun < 4, "it is asked once more at most, and for 0.3 s"
 
 
 def test_what_refuses_all_the_time_is_unavailable(behind, fault: S3Fault, direct: S3Objects):
@@ -181,8 +182,9 @@ def test_what_refuses_all_the_time_is_unavailable(behind, fault: S3Fault, direct
         lambda fault, method: fault.rule(Does.TRUNCATE, method=method),
         lambda fault, method: fault.answer(500, "InternalError", method=method, after=True),
         lambda fault, method: fault.answer(503, "SlowDown", method=method, times=2),
+        lambda fault, method: fault.answer(409, "OperationAborted", method=method),
     ],
-    ids=["dropped", "answer lost", "answer cut short", "error after", "overload"],
+    ids=["dropped", "answer lost", "answer cut short", "error after", "overload", "conflict"],
 )
 def test_reads_lists_and_deletes_are_asked_again(behind, fault: S3Fault, direct: S3Objects, rule):
     store = behind()
@@ -229,7 +231,7 @@ def test_a_body_that_comes_byte_by_byte_ends_at_the_deadline(behind, fault: S3Fa
     begun = time.monotonic()
     with pytest.raises(StoreUnavailable, match="came too slowly"):
         behind(deadline_s=0.5).get("a")
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 4, "all of it would take a quarter of an hour"
 
 
 def test_deletes_that_fail_inside_a_success_are_asked_for_again(behind, fault: S3Fault, direct: S3Objects):
@@ -265,3 +267,16 @@ def test_missing_objects_are_told_from_missing_answers(behind, fault: S3Fault):
     with pytest.raises(NoSuchObject):
         behind().get("a")
     assert fault.statuses("GET") == [500, 500, 404]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html><body>Please log in.</body></html>", b"<html>Please log in<br>", b"Hello."]
+)
+def test_an_answer_that_is_not_s3s_is_not_believed(behind, fault: S3Fault, direct: S3Objects, body: bytes):
+    """As that of a proxy: to take it for an empty list would be to begin anew where there is much."""
+    direct.put_if_absent("a", BODY)
+    for rule in on_all(fault, lambda method: fault.answer(200, "", method=method, times=ALWAYS)):
+        rule.body = body
+    for call in everything(behind(deadline_s=0.1))[:3]:
+        with pytest.raises(StoreUnavailable):
+            call()
