@@ -146,8 +146,8 @@ class SqliteTable:
         finally:
             self._db.execute("RELEASE before_insert")
         self._counts.added(zip(leaves, (task.state for task in tasks), strict=True))
-        queued = ((task.leaf, len(task.payload)) for task in tasks if task.state is TaskState.QUEUED)
-        self._counts.queued(queued, +1)
+        pairs = zip(leaves, tasks, strict=True)
+        self._counts.queued([(leaf, len(task.payload)) for leaf, task in pairs if task.state is TaskState.QUEUED], +1)
         self._ids.add(keys, [task.no for task in tasks])
 
     def make_due(self, nos: Sequence[TaskNo]) -> None:
@@ -170,7 +170,7 @@ class SqliteTable:
         tasks = self.load(nos)
         leaves = [task.leaf for task in tasks]
         self._counts.moved(zip(leaves, repeat(TaskState.QUEUED)), moves.LEASE.target)
-        self._counts.queued(((leaf, len(task.payload)) for leaf, task in zip(leaves, tasks, strict=True)), -1)
+        self._counts.queued([(leaf, len(task.payload)) for leaf, task in zip(leaves, tasks, strict=True)], -1)
         held = {leaf: _Standing(leaf, TaskState.RUNNING, token) for leaf in leaves}
         self._running.update((no, held[leaf]) for no, leaf in zip(nos, leaves, strict=True))
         self._grants.granted(token, runner, nos)
