@@ -14,8 +14,6 @@ from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from taskservice.core.records import DeadRow, RetryRow
 from taskservice.core.table import Grant, Mark, QueueKey
 from taskservice.core.types import Leaf, ListFilter, RunnerId, Task, TaskId, TaskNo, TaskState, TenantId, Token
@@ -76,11 +74,19 @@ class SqliteTable:
         What a file says is not to be trusted, nor is a commit in it known to be durable: `keep` compares its mark with
         the journal. `any_boot`: the file was written whole just now, so that it does not matter when its commits were made.
         """
+        why: Exception
         try:
-            return cls(path, file.taken_up(path, keep, any_boot=any_boot))
-        except (file.Unusable, sqlite3.Error, msgspec.MsgspecError, OSError, ValueError, LookupError) as why:
-            log.info("the working table is built anew, that at %s is of no use: %s", path, why)
-            return cls(path)
+            db = file.taken_up(path, keep, any_boot=any_boot)
+        except (file.Unusable, sqlite3.Error, OSError) as unusable:
+            why = unusable
+        else:
+            try:
+                return cls(path, db)
+            except (sqlite3.Error, ValueError, LookupError) as damaged:
+                file.close(db)
+                why = damaged
+        log.info("the working table is built anew, that at %s is of no use: %s", path, why)
+        return cls(path)
 
     def close(self) -> None:
         """The file is free for other readers. What was changed since the last commit is dropped."""
