@@ -73,7 +73,9 @@ def test_the_store_is_killed_in_the_midst_of_20000_submits_and_nothing_that_was_
         assert states == Counter((id, "succeeded") for id in ["tick", *ids]), "each once, each with one end"
         assert client.get("tick").info["attempt"] == 1
         assert live.actor("DispatcherProcess").pid == before
-    print(f"{acknowledged:,} acknowledged before, {len(producers.refusals)} refused, slowest {producers.slowest_s:.1f} s")
+    print(
+        f"{acknowledged:,} acknowledged before, {len(producers.refusals)} refused, slowest {producers.slowest_s:.1f} s"
+    )
     meanwhile = [float(line) for line in ticks.read_text().split() if away_s < float(line) < back_s]
     assert len(meanwhile) > 10 * (back_s - away_s)
 
