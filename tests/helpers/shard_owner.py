@@ -1,4 +1,4 @@
-"""A whole dispatcher but for Ray, in a process of its own: `python shard_owner.py STATE_DIR TABLE NAME`.
+"""A whole dispatcher but for Ray, in a process of its own: `python shard_owner.py STATE_DIR HOME NAME`.
 
 It waits for a line on stdin, opens the state, recovers, and submits tasks without end, making checkpoints all the while.
 On stdout is a line for each thing that is true from then on:
@@ -18,24 +18,29 @@ import itertools
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 
 from taskservice.actors.commits import CommitOptions
 from taskservice.actors.dispatcher import Dispatcher, DispatcherOptions
 from taskservice.actors.keeper import Keeper, KeeperOptions
-from taskservice.actors.processes import now_ms
 from taskservice.core.shard import DEFAULT_TENANT
 from taskservice.core.types import Bundle, FunctionName, FunctionSpec, Limits, ListFilter, NewTask, RunnerId, TaskId
 from taskservice.journal import JournalLocked, Position
 from taskservice.journal.checkpointer import Checkpointer, Published
 from taskservice.journal.opening import StateDir, open_state
 from taskservice.journal.recovery import recover
+from taskservice.journal.store.place import take_place
 
 FUNCTION = FunctionSpec(FunctionName("work.noop"), Bundle("work", "app", "/"), b"{}")
 SUBMITTERS = 6
 TASKS_MAX = 5
-KEEPER = KeeperOptions(wal_bytes_max=256 << 10, interval_s=0.1, close_s=5.0)
+KEEPER = KeeperOptions(wal_bytes_max=256 << 10, interval_s=0.02, close_s=5.0)
 COMMITS = CommitOptions(interval_s=0.002)
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 class Telling:
@@ -64,11 +69,14 @@ def ended(error: BaseException) -> None:
     os._exit(1)
 
 
-def opened(state_dir: str, path: Path) -> tuple[Dispatcher, list[str]]:
+def opened(state_dir: str, home: Path) -> tuple[Dispatcher, list[str]]:
     """The dispatcher, and what it has recovered."""
     state = open_state(state_dir, now_ms=now_ms)
+    path = take_place(home, state_dir, state.journal.epoch).path
     stop = threading.Event()
-    checkpointer = Checkpointer(state.store, state.journal, state.ownership, now_ms=now_ms, stop=stop)
+    checkpointer = Checkpointer(
+        state.store, state.journal, state.ownership, now_ms=now_ms, stop=stop, threads=1, cpu_ratio_max=1.0
+    )
     recovered = recover(state.journal, state.ownership.manifest, checkpointer, path, Limits(), now_ms())
     ids = [str(task.id) for task in recovered.table.listing(ListFilter(), None, 1_000_000)]
     dispatcher = Dispatcher(
@@ -104,11 +112,11 @@ async def work(dispatcher: Dispatcher, name: str) -> None:
 
 
 def main() -> None:
-    state_dir, path, name = sys.argv[1:]
+    state_dir, home, name = sys.argv[1:]
     tell("ready")
     sys.stdin.readline()
     try:
-        dispatcher, ids = opened(state_dir, Path(path))
+        dispatcher, ids = opened(state_dir, Path(home))
     except JournalLocked as error:
         tell("refused", str(error))
         return
