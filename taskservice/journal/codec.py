@@ -20,6 +20,10 @@ COMPRESSED = 2
 FORMAT = COMPRESSED
 """The newest of the bodies written now. Lower ones are read for ever."""
 
+GENERATION = 1
+"""Of the records that are written now, as manifests have it: raised by the first change of a release that adds a record or
+a field. An older version could read past what is new, and lose it with the next checkpoint; so it must not begin."""
+
 COMPRESS_BYTES_MIN = 512
 LEVEL = 1
 """Of zstd: 20,000 tasks of 200 bytes shrink to about a fifth, at some 500 MB/s."""

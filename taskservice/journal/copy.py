@@ -270,6 +270,7 @@ class _Copy:
                 log=source.log,
                 owners=tuple(each for each in source.owners if self._start.epoch <= each.epoch <= last_epoch),
                 checkpoints=checkpoints,
+                generation=source.generation,
                 unfinished="",
             )
             _put(self._target, manifests.key_of(1), manifests.encode(manifest))

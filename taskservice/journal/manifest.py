@@ -20,6 +20,7 @@ from contextlib import suppress
 import msgspec
 
 from taskservice.journal import BEGINNING, Fenced, JournalCorrupt, Position
+from taskservice.journal.codec import GENERATION
 from taskservice.objects import NoSuchObject, ObjectStore
 
 PREFIX = "manifest/"
@@ -64,6 +65,8 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of the epochs from that of the older checkpoint on; the last one has written this."""
     checkpoints: tuple[CheckpointRef, ...]
     """At most two, the newest first."""
+    generation: int = 1
+    """Of the newest records in the log; see `codec`."""
     unfinished: str = ""
     """Why there is no log here yet, though there is some of it; see `copy`."""
 
@@ -193,6 +196,7 @@ def claim(store: ObjectStore, *, log: str, nonce: str, writer: str, at_ms: int, 
             writer=writer,
             owners=(*last.owners, owner) if last else (owner,),
             checkpoints=last.checkpoints if last else (),
+            generation=GENERATION,  # what is there is of no later one, or it would have been refused
         )
         if last and last.epoch >= taken:
             raise JournalCorrupt(f"{store.url}: its manifests speak of epoch {last.epoch}, the journal of {taken}.")
@@ -226,6 +230,10 @@ def decode(data: bytes, key: str) -> Manifest:
         if msgspec.json.decode(data, type=_Versioned).version > VERSION:
             raise JournalCorrupt(f"{key}: a newer version of taskservice wrote it. Start that one, or a later one.")
         manifest = msgspec.json.decode(data, type=Manifest)
+        if manifest.generation > GENERATION:
+            raise JournalCorrupt(
+                f"{key}: a newer version of taskservice has used this. Start that one, or a later one."
+            )
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise JournalCorrupt(f"{key}: damaged: {error}. Restore the state from a copy.") from error
     if manifest.unfinished:
