@@ -16,7 +16,7 @@ from rich.progress import Progress as Bars
 from rich.progress import SpinnerColumn, TextColumn
 
 from taskservice.cli import render
-from taskservice.cli.journal_view import show_stats, show_verified
+from taskservice.cli.journal_view import show_stats, show_story, show_verified
 from taskservice.core.types import TaskId, TenantId
 from taskservice.errors import NotFoundError, RequestError, TaskServiceError, UnreachableError
 from taskservice.journal import JournalCorrupt, JournalError, Position
@@ -69,10 +69,11 @@ def dump_log(place: str, wish: Wish) -> None:
                 print(as_line(entry, wish.payload_bytes))
                 continue
             for line in story_lines(entry, wanted.nos):
-                named = {"epoch": entry.epoch, "segment": entry.segment, "line": line}
-                print(
-                    json.dumps(named, ensure_ascii=False) if wish.as_json else f"{entry.epoch}/{entry.segment} {line}"
-                )
+                if wish.as_json:
+                    named = {"epoch": entry.epoch, "segment": entry.segment, "line": line}
+                    print(json.dumps(named, ensure_ascii=False))
+                else:
+                    show_story(f"{entry.epoch}/{entry.segment}", line)
         if wanted.strangers and wish.task is None:
             _say(f"Left out: {wanted.strangers} mentions of tasks whose acceptance is not kept any more.")
 

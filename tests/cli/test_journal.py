@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -87,7 +88,7 @@ def test_one_task(run, ledger: Ledger):
     assert [line["kind"] for line in lines][:3] == ["accepted", "lease", "retrying"]
     assert {task["id"] for line in lines if line["kind"] == "accepted" for task in line["tasks"]} == {"c-2"}
     told = run("journal", "dump", "--task", "c-2", "--story").stdout.splitlines()
-    assert "accepted as 'c-2' of default" in told[0]
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}\S* +1/\d+ +accepted as 'c-2' of default", told[0])
     assert "retrying" in told[2]
     assert [
         json.loads(line)["line"]
