@@ -247,6 +247,10 @@ class BucketJournal:
         chain = start.chain
         for owner in self.ownership.manifest.owners[:-1]:
             first = start.number + 1 if owner.epoch == start.epoch else 0
-            found.append(seal(self._store, owner.epoch, first, chain, self.epoch))
+            try:
+                found.append(seal(self._store, owner.epoch, first, chain, self.epoch))
+            except NoSuchObject as error:
+                self.ownership.check()  # a successor may have collected it; then we are fenced
+                raise JournalCorrupt(f"{self._store.url}: {error}. Restore the state from a copy.") from error
             chain = found[-1].chain
         return found
