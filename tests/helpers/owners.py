@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from helpers.crashing_objects import Died
-from taskservice.journal import JournalError
+from taskservice.journal import Fenced, JournalError
 from taskservice.journal import manifest as manifests
 from taskservice.journal.bucket import BucketJournal
 from taskservice.journal.checkpoint import CHUNK_PREFIX, INDEX_PREFIX, get_index
@@ -17,42 +19,96 @@ from taskservice.journal.checkpointer import Checkpointer
 from taskservice.journal.chunks import load
 from taskservice.journal.manifest import CheckpointRef, Manifest
 from taskservice.journal.segments import PREFIX, key_of, may_be_fence, place_of
-from taskservice.objects import ObjectStore, StoreError
+from taskservice.objects import ObjectInfo, ObjectStore, StoreError, StoreUnavailable
+from taskservice.objects.directory import DirectoryObjects
+from taskservice.objects.disk import RealDisk
 from taskservice.objects.memory import MemoryObjects
 
-CODE = SimpleNamespace(BucketJournal=BucketJournal, Checkpointer=Checkpointer)
-"""What is tested; mutants stand in for it."""
 CHUNK_BYTES = 16
-ENDS = (Died, JournalError, StoreError)
-"""How a process may end that has died, was fenced, or could not open."""
+ENDS = (Died, Fenced, StoreUnavailable)
+"""How a process may end: it has died, is a zombie, or could not open. None may believe that its log is damaged."""
 
 
 class Violated(AssertionError):
     """Something was lost, doubled, or removed that is needed."""
 
 
-class RecordingObjects(MemoryObjects):
-    """Objects in RAM. Knows all manifests that were ever put where none was before, in their order."""
+class RecordingObjects:
+    """A store that knows all manifests that were ever put where none was before, in their order; and can be copied."""
 
     def __init__(self) -> None:
-        super().__init__()
+        self.url = "recording:"
         self.published: list[Manifest] = []
+        self._store = self.made()
+        self._newest = ""
+
+    def made(self) -> ObjectStore:
+        """What the objects are kept in: here, in RAM."""
+        return MemoryObjects()
+
+    def copy(self) -> ObjectStore:
+        """The same objects, to try something out on."""
+        copy = MemoryObjects()
+        copy._objects = dict(self._store._objects)
+        return copy
 
     def put_if_absent(self, key: str, data: bytes) -> bytes | None:
-        newest = max((each for each in self._objects if each.startswith(manifests.PREFIX)), default="")
-        there = super().put_if_absent(key, data)
-        if there is None and key.startswith(manifests.PREFIX) and key > newest:
+        there = self._store.put_if_absent(key, data)
+        if there is None and key.startswith(manifests.PREFIX) and key > self._newest:
+            self._newest = key
             self.published.append(manifests._decode(data, key))
         return there
 
-    def copy(self) -> MemoryObjects:
-        """The same objects, to try something out on."""
-        copy = MemoryObjects()
-        copy._objects = dict(self._objects)
+    def get(self, key: str, start: int = 0, end: int | None = None) -> bytes:
+        return self._store.get(key, start, end)
+
+    def list(self, prefix: str, after: str = "") -> Iterator[ObjectInfo]:
+        return self._store.list(prefix, after)
+
+    def delete(self, keys: Sequence[str]) -> None:
+        self._store.delete(keys)
+
+    def close(self) -> None:
+        self._store.close()
+
+
+class UnsyncedDisk(RealDisk):
+    """A disk for tests in which processes die and machines do not."""
+
+    def sync(self, fd: int) -> None:
+        pass
+
+    def sync_dir(self, path: Path) -> None:
+        pass
+
+
+class RecordingDirectory(RecordingObjects):
+    """The same over a directory; each store and each copy has one of its own below `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        super().__init__()
+
+    def made(self) -> ObjectStore:
+        return DirectoryObjects(Path(tempfile.mkdtemp(dir=self._directory)), disk=UnsyncedDisk())
+
+    def copy(self) -> ObjectStore:
+        copy = self.made()
+        shutil.copytree(self._store.url, copy.url, dirs_exist_ok=True)
         return copy
 
-    def keys(self, prefix: str) -> list[str]:
-        return [info.key for info in self.list(prefix)]
+
+@dataclass(frozen=True)
+class Code:
+    """What is tested; mutants stand in for parts of it."""
+
+    BucketJournal: Any = BucketJournal
+    Checkpointer: Any = Checkpointer
+    store: Callable[[Path], RecordingObjects] = lambda _: RecordingObjects()
+    """Makes a store, in a directory if it needs one."""
+
+
+CODE = Code()
 
 
 class Impatient(threading.Event):
@@ -68,7 +124,7 @@ class Owner:
     Its table is a file with a line for each segment. `acknowledged` and `published` are what it told others.
     """
 
-    def __init__(self, store: ObjectStore, directory: Path, name: str, code: Any = CODE) -> None:
+    def __init__(self, store: ObjectStore, directory: Path, name: str, code: Code = CODE) -> None:
         self.name = name
         self.submitted: list[bytes] = []
         self.acknowledged: list[bytes] = []
@@ -158,6 +214,9 @@ class Owner:
         except ENDS as error:
             self.close()
             return error
+        except (JournalError, StoreError) as error:
+            self.close()
+            raise Violated(f"{self.name} was stopped by {error!r}") from error
         return None
 
 
@@ -183,19 +242,19 @@ def check(store: RecordingObjects, owners: Sequence[Owner], directory: Path) -> 
     epochs = [manifest.epoch for manifest in store.published]
     if epochs != sorted(epochs):
         raise Violated(f"somebody published after a successor's claim: {epochs}")
-    stood = {ref for manifest in store.published for ref in manifest.checkpoints}
+    stood = {ref.key for manifest in store.published for ref in manifest.checkpoints}
     for owner in owners:
-        if not set(owner.published) <= stood:
+        if not {ref.key for ref in owner.published} <= stood:
             raise Violated(f"{owner.name} believes to have published {owner.published}")
 
 
-def _found(store: MemoryObjects, directory: Path) -> list[bytes]:
+def _found(store: ObjectStore, directory: Path) -> list[bytes]:
     """What the next owner of this store recovers, the same from each checkpoint."""
     owner = Owner(store, directory, "check")
     try:
         owner.open()
         owner.recover()
-        for ref in owner.journal.ownership.manifest.checkpoints:
+        for ref in owner.journal.ownership.manifest.checkpoints[1:]:  # it has recovered from the first
             load(store, ref, directory / "other.table", stop=threading.Event(), threads=1)
             tail = [segment.body for segment in owner.journal.replay(ref.position)]
             if lines_of(directory / "other.table") + tail != owner.recovered:
