@@ -17,7 +17,7 @@ from taskservice.journal.bucket import BucketJournal
 from taskservice.journal.checkpoint import CHUNK_PREFIX, INDEX_PREFIX, get_index
 from taskservice.journal.checkpointer import Checkpointer
 from taskservice.journal.chunks import load
-from taskservice.journal.manifest import CheckpointRef, Manifest
+from taskservice.journal.manifest import CheckpointRef, Manifest, Ownership
 from taskservice.journal.segments import PREFIX, key_of, may_be_fence, place_of
 from taskservice.objects import ObjectInfo, ObjectStore, StoreError, StoreUnavailable
 from taskservice.objects.directory import DirectoryObjects
@@ -131,7 +131,7 @@ class Owner:
         self.published: list[CheckpointRef] = []
         self.recovered: list[bytes] = []
         self._state: list[bytes] = []
-        self._store = store
+        self.store = store
         self._path = directory / f"{name}.table"
         self._code = code
         self._next = 0
@@ -139,12 +139,16 @@ class Owner:
 
     def open(self) -> None:
         """It holds the log, and has sealed what was there."""
-        self.journal = self._code.BucketJournal(self._store, now_ms=lambda: 1)
+        self.journal = self._code.BucketJournal(self.store, now_ms=lambda: 1)
         self.journal._closing = Impatient()
+        self._open_checkpoints(self.journal.ownership)
+
+    def _open_checkpoints(self, ownership: Ownership) -> None:
+        self.ownership = ownership
         self._checkpointer = self._code.Checkpointer(
-            self._store,
+            self.store,
             self.journal,
-            self.journal.ownership,
+            ownership,
             now_ms=lambda: 1,
             stop=Impatient(),
             threads=1,
@@ -171,7 +175,7 @@ class Owner:
         if count == 1:
             self._append(first, bodies[0])
         else:
-            self._store.in_order([key_of(self.journal.epoch, first + at) for at in order])
+            self.store.in_order([key_of(self.journal.epoch, first + at) for at in order])
             self._append_at_once(first, bodies)
         self._state += bodies
 
@@ -230,15 +234,8 @@ def check(store: RecordingObjects, owners: Sequence[Owner], directory: Path) -> 
     The next owner finds all that was acknowledged, once and in order, from either checkpoint; and, once it has swept, the
     store holds what is needed and nothing else. All this happens to a copy: `store` stays as it is.
     """
-    found = _found(store.copy(), directory)
-    for owner in owners:
-        own = [body for body in found if body.startswith(f"{owner.name}.".encode())]
-        if own != owner.submitted[: len(own)] or not set(owner.acknowledged) <= set(own):
-            raise Violated(f"{owner.name} was told {owner.acknowledged} of {owner.submitted}; there are {found}")
-        if owner.recovered != found[: len(owner.recovered)]:
-            raise Violated(f"{owner.name} began with {owner.recovered}; there are {found}")
-    if len(set(found)) != len(found):
-        raise Violated(f"something is there twice: {found}")
+    found = found_by(Owner(store.copy(), directory, "check"), directory)
+    check_told(owners, found)
     epochs = [manifest.epoch for manifest in store.published]
     if epochs != sorted(epochs):
         raise Violated(f"somebody published after a successor's claim: {epochs}")
@@ -248,14 +245,25 @@ def check(store: RecordingObjects, owners: Sequence[Owner], directory: Path) -> 
             raise Violated(f"{owner.name} believes to have published {owner.published}")
 
 
-def _found(store: ObjectStore, directory: Path) -> list[bytes]:
-    """What the next owner of this store recovers, the same from each checkpoint."""
-    owner = Owner(store, directory, "check")
+def check_told(owners: Sequence[Owner], found: list[bytes]) -> None:
+    """Raises Violated if `found`, what the next owner recovers, is not what these told others, and began with."""
+    for owner in owners:
+        own = [body for body in found if body.startswith(f"{owner.name}.".encode())]
+        if own != owner.submitted[: len(own)] or not set(owner.acknowledged) <= set(own):
+            raise Violated(f"{owner.name} was told {owner.acknowledged} of {owner.submitted}; there are {found}")
+        if owner.recovered != found[: len(owner.recovered)]:
+            raise Violated(f"{owner.name} began with {owner.recovered}; there are {found}")
+    if len(set(found)) != len(found):
+        raise Violated(f"something is there twice: {found}")
+
+
+def found_by(owner: Owner, directory: Path) -> list[bytes]:
+    """What this next owner recovers, the same from each checkpoint; then it sweeps. Raises Violated if it cannot."""
     try:
         owner.open()
         owner.recover()
-        for ref in owner.journal.ownership.manifest.checkpoints[1:]:  # it has recovered from the first
-            load(store, ref, directory / "other.table", stop=threading.Event(), threads=1)
+        for ref in owner.ownership.manifest.checkpoints[1:]:  # it has recovered from the first
+            load(owner.store, ref, directory / "other.table", stop=threading.Event(), threads=1)
             tail = [segment.body for segment in owner.journal.replay(ref.position)]
             if lines_of(directory / "other.table") + tail != owner.recovered:
                 raise Violated(f"from {ref.key}, another state is recovered")
@@ -266,7 +274,7 @@ def _found(store: ObjectStore, directory: Path) -> list[bytes]:
         owner.close()
     if owner._checkpointer.damaged:
         raise Violated(f"a checkpoint is damaged: {owner._checkpointer.damaged}")
-    check_nothing_else(store, owner.journal.ownership.manifest)
+    check_nothing_else(owner.store, owner.ownership.manifest)
     return owner.recovered
 
 
