@@ -58,10 +58,11 @@ class DispatcherProcess(Dispatcher):
         """
         _log_to_file(settings)
         cluster = RayCluster(partial(spawn_runner, settings))
+        again = await asyncio.to_thread(restarted)
         try:
-            await asyncio.to_thread(self._open, settings)
+            await asyncio.to_thread(self._open, settings, again)
         except Exception as error:
-            if await asyncio.to_thread(restarted):
+            if again:
                 # Whoever started the service is not there to be told, and the disk may have room again soon.
                 log.exception("the dispatcher cannot start, trying on")
                 await asyncio.sleep(START_AGAIN_S)
@@ -77,12 +78,13 @@ class DispatcherProcess(Dispatcher):
         self._fleet = Fleet(cluster, self.emit, self.heard, lambda: uuid.uuid4().hex[:8], fleet_options)
         self._fleet_loop = end_with(asyncio.create_task(self._fleet.run()))
 
-    def _open(self, settings: Settings) -> None:
+    def _open(self, settings: Settings, again: bool) -> None:
         self._state = open_state(
             settings.state_dir,
             now_ms=now_ms,
             in_flight_max=settings.commits_max,
             file_bytes_max=settings.journal_file_bytes_max,
+            proven=again,
         )
         journal, stop = self._state.journal, threading.Event()
         checkpointer = Checkpointer(self._state.store, journal, self._state.ownership, now_ms=now_ms, stop=stop)
@@ -96,7 +98,9 @@ class DispatcherProcess(Dispatcher):
             LineRunners(run_dir(settings)).launch,
             _die,
             dispatcher_options(settings),
-            keeper=lambda failed: Keeper(recovered.table, path, checkpointer, stop, failed, keeper_options(settings)),
+            keeper=lambda wake, failed: Keeper(
+                recovered.table, path, checkpointer, stop, wake, failed, keeper_options(settings)
+            ),
         )
 
     async def drain(self) -> None:
