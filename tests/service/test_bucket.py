@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections import Counter
@@ -22,6 +23,7 @@ SINGLES = 2_000
 BATCH = 250
 COMMIT_TIMEOUT_S = 3
 SLOW = 60
+NOTES = 3_000
 UNFINISHED = ("queued", "scheduled", "running", "retrying")
 
 
@@ -124,6 +126,31 @@ def test_while_the_store_is_away_submits_are_refused_with_a_reason_and_all_goes_
         assert ask(http, "POST", "/v1/tasks", submission("a0"))[0] in {200, 202}
     meanwhile = [float(line) for line in ticks.read_text().split() if away_s < float(line) < back_s]
     assert len(meanwhile) > 10 * (back_s - away_s)
+
+
+def test_when_only_the_bucket_is_left_every_task_that_was_accepted_ends_once(
+    homes: list[Live], bucket: Seaweed, tmp_path: Path
+) -> None:
+    """Everything of the service is killed in the midst of a batch, and its home is gone: another machine takes over."""
+    gone, live = homes
+    ran, ids = tmp_path / "ran", [f"t{i}" for i in range(NOTES)]
+    tasks = [{"function": "work.note", "id": id, "payload": {"i": i, "file": str(ran)}} for i, id in enumerate(ids)]
+    with gone.up(*STATE) as client:
+        assert client.submit_many(tasks).accepted == NOTES
+        eventually(lambda: client.status()["counts"]["succeeded"] >= NOTES // 5, 60)
+        assert gone.kill_everything() > 5
+    shutil.rmtree(gone.home)
+    began_s = time.monotonic()
+    with live.up(*STATE) as client:
+        print(f"up again {time.monotonic() - began_s:.1f} s after the command")
+        wait_for_all(client, NOTES)
+        states = Counter((task.id, task.state) for task in client.list())
+        assert states == Counter((id, "succeeded") for id in ids), "each once, each with one end"
+        again = client.submit_many(tasks)
+        assert (again.accepted, again.duplicates) == (0, NOTES)
+    times = Counter(ran.read_text().split())
+    assert set(times) == {str(i) for i in range(NOTES)}
+    assert sum(times.values()) - NOTES < 600, "only what was running, or not yet reported, ran again"
 
 
 def submission(id: str) -> dict[str, object]:
