@@ -238,6 +238,7 @@ async def from_bucket(folder: Path, sizes: Sizes, ended: ExitStack) -> list[Figu
     for left in home.glob("table-*"):
         left.unlink()
     first_s = await bench.restart()
+    console.print((home / "logs" / "service.log").read_text().rpartition("epoch ")[2].splitlines()[0])
     found = [Figure("submit to the bucket", sizes.restarted / filled_s, "tasks/s")]
     return found + restarted("from the bucket", sizes, bench, first_s, target=15.0)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import uvloop
 
 from taskservice.actors.line_ports import serve_dispatcher
-from taskservice.actors.processes import DispatcherProcess, run_dir
+from taskservice.actors.processes import DispatcherProcess, _log_to_file, run_dir
 from taskservice.config import Settings, load_settings
 from taskservice.core.events import RunnerJoined, RunnersSettled
 from taskservice.core.types import Resources, RunnerId
@@ -30,6 +30,7 @@ class Shard(DispatcherProcess):
     """A dispatcher with its journal, its table and its keeper, and no fleet."""
 
     async def __init__(self, settings: Settings) -> None:
+        _log_to_file(settings)
         await asyncio.to_thread(self._open, settings, False)
         self.start()
         self._server = await serve_dispatcher(self, run_dir(settings))
