@@ -311,7 +311,7 @@ class Dispatcher:
         if waited_s <= self.options.commit_timeout_s and records <= self.options.records_max:
             return ""
         trouble = f": {self._journal.trouble}" if self._journal.trouble else ""
-        return f"the journal is behind, {records} records wait, the first for {waited_s:.1f} s{trouble}"
+        return f"the journal is behind: {waited_s:.1f} s for one commit so far, {records} records wait{trouble}"
 
     async def submit(
         self, tenant: TenantId, tasks: Sequence[NewTask], reject_duplicates: bool = False

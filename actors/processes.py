@@ -21,13 +21,15 @@ from taskservice.actors.dispatcher import Dispatcher, DispatcherOptions
 from taskservice.actors.fleet import Fleet, FleetOptions
 from taskservice.actors.gateway import HttpServer
 from taskservice.actors.keeper import Keeper, KeeperOptions
-from taskservice.actors.line_ports import LineDispatcher, LineRunners, serve_dispatcher, serve_runner
+from taskservice.actors.line_ports import LineDispatcher, LineRunners, refuse_callers, serve_dispatcher, serve_runner
 from taskservice.actors.ray_port import RayCluster, restarted
 from taskservice.actors.runner import LeaseLauncher, Runner
 from taskservice.config import Settings
 from taskservice.core.types import RunnerId
+from taskservice.errors import BackOffError
 from taskservice.gateway.settings import GatewaySettings
 from taskservice.journal.checkpointer import Checkpointer
+from taskservice.journal.failures import check_room
 from taskservice.journal.opening import open_state
 from taskservice.journal.recovery import recover
 from taskservice.journal.store.place import take_place
@@ -65,6 +67,9 @@ class DispatcherProcess(Dispatcher):
             if again:
                 # Whoever started the service is not there to be told, and the disk may have room again soon.
                 log.exception("the dispatcher cannot start, trying on")
+                why = f"the dispatcher cannot start: {error}"
+                refusal = BackOffError(why, retry_after_s=START_AGAIN_S, code="dispatcher_away")
+                self._server = await refuse_callers(run_dir(settings), refusal)
                 await asyncio.sleep(START_AGAIN_S)
                 _die(error)
             raise
@@ -79,6 +84,8 @@ class DispatcherProcess(Dispatcher):
         self._fleet_loop = end_with(asyncio.create_task(self._fleet.run()))
 
     def _open(self, settings: Settings, again: bool) -> None:
+        for path in (settings.home, *([Path(settings.state_dir)] if settings.state_is_local else [])):
+            check_room(path)
         self._state = open_state(
             settings.state_dir,
             now_ms=now_ms,
@@ -149,7 +156,7 @@ class GatewayProcess(HttpServer):
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it, as above
         """Requests are answered from now on. Raises RequestError if the address cannot be had."""
         _log_to_file(settings)
-        dispatcher = LineDispatcher(run_dir(settings))
+        dispatcher = LineDispatcher(run_dir(settings), patience_s=settings.commit_timeout_s)
         super().__init__(
             dispatcher, gateway_settings(settings), LogStore(logs_dir(settings)), settings.host, settings.port
         )

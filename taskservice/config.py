@@ -125,7 +125,7 @@ class Settings(BaseSettings):
         300.0, description="Seconds between two checkpoints, if anything has happened."
     )
     checkpoint_journal_bytes_max: Annotated[int, Bytes] = Field(
-        256 * MIB, gt=0, description="Bytes appended to the journal after which a checkpoint is made before its time."
+        64 * MIB, gt=0, description="Bytes of records after which a checkpoint is made before its time."
     )
     table_log_bytes_max: Annotated[int, Bytes] = Field(
         64 * MIB, gt=0, description="Bytes of the working table's log, after which it is folded into the table's file."

@@ -25,6 +25,15 @@ def note(i: int, file: str) -> int:
     return i
 
 
+@app.task
+def slow_note(i: int, file: str) -> int:
+    """So slow that a lease has but one."""
+    time.sleep(0.2)
+    with Path(file).open("a") as out:
+        out.write(f"{i}\n")
+    return i
+
+
 @app.task(retry=Retry(max_attempts=2, base="100ms"))
 def sleep(seconds: float) -> float:
     time.sleep(seconds)
