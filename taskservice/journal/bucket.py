@@ -256,8 +256,10 @@ class BucketJournal:
             first = start.number + 1 if owner.epoch == start.epoch else 0
             try:
                 found.append(seal(self._store, owner.epoch, first, chain, self.epoch))
-            except NoSuchObject as error:
-                self.ownership.check()  # a successor may have collected it; then we are fenced
+            except (NoSuchObject, JournalCorrupt) as error:
+                self.ownership.check()  # a successor may have collected what is missing; then we are fenced
+                if isinstance(error, JournalCorrupt):
+                    raise
                 raise JournalCorrupt(f"{self._store.url}: {error}. Restore the state from a copy.") from error
             chain = found[-1].chain
         return found

@@ -56,7 +56,7 @@ class RecordingObjects:
         there = self._store.put_if_absent(key, data)
         if there is None and key.startswith(manifests.PREFIX) and key > self._newest:
             self._newest = key
-            self.published.append(manifests._decode(data, key))
+            self.published.append(manifests.decode(data, key))
         return there
 
     def get(self, key: str, start: int = 0, end: int | None = None) -> bytes:
@@ -290,7 +290,7 @@ def check_nothing_else(store: ObjectStore, manifest: Manifest) -> None:
         if there != keys:
             raise Violated(f"not needed: {there - keys}; missing: {keys - there}")
     for info in store.list(manifests.PREFIX):
-        if not manifests._decode(store.get(info.key), info.key).claim:
+        if not manifests.decode(store.get(info.key), info.key).claim:
             raise Violated(f"{info.key} is not needed")
     start = manifest.start
     for info in store.list(PREFIX):
