@@ -32,6 +32,7 @@ from taskservice.journal.checkpointer import Checkpointer
 from taskservice.journal.opening import open_state
 from taskservice.journal.recovery import recover
 from taskservice.runtime.logstore import LogStore
+from taskservice.values import values_in
 
 log = logging.getLogger(__name__)
 
@@ -148,7 +149,12 @@ class GatewayProcess(HttpServer):
         _log_to_file(settings)
         dispatcher = LineDispatcher(run_dir(settings))
         super().__init__(
-            dispatcher, gateway_settings(settings), LogStore(logs_dir(settings)), settings.host, settings.port
+            dispatcher,
+            gateway_settings(settings),
+            LogStore(logs_dir(settings)),
+            values_in(settings.state_dir, settings.value_timeout_s),
+            settings.host,
+            settings.port,
         )
         end_with(self.start())
 
@@ -186,6 +192,8 @@ def gateway_settings(settings: Settings) -> GatewaySettings:
     """The gateway's limits, from the settings of the same names."""
     return GatewaySettings(
         payload_bytes_max=settings.payload_bytes_max,
+        inline_bytes_max=settings.inline_bytes_max,
+        value_timeout_s=settings.value_timeout_s,
         body_bytes_max=settings.body_bytes_max,
         batch_tasks_max=settings.batch_tasks_max,
         wait_s_max=settings.wait_s_max,

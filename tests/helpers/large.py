@@ -1,10 +1,12 @@
-"""References to values, for tests that have no objects."""
+"""Large values for tests: references without objects, and objects in RAM."""
 
 from __future__ import annotations
 
 import hashlib
 
 from taskservice.core.values import ValueRef, referring
+from taskservice.objects import ObjectStore
+from taskservice.values import Values
 
 
 def key(no: int) -> str:
@@ -14,3 +16,8 @@ def key(no: int) -> str:
 def reference(no: int, text: bytes = b'"large"') -> bytes:
     """What stands for `text` in a task, if it is in the object number `no`."""
     return referring(ValueRef(key(no), len(text), hashlib.sha256(text).digest()))
+
+
+def values_of(objects: ObjectStore) -> Values:
+    """The values among these objects."""
+    return Values(lambda: objects)
