@@ -22,7 +22,7 @@ from taskservice.core.types import OutcomeKind as Kind
         ("recursion", Kind.HANDLER_ERROR, "RecursionError: maximum recursion depth exceeded"),
         ("not_json", Kind.BAD_RESULT, "the handler returned object, which is not JSON"),
         ("nan", Kind.BAD_RESULT, "the handler returned float, which is not JSON"),
-        ("large", Kind.BAD_RESULT, "the result has 2000002 bytes, result_bytes_max is 1048576"),
+        ("large", Kind.BAD_RESULT, "the result has 20000002 bytes, result_bytes_max is 16777216"),
         ("surrogate", Kind.BAD_RESULT, "surrogates not allowed"),
     ],
 )
