@@ -24,7 +24,9 @@ from taskservice.actors.gateway import HttpServer
 from taskservice.actors.keeper import Keeper, KeeperOptions
 from taskservice.actors.line_ports import LineDispatcher, LineRunners, serve_dispatcher, serve_runner
 from taskservice.actors.ray_port import RayCluster, restarted
+from taskservice.actors.remover import Remover
 from taskservice.actors.runner import LeaseLauncher, Runner
+from taskservice.actors.sweeper import Sweeper, SweeperOptions
 from taskservice.config import Settings
 from taskservice.core.types import RunnerId
 from taskservice.gateway.settings import GatewaySettings
@@ -32,7 +34,7 @@ from taskservice.journal.checkpointer import Checkpointer
 from taskservice.journal.opening import open_state
 from taskservice.journal.recovery import recover
 from taskservice.runtime.logstore import LogStore
-from taskservice.values import values_in
+from taskservice.values import Values, values_in
 
 log = logging.getLogger(__name__)
 
@@ -77,14 +79,23 @@ class DispatcherProcess(Dispatcher):
         )
         self._fleet = Fleet(cluster, self.emit, self.heard, lambda: uuid.uuid4().hex[:8], fleet_options)
         self._fleet_loop = end_with(asyncio.create_task(self._fleet.run()))
+        sweeper = Sweeper(
+            self._values,
+            self.references,
+            self._state.ownership.check,
+            SweeperOptions(age_s=settings.orphan_age_s),
+            now_ms=now_ms,
+        )
+        self._sweeper_loop = end_with(asyncio.create_task(sweeper.run(_die)))
 
     def _open(self, settings: Settings) -> None:
-        self._state = open_state(
+        self._state = state = open_state(
             settings.state_dir,
             now_ms=now_ms,
             in_flight_max=settings.commits_max,
             file_bytes_max=settings.journal_file_bytes_max,
         )
+        self._values = Values(lambda: state.store, now_ms)
         journal, stop = self._state.journal, threading.Event()
         checkpointer = Checkpointer(self._state.store, journal, self._state.ownership, now_ms=now_ms, stop=stop)
         manifest = self._state.ownership.manifest
@@ -99,12 +110,14 @@ class DispatcherProcess(Dispatcher):
             keeper=lambda failed: Keeper(
                 recovered.table, table_file(settings), checkpointer, stop, failed, keeper_options(settings)
             ),
+            remover=Remover(self._values),
         )
 
     async def drain(self) -> None:
         """No lease starts any more; those that ran have ended, by the end of their grace, and what they reported is
         durable."""
         self._fleet_loop.cancel()
+        self._sweeper_loop.cancel()
         grace_s = self._settings.stop_grace_s
         ports = [self._cluster.port(id) for id in self._fleet.drain_all()]
         results = await asyncio.gather(
