@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from taskservice.actors.gateway import listening_socket
+from taskservice.actors.line_ports import dispatcher_line
 from taskservice.actors.ray_env import NAMESPACE, JoinedRay, LocalRay, RayFolder
 from taskservice.config import Settings
 from taskservice.core.shard import DEFAULT_TENANT
@@ -56,7 +57,7 @@ class Service:
 
     def ensure_key(self, secret: str | None) -> str:
         """A secret that opens everything: the given one if it may still be used, or else a new one. Durable."""
-        return asyncio.run(_ensure_key(secret))
+        return asyncio.run(_ensure_key(self._settings, secret))
 
     def wait(self, stop: threading.Event) -> None:
         """Returns when `stop` is set. Raises ServiceBug if dispatcher or gateway have ended for good before that."""
@@ -197,7 +198,7 @@ def _inspect(settings: Settings, node: str, bundle: Bundle) -> ray.ObjectRef[lis
 
 async def _start_actors(settings: Settings, bundles: Sequence[Bundle]) -> tuple[FunctionSpec, ...]:
     """Dispatcher, functions, gateway: in this order, so that whoever gets an answer gets a whole one."""
-    from taskservice.actors import ray_port  # noqa: PLC0415
+    from taskservice.actors import processes, ray_port  # noqa: PLC0415
 
     _refuse_unfit(settings)
     node = ray_port.this_node()
@@ -207,7 +208,8 @@ async def _start_actors(settings: Settings, bundles: Sequence[Bundle]) -> tuple[
         await _ready(dispatcher, "status", "dispatcher", settings)
         wait_s = settings.load_timeout_s + settings.ready_timeout_s
         functions = [function for found in inspections for function in await ray_port.answer(found, wait_s)]
-        await ray_port.RayDispatcher(dispatcher).register(functions)
+        async with dispatcher_line(processes.run_dir(settings)) as line:
+            await line.register(functions)
         await _ready(spawn_gateway(settings, node), "ready", "gateway", settings)
     except BaseException:
         await _end_actors()
@@ -242,20 +244,20 @@ def _refuse_unfit(settings: Settings) -> None:
         raise RequestError(message, code="state_is_local")
 
 
-async def _ensure_key(secret: str | None) -> str:
-    from taskservice.actors import processes, ray_port  # noqa: PLC0415
+async def _ensure_key(settings: Settings, secret: str | None) -> str:
+    from taskservice.actors import processes  # noqa: PLC0415
 
-    dispatcher = ray_port.RayDispatcher(ray_port.actor_named(processes.DISPATCHER))
-    catalog = await dispatcher.catalog()
-    known = [key for key in catalog.keys if secret and key.id == key_id(secret)] if catalog is not None else []
-    if secret and any(not key.revoked and "admin" in key.scopes for key in known):
+    async with dispatcher_line(processes.run_dir(settings)) as dispatcher:
+        catalog = await dispatcher.catalog()
+        known = [key for key in catalog.keys if secret and key.id == key_id(secret)] if catalog is not None else []
+        if secret and any(not key.revoked and "admin" in key.scopes for key in known):
+            return secret
+        if not secret or known or not may_be_secret(secret):
+            secret = new_secret()
+        now_ms = time.time_ns() // 1_000_000
+        key = ApiKey(key_id(secret), DEFAULT_TENANT, ("admin",), hash_secret(secret), name="local", created_ms=now_ms)
+        await dispatcher.put_key(key)
         return secret
-    if not secret or known or not may_be_secret(secret):
-        secret = new_secret()
-    now_ms = time.time_ns() // 1_000_000
-    key = ApiKey(key_id(secret), DEFAULT_TENANT, ("admin",), hash_secret(secret), name="local", created_ms=now_ms)
-    await dispatcher.put_key(key)
-    return secret
 
 
 async def _check_actors(settings: Settings) -> None:

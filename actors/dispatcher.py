@@ -86,11 +86,11 @@ class Dispatcher:
         options: DispatcherOptions | None = None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         rng: Random | None = None,
-        keeper: Callable[[Callable[[BaseException], None]], Keeper] | None = None,
+        keeper: Callable[[Callable[[], None], Callable[[BaseException], None]], Keeper] | None = None,
         remover: Remover | None = None,
     ) -> None:
-        """`keeper` makes that of the table's file, if it is to be folded, from whom to tell why nothing goes on.
-        `remover` removes values that nobody refers to; without it they stay."""
+        """`keeper` makes that of the table's file, if it has one, from its own `wake` and `failed`. `remover` removes
+        values that nobody refers to; without it they stay."""
         self.options = options or DispatcherOptions()
         self.heard: dict[RunnerId, float] = {}
         """When each runner last reported, on the monotonic clock, in seconds."""
@@ -110,7 +110,7 @@ class Dispatcher:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms: int | None = None
         self._commits = Commits(journal, shard, self._wake.set, self._die, self.options.commits)
-        self._keeper = keeper(self._die) if keeper is not None else None
+        self._keeper = keeper(self._wake.set, self._die) if keeper is not None else None
         self._remover = remover
         self._tasks: list[asyncio.Task[None]] = []
         self._fatal: BaseException | None = None
@@ -217,6 +217,7 @@ class Dispatcher:
             await asyncio.sleep(self.options.heartbeat_s)
             if self._commits.idle:
                 await self._commits.heartbeat()
+            self._wake.set()  # a checkpoint may be due
 
     def _die(self, error: BaseException) -> None:
         self._fatal = error

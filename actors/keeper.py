@@ -49,7 +49,8 @@ class KeeperOptions:
 
 
 class Keeper:
-    """Belongs to one event loop. `stop` ends what the publisher is at; `failed` is told if the log is somebody else's."""
+    """Belongs to one event loop. `stop` ends what the publisher is at; `wake` asks for a turn, in which
+    `wants_rest` is asked; `failed` is told if the log is somebody else's."""
 
     def __init__(
         self,
@@ -57,6 +58,7 @@ class Keeper:
         path: Path,
         publisher: Publisher,
         stop: threading.Event,
+        wake: Callable[[], None],
         failed: Callable[[BaseException], None],
         options: KeeperOptions | None = None,
         clock_s: Callable[[], float] = time.monotonic,
@@ -65,6 +67,7 @@ class Keeper:
         self._path = path
         self._publisher = publisher
         self._stop = stop
+        self._wake = wake
         self._failed = failed
         self._options = options or KeeperOptions()
         self._clock_s = clock_s
@@ -129,6 +132,7 @@ class Keeper:
     def _ended(self, what: str, done: asyncio.Future[object]) -> None:
         self._work, self._publishing = None, False
         error = done.exception()
+        self._wake()
         if error is None:
             log.info("%s: %s", what, done.result())
         elif isinstance(error, (Stopped, StoreError)):

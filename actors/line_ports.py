@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,10 @@ class LineDispatcher:
         self._line = Line(dispatcher_socket(run_dir), DISPATCHER_METHODS)
         self._patience_s = patience_s
 
+    def close(self) -> None:
+        """The line is given up; the next call makes a new one."""
+        self._line.close()
+
     async def _ask(self, method: str, *arguments: object, wait_s: float = 0.0) -> Any:
         give_up_s = time.monotonic() + self._patience_s
         while True:
@@ -129,6 +134,16 @@ class LineDispatcher:
     async def report(self, body: bytes) -> bytes:
         answer: bytes = await self._ask("report", body)
         return answer
+
+
+@contextlib.asynccontextmanager
+async def dispatcher_line(run_dir: Path) -> AsyncIterator[LineDispatcher]:
+    """The dispatcher, for the length of a block."""
+    dispatcher = LineDispatcher(run_dir)
+    try:
+        yield dispatcher
+    finally:
+        dispatcher.close()
 
 
 class LineRunners:

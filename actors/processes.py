@@ -7,7 +7,6 @@ happens there. A loop that ends by an error takes its process with it: a part th
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import os
 import threading
@@ -33,6 +32,7 @@ from taskservice.gateway.settings import GatewaySettings
 from taskservice.journal.checkpointer import Checkpointer
 from taskservice.journal.opening import open_state
 from taskservice.journal.recovery import recover
+from taskservice.journal.store.place import take_place
 from taskservice.runtime.logstore import LogStore
 from taskservice.values import Values, values_in
 
@@ -61,10 +61,11 @@ class DispatcherProcess(Dispatcher):
         """
         _log_to_file(settings)
         cluster = RayCluster(partial(spawn_runner, settings))
+        again = await asyncio.to_thread(restarted)
         try:
-            await asyncio.to_thread(self._open, settings)
+            await asyncio.to_thread(self._open, settings, again)
         except Exception as error:
-            if await asyncio.to_thread(restarted):
+            if again:
                 # Whoever started the service is not there to be told, and the disk may have room again soon.
                 log.exception("the dispatcher cannot start, trying on")
                 await asyncio.sleep(START_AGAIN_S)
@@ -88,18 +89,20 @@ class DispatcherProcess(Dispatcher):
         )
         self._sweeper_loop = end_with(asyncio.create_task(sweeper.run(_die)))
 
-    def _open(self, settings: Settings) -> None:
+    def _open(self, settings: Settings, again: bool) -> None:
         self._state = state = open_state(
             settings.state_dir,
             now_ms=now_ms,
             in_flight_max=settings.commits_max,
             file_bytes_max=settings.journal_file_bytes_max,
+            proven=again,
         )
         self._values = Values(lambda: state.store, now_ms)
         journal, stop = self._state.journal, threading.Event()
         checkpointer = Checkpointer(self._state.store, journal, self._state.ownership, now_ms=now_ms, stop=stop)
         manifest = self._state.ownership.manifest
-        recovered = recover(journal, manifest, checkpointer, table_file(settings), settings.core_limits(), now_ms())
+        path = take_place(settings.home, settings.state_dir, journal.epoch).path
+        recovered = recover(journal, manifest, checkpointer, path, settings.core_limits(), now_ms())
         log.info("epoch %d: %s, and %d segments after it", journal.epoch, recovered.source, recovered.segments)
         super().__init__(
             journal,
@@ -107,8 +110,8 @@ class DispatcherProcess(Dispatcher):
             LineRunners(run_dir(settings)).launch,
             _die,
             dispatcher_options(settings),
-            keeper=lambda failed: Keeper(
-                recovered.table, table_file(settings), checkpointer, stop, failed, keeper_options(settings)
+            keeper=lambda wake, failed: Keeper(
+                recovered.table, path, checkpointer, stop, wake, failed, keeper_options(settings)
             ),
             remover=Remover(self._values),
         )
@@ -222,12 +225,6 @@ def run_dir(settings: Settings) -> Path:
 def logs_dir(settings: Settings) -> Path:
     """Where the logs of tasks are."""
     return settings.home / "logs" / "tasks"
-
-
-def table_file(settings: Settings) -> Path:
-    """The working table that belongs to the state directory."""
-    settings.home.mkdir(parents=True, exist_ok=True)
-    return settings.home / f"table-{hashlib.sha256(settings.state_dir.encode()).hexdigest()[:8]}.sqlite"
 
 
 def end_with(loop: asyncio.Task[None]) -> asyncio.Task[None]:

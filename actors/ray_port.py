@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -22,20 +22,10 @@ from ray.remote_function import RemoteFunction
 from taskservice.actors.fleet import NodeInfo, RunnerGone
 from taskservice.actors.ports import RunnerPort
 from taskservice.actors.ray_env import NAMESPACE
-from taskservice.core.effects import CatalogAnswer, ItemsAnswer, StatusAnswer, TasksAnswer
 from taskservice.core.lease_wire import HeldLease, LeaseSpec
 from taskservice.core.types import (
-    ApiKey,
-    FunctionSpec,
-    ListFilter,
-    NewTask,
     Resources,
     RunnerId,
-    Task,
-    TaskId,
-    TaskNo,
-    Tenant,
-    TenantId,
 )
 from taskservice.errors import BackOffError, ServiceBug, TaskServiceError
 
@@ -94,62 +84,6 @@ async def patient_call(
             if answered or time.monotonic() + RETRY_INTERVAL_S > give_up_s:
                 raise
         await asyncio.sleep(RETRY_INTERVAL_S)
-
-
-class RayDispatcher:
-    """The dispatcher's actor as a `DispatcherPort`. Calls outlive a restart of the dispatcher of up to `patience_s`."""
-
-    def __init__(self, handle: ActorHandle[Any], patience_s: float = 15.0) -> None:
-        self._handle = handle
-        self._patience_s = patience_s
-
-    async def _ask(self, method: str, *args: object, wait_s: float = 0.0) -> Any:
-        timeout_s = CALL_TIMEOUT_S + wait_s
-        try:
-            return await patient_call(self._handle, method, *args, patience_s=self._patience_s, timeout_s=timeout_s)
-        except BackOffError as error:
-            if error.__cause__ is None:
-                raise  # it is what the dispatcher said
-            message = "the dispatcher is away, probably starting again; nothing that was accepted is lost"
-            raise BackOffError(message, retry_after_s=2.0, code="dispatcher_away", detail=str(error)) from error
-
-    async def submit(self, tenant: TenantId, tasks: Sequence[NewTask], reject_duplicates: bool = False) -> ItemsAnswer:
-        """See `DispatcherPort`; so for all that follow."""
-        answer: ItemsAnswer = await self._ask("submit", tenant, tasks, reject_duplicates)
-        return answer
-
-    async def get(self, tenant: TenantId, id: TaskId, wait_s: float = 0.0) -> Task | None:
-        answer: Task | None = await self._ask("get", tenant, id, wait_s, wait_s=wait_s)
-        return answer
-
-    async def list_tasks(self, wanted: ListFilter, before_no: TaskNo | None, limit: int) -> TasksAnswer:
-        answer: TasksAnswer = await self._ask("list_tasks", wanted, before_no, limit)
-        return answer
-
-    async def cancel(self, tenant: TenantId, ids: Sequence[TaskId]) -> ItemsAnswer:
-        answer: ItemsAnswer = await self._ask("cancel", tenant, ids)
-        return answer
-
-    async def status(self, tenant: TenantId | None = None) -> StatusAnswer:
-        answer: StatusAnswer = await self._ask("status", tenant)
-        return answer
-
-    async def catalog(self, known_version: int = -1, wait_s: float = 0.0) -> CatalogAnswer | None:
-        answer: CatalogAnswer | None = await self._ask("catalog", known_version, wait_s, wait_s=wait_s)
-        return answer
-
-    async def register(self, functions: Sequence[FunctionSpec]) -> None:
-        await self._ask("register", functions)
-
-    async def put_tenant(self, tenant: Tenant) -> None:
-        await self._ask("put_tenant", tenant)
-
-    async def put_key(self, key: ApiKey) -> None:
-        await self._ask("put_key", key)
-
-    async def report(self, body: bytes) -> bytes:
-        answer: bytes = await self._ask("report", body)
-        return answer
 
 
 class RayRunner:

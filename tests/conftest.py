@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -18,14 +20,16 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(scope="session")
-def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+def seaweed() -> Iterator[Seaweed]:
     """A real S3 server with one bucket, and its credentials in the environment. Each test takes a prefix of its own."""
-    server = Seaweed(tmp_path_factory.mktemp("seaweed"))
-    with pytest.MonkeyPatch.context() as patch:
+    with tempfile.TemporaryDirectory(prefix="seaweed-") as folder, pytest.MonkeyPatch.context() as patch:
+        server = Seaweed(Path(folder))
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             patch.delenv(name)
         for name, value in CREDENTIALS.items():
             patch.setenv(name, value)
-        server.start()
-        yield server
-        server.kill()
+        try:
+            server.start()
+            yield server
+        finally:
+            server.kill()

@@ -32,16 +32,23 @@ class StateDir(NamedTuple):
 
 
 def open_state(
-    state_dir: str, *, now_ms: Callable[[], int], in_flight_max: int = 4, file_bytes_max: int = FILE_BYTES_MAX
+    state_dir: str,
+    *,
+    now_ms: Callable[[], int],
+    in_flight_max: int = 4,
+    file_bytes_max: int = FILE_BYTES_MAX,
+    proven: bool = False,
 ) -> StateDir:
     """The state in a local directory or in `s3://bucket/prefix`; whoever had it open is fenced, or has it still.
 
-    A bucket has to show first that it refuses what would let two writers in. Raises JournalError, or StoreError.
+    A bucket has to show first that it refuses what would let two writers in, unless it has `proven` that to this
+    service already. Raises JournalError, or StoreError.
     """
     store = open_objects(state_dir)
     try:
         if state_dir.startswith("s3:"):
-            probe(store)
+            if not proven:
+                probe(store)
             bucket = BucketJournal(store, now_ms=now_ms, in_flight_max=in_flight_max)
             return StateDir(store, bucket, bucket.ownership)
         journal = LocalJournal(Path(state_dir) / "journal", file_bytes_max=file_bytes_max)

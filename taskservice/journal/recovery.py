@@ -49,12 +49,14 @@ def recover(
 ) -> Recovered:
     """The shard is as the journal says, its table is at `path`, and the writer's epoch has begun.
 
-    `manifest`: the writer's claim. Raises JournalCorrupt if what was acknowledged cannot be read back.
+    `manifest`: the writer's claim. Raises JournalCorrupt if what was acknowledged cannot be read back; Fenced if somebody
+    else has opened the journal meanwhile.
     """
     table, position, source = _table(journal, manifest, checkpoints, path)
     shard = Shard(restore(table, limits))
     replayed = ((mark_at(manifest, each.epoch, each.number), decode(each.body)) for each in journal.replay(position))
     segments = shard.recover(replayed)
+    journal.check()  # whoever was overtaken while reading may have read holes where a collector was
     shard.open(mark_at(manifest, journal.epoch, -1), now_ms)
     return Recovered(shard, table, source, segments)
 

@@ -11,6 +11,7 @@ import hashlib
 import io
 import itertools
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,12 @@ SENT_IN_BLOCKS_BYTES_MIN = 1 << 20
 """From here on a body is sent block by block, each within the connection's time-out; a shorter one in one go, which
 has the time-out for all of it, and saves the round trip of asking first whether the body is wanted."""
 
+_ALWAYS_SAID = {
+    "put_object": {"ETag"},
+    "get_object": {"ETag", "ContentLength"},
+    "list_objects_v2": {"IsTruncated"},
+}
+"""Without these an answer with status 200 is somebody else's, and to believe it would be to see an empty bucket."""
 _PLAIN = re.compile(r"[A-Za-z0-9=_]{2,}", re.ASCII)
 
 
@@ -56,7 +63,13 @@ class S3Objects:
     """
 
     def __init__(
-        self, bucket: str, prefix: str = "", options: S3Options | None = None, *, retries: Retries | None = None
+        self,
+        bucket: str,
+        prefix: str = "",
+        options: S3Options | None = None,
+        *,
+        session: boto3.session.Session | None = None,
+        retries: Retries | None = None,
     ) -> None:
         options = options or S3Options()
         self._bucket = bucket
@@ -64,7 +77,7 @@ class S3Objects:
         self._retries = retries or Retries(options.deadline_s)
         self._place = Place(self.url, bucket, options.endpoint_url or "")
         try:
-            self._s3 = _client(options)
+            self._s3 = _client(session or boto3.session.Session(), options)
         except (*FAILURES, ValueError) as error:
             raise StoreRefused(f"{self.url} cannot be used with these settings of AWS: {error}") from error
         self._place = Place(self.url, bucket, str(self._s3.meta.endpoint_url))
@@ -79,11 +92,12 @@ class S3Objects:
 
     def put_if_absent(self, key: str, data: bytes) -> bytes | None:
         name = self._prefix + check_key(key)
+        digest = self._digest(data)
 
         def attempt(left_s: Left) -> bytes | None:
             body = data if len(data) < SENT_IN_BLOCKS_BYTES_MIN else io.BytesIO(data)
             try:
-                self._call("put_object", Key=name, Body=body, ContentLength=len(data), IfNoneMatch="*")
+                self._call("put_object", Key=name, Body=body, ContentLength=len(data), IfNoneMatch="*", **digest)
             except Taken:
                 there = self._read(name, 0, None, left_s)
                 return None if there == data else there
@@ -131,7 +145,19 @@ class S3Objects:
         except FAILURES as error:
             named = self._s3.meta.method_to_api_mapping[operation]
             raise self._place.meaning(named, error) from error
+        if not answer.keys() >= _ALWAYS_SAID.get(operation, set()):
+            raise Undecided(f"what {self._place.endpoint} answered is not S3's language; is it a proxy's?")
         return answer
+
+    def _digest(self, data: bytes) -> dict[str, str]:
+        """What the store compares the body with that comes in: so that damage on the way is refused, and not kept.
+
+        The MD5 is what all stores know; only directory buckets do not take it. (That the signature covers the body is not
+        enough: SeaweedFS for one does not look.)
+        """
+        if self._is_directory:
+            return {"ChecksumCRC32": base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()}
+        return {"ContentMD5": _md5(data)}
 
     def _read(self, name: str, start: int, end: int | None, left_s: Left) -> bytes:
         whole = start == 0 and end is None
@@ -142,19 +168,21 @@ class S3Objects:
             return b""
         except NoSuchObject as absent:
             raise NoSuchObject(f"there is no object s3://{self._bucket}/{name}: {absent}") from absent
-        with answer["Body"] as body:
-            data = b"".join(self._pieces(body, left_s))
+        with answer["Body"] as stream:
+            data = b"".join(self._pieces(stream, left_s))
+        if len(data) != answer["ContentLength"]:
+            raise Undecided(f"{len(data)} of {answer['ContentLength']} bytes came from {self._place.endpoint}")
         if "ContentRange" not in answer:  # the whole object: asked for, or given all the same
             return data[start:end]
         if not _is_asked_for(answer["ContentRange"], start, end, len(data)):
             raise Undecided(f"{len(data)} bytes came, as {answer['ContentRange']}, for {start}-{last}")
         return data[: None if end is None else end - start]
 
-    def _pieces(self, body: Any, left_s: Left) -> Iterator[bytes]:
-        """The body; boto3 compares its length with the one that was announced."""
+    def _pieces(self, stream: Any, left_s: Left) -> Iterator[bytes]:
+        """The body, as it comes in: so that one which comes byte by byte is left at the deadline."""
         while True:
             try:
-                piece: bytes = body.read(READ_AT_ONCE_BYTES)
+                piece: bytes = stream.read1(READ_AT_ONCE_BYTES)
             except FAILURES as error:
                 raise self._place.meaning("GetObject", error) from error
             if not piece:
@@ -171,7 +199,9 @@ class S3Objects:
             asked = {"Prefix": self._prefix + prefix, **where}
             answer = self._page(prefix, asked)
             yield self._infos(answer.get("Contents", []), after)
-            more = bool(answer.get("IsTruncated"))
+            more = answer["IsTruncated"]
+            if more and not answer.get("NextContinuationToken"):
+                raise StoreRefused(f"{self.url} lists in pages, but does not say how to get the next one.")
             where = {"ContinuationToken": answer["NextContinuationToken"]} if more else {}
 
     def _start(self, prefix: str, after: str) -> str:
@@ -231,12 +261,12 @@ def _is_asked_for(content_range: str, start: int, end: int | None, length: int) 
     return first == start and last == wanted - 1 and length == last - first + 1
 
 
-def _client(options: S3Options) -> Any:
+def _client(session: boto3.session.Session, options: S3Options) -> Any:
     """One attempt per call, since only this module knows what may be asked again.
 
-    Checksums "when required": the newer ones travel as trailers, which clones do not take. A body is checked all the
-    same: without them, its SHA-256 is part of the signature, which every store verifies. What is read is checked by its
-    length; our formats have digests of their own.
+    Checksums "when required", which is never but for deletes: what boto3 does by itself travels as a trailer, which many
+    clones do not take. Bodies are checked all the same, see `_digest`. What is read is checked by its length; our formats
+    have digests of their own.
     """
     settings: dict[str, Any] = {
         "retries": {"total_max_attempts": 1, "mode": "standard"},
@@ -247,7 +277,6 @@ def _client(options: S3Options) -> Any:
         "request_checksum_calculation": "when_required",
         "response_checksum_validation": "when_required",
     }
-    session = boto3.session.Session()
     client = session.client("s3", endpoint_url=options.endpoint_url, config=Config(**settings))
     if _is_aws(client):
         return client
@@ -265,5 +294,8 @@ def _is_aws(client: Any) -> bool:
 
 
 def _add_md5(request: Any, **_: Any) -> None:
-    digest = hashlib.md5(request.data, usedforsecurity=False).digest()
-    request.headers["Content-MD5"] = base64.b64encode(digest).decode()
+    request.headers["Content-MD5"] = _md5(request.data)
+
+
+def _md5(data: bytes) -> str:
+    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()

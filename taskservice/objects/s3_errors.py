@@ -39,7 +39,7 @@ _NO_CREDENTIALS = (
     boto.SSOError, boto.TokenRetrievalError, boto.NoAuthTokenError,
 )  # fmt: skip
 _CONNECTION = (
-    boto.HTTPClientError, boto.IncompleteReadError, boto.FlexibleChecksumError, ResponseParserError,
+    boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError, boto.FlexibleChecksumError, ResponseParserError,
     urllib3.exceptions.HTTPError, OSError,
 )  # fmt: skip
 
@@ -97,9 +97,9 @@ class Place:
     ) -> Undecided | Taken | BeyondTheEnd | StoreError:
         """What to raise for this answer. `status` is 0 for one object's among many."""
         said = f"{self.endpoint} said {status or ''} {code}: {message}".replace("  ", " ")
-        if status == 412 or code == "PreconditionFailed":
+        if operation == "PutObject" and (status == 412 or code == "PreconditionFailed"):
             return Taken(said)
-        if status == 416 or code == "InvalidRange":
+        if operation == "GetObject" and (status == 416 or code == "InvalidRange"):
             return BeyondTheEnd(said)
         if code in _UNDECIDED or status in _UNDECIDED_STATUS:
             return Undecided(said)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import secrets
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -40,6 +41,7 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]
     yield open_it
     for store in opened:
         store.close()
+    shutil.rmtree(tmp_path / "objects", ignore_errors=True)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
@@ -23,11 +23,12 @@ APPS = Path(__file__).parents[1] / "service" / "apps"
 class Live:
     """One service; `up` again after `down`, or after it was killed, finds the same state."""
 
-    def __init__(self, home: Path, app: str = "work:app") -> None:
+    def __init__(self, home: Path, app: str = "work:app", environment: Mapping[str, str] | None = None) -> None:
+        """`environment`: variables besides those of this process, settings among them."""
         self.home = home
         self.app = app
         self.port = free_port()
-        self._environment = {**os.environ, "TASKSERVICE_HOME": str(home)}
+        self._environment = {**os.environ, **(environment or {}), "TASKSERVICE_HOME": str(home)}
 
     def cli(self, *words: str, timeout_s: float = 90) -> subprocess.CompletedProcess[str]:
         """The command has ended; its output and exit code are there to look at."""

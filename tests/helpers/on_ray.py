@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from threading import Event
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import psutil
@@ -96,6 +96,13 @@ def _title(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except psutil.Error:
         return ""
+
+
+def asked(method: str, *arguments: object) -> Any:
+    """What the dispatcher's actor answers, now or after its restart."""
+    from taskservice.actors import ray_port  # noqa: PLC0415
+
+    return run(lambda: ray_port.patient_call(ray_port.actor_named("dispatcher"), method, *arguments, patience_s=15.0))
 
 
 def run(scene: Callable[[], Awaitable[T]], bound_s: float = BOUND_S) -> T:

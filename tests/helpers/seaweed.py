@@ -55,6 +55,9 @@ class Seaweed:
         while len(set(self._ports.values())) < len(PORTS):
             self._ports = {name: free_port() for name in PORTS}
         self._process: subprocess.Popen[bytes] | None = None
+        self._session = boto3.session.Session(
+            CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"], region_name="us-east-1"
+        )
 
     @property
     def port(self) -> int:
@@ -70,8 +73,8 @@ class Seaweed:
         return {**CREDENTIALS, "AWS_ENDPOINT_URL": self.endpoint_url}
 
     def objects(self, prefix: str, options: S3Options | None = None) -> S3Objects:
-        """A store of its own; needs CREDENTIALS in the environment."""
-        return S3Objects(BUCKET, prefix, options or S3Options(endpoint_url=self.endpoint_url))
+        """A store of its own; quick to make, since all share what boto3 reads from its files."""
+        return S3Objects(BUCKET, prefix, options or S3Options(self.endpoint_url), session=self._session)
 
     def start(self) -> None:
         """It answers, and the bucket is there. Fails with its log if that takes too long."""
@@ -117,11 +120,8 @@ class Seaweed:
                 process.wait(0.02)
 
     def _has_bucket(self) -> bool:
-        session = boto3.session.Session(
-            CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"], region_name="us-east-1"
-        )
         config = Config(retries={"total_max_attempts": 1}, connect_timeout=1, read_timeout=1)
-        with closing(session.client("s3", endpoint_url=self.endpoint_url, config=config)) as s3:
+        with closing(self._session.client("s3", endpoint_url=self.endpoint_url, config=config)) as s3:
             try:
                 s3.head_bucket(Bucket=BUCKET)
             except (BotoCoreError, ClientError):

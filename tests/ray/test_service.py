@@ -16,10 +16,9 @@ import psutil
 import pytest
 import ray
 
-from helpers.on_ray import APP, Gate, actor_process, eventually, run, runs
+from helpers.on_ray import APP, Gate, actor_process, asked, eventually, runs
 from helpers.ports import free_port
-from taskservice.actors import deploy, ray_port
-from taskservice.actors.processes import DISPATCHER
+from taskservice.actors import deploy
 from taskservice.config import Settings
 from taskservice.core.effects import StatusAnswer
 from taskservice.core.shard import DEFAULT_TENANT
@@ -35,27 +34,23 @@ def service(tmp_path_factory: pytest.TempPathFactory, poisoned: Path) -> Iterato
     service.stop()
 
 
-def dispatcher() -> ray_port.RayDispatcher:
-    return ray_port.RayDispatcher(ray_port.actor_named(DISPATCHER))
-
-
 def submit(id: str, function: str, payload: object) -> TaskId:
     task = NewTask(TaskId(id), FunctionName(function), json.dumps(payload).encode())
-    (item,) = run(lambda: dispatcher().submit(DEFAULT_TENANT, [task])).items
+    (item,) = asked("submit", DEFAULT_TENANT, [task]).items
     assert item.status == "accepted", item
     return task.id
 
 
 def ended(id: TaskId) -> Task:
     """The task, which has ended."""
-    task = run(lambda: dispatcher().get(DEFAULT_TENANT, id, wait_s=25))
+    task = asked("get", DEFAULT_TENANT, id, 25.0)
     assert task is not None
     assert task.ended_ms is not None, task.state
     return task
 
 
 def status() -> StatusAnswer:
-    return run(lambda: dispatcher().status())
+    return asked("status")
 
 
 def page(service: deploy.Service, path: str, key: str = "") -> int:

@@ -12,10 +12,9 @@ import psutil
 import pytest
 from msgspec.structs import replace
 
-from helpers.on_ray import APP, Gate, run, runs
+from helpers.on_ray import APP, Gate, asked, runs
 from helpers.ports import free_port
-from taskservice.actors import deploy, ray_port
-from taskservice.actors.processes import DISPATCHER
+from taskservice.actors import deploy
 from taskservice.actors.ray_env import RayFolder
 from taskservice.config import Settings
 from taskservice.core.shard import DEFAULT_TENANT
@@ -48,8 +47,7 @@ def mine(folder: Path) -> bool:
 
 
 def ask_for(id: TaskId) -> Task | None:
-    dispatcher = ray_port.RayDispatcher(ray_port.actor_named(DISPATCHER))
-    return run(lambda: dispatcher.get(DEFAULT_TENANT, id, wait_s=20))
+    return asked("get", DEFAULT_TENANT, id, 20.0)
 
 
 def test_stopped_in_the_midst_of_work_it_continues_after_the_next_start(settings: Settings, gate: Gate) -> None:
@@ -57,12 +55,11 @@ def test_stopped_in_the_midst_of_work_it_continues_after_the_next_start(settings
     service = deploy.start(settings, [APP])
     try:
         key = service.ensure_key(None)
-        dispatcher = ray_port.RayDispatcher(ray_port.actor_named(DISPATCHER))
         running = NewTask(TaskId("running"), FunctionName("chores.hold"), json.dumps({"gate": gate.folder}).encode())
         waiting = NewTask(TaskId("waiting"), FunctionName("chores.double"), b'{"x": 4}')
-        run(lambda: dispatcher.submit(DEFAULT_TENANT, [running]))
+        asked("submit", DEFAULT_TENANT, [running])
         worker = gate.arrived()
-        run(lambda: dispatcher.submit(DEFAULT_TENANT, [waiting]))
+        asked("submit", DEFAULT_TENANT, [waiting])
         with pytest.raises(BackOffError, match="another service is running from"):
             RayFolder(settings.home)
     finally:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 
 from taskservice.core.types import Leaf, TaskState, TenantId
 
 LeafState = tuple[Leaf, TaskState]
+
+_first = itemgetter(0)
 
 
 class Counts:
@@ -32,8 +36,9 @@ class Counts:
 
     def queued(self, sizes: Iterable[tuple[Leaf, int]], sign: int) -> None:
         """Payloads of so many bytes are queued (sign +1), or are not any more (-1)."""
-        for leaf, size in sizes:
-            self._queued_bytes[leaf] = self._queued_bytes.get(leaf, 0) + sign * size
+        for leaf, group in groupby(sizes, key=_first):
+            change = sign * sum(size for _, size in group)
+            self._queued_bytes[leaf] = self._queued_bytes.get(leaf, 0) + change
             self._touched[leaf] = None
 
     def are(self, leaf: Leaf, counts: Sequence[int], queued_bytes: int) -> None:

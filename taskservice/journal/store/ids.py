@@ -1,21 +1,26 @@
 """Which task has an id: from RAM for the newest, from the index for all others.
 
 Ids may come in any order, and what a commit costs is the pages it writes. Put into the index one by one, each of a million
-random ids changes a page of its own. So the newest wait in RAM: when there are `GENERATION` of them they are sorted, and go
-to the index a few with each insert, neighbours together. What waits is not lost with the process: the rows have it all.
+random ids changes a page of its own. So the newest wait in RAM, until there are `GENERATION` of them, and then go to the
+index in order, some with each insert: neighbours together. What waits is not lost with the process: the rows have it all.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from heapq import merge
+from itertools import islice
 
 from taskservice.core.types import TaskId, TaskNo
 from taskservice.journal.store import statements
 from taskservice.journal.store.mapping import json_list
 
 GENERATION = 65_536
-"""Ids that are sorted together; about twice as many are in RAM at most, which takes 30 MB."""
+"""Ids that go to the index together. Twice as many are in RAM at most, which takes 30 MB."""
+
+SORTED = 4_096
+"""Ids that are sorted at a time: a whole generation at once would be felt."""
 
 SETTLE = 256
 """Ids that go to the index at a time, at least."""
@@ -37,8 +42,12 @@ class Ids:
         """Those that were added last."""
         self._settling: dict[Key, TaskNo] = {}
         """Those of the generation before, in the index already or not."""
-        self._unsettled: list[Key] = []
-        """Of them those that are not, the next one last."""
+        self._unsettled: Iterator[Key] = iter(())
+        """Of them those that are not, in order."""
+        self._unsorted: list[Key] = []
+        """The last few of the young ones."""
+        self._sorted: list[list[Key]] = []
+        """The others of them, each list in order."""
         self._least_young = self._least_settling = NOTHING_WAITS
         self._owed = 0
         """How many are to go to the index: one for each that is added."""
@@ -54,17 +63,21 @@ class Ids:
 
     def find(self, tenant: int, ids: Sequence[TaskId]) -> dict[TaskId, TaskNo]:
         """The tasks that the tenant has of these ids."""
+        young, settling = self._young, self._settling
         found: dict[TaskId, TaskNo] = {}
         others: list[TaskId] = []
         for id in ids:
-            no = self._waiting((tenant, id))
+            key = (tenant, id)
+            no = young.get(key)
+            if no is None:
+                no = settling.get(key)
             if no is None:
                 others.append(id)
             else:
                 found[id] = no
         if others:
             found.update(self._db.execute(statements.FIND, (tenant, json_list(others))).fetchall())
-        self._new = frozenset((tenant, id) for id in others if id not in found)
+        self._new = frozenset([(tenant, id) for id in others if id not in found])
         return found
 
     def are_new(self, keys: Sequence[Key]) -> bool:
@@ -82,29 +95,26 @@ class Ids:
     def add(self, keys: Sequence[Key], nos: Sequence[TaskNo]) -> None:
         """These tasks are there as well."""
         self._young.update(zip(keys, nos, strict=True))
+        self._unsorted += keys
         self._least_young = min([self._least_young, *nos])
         self._new = frozenset()
         self._owed += len(nos)
         if self._owed >= SETTLE:
             self._settle(self._owed)
             self._owed = 0
+        if len(self._unsorted) >= SORTED or len(self._young) >= self.generation:
+            self._sorted.append(sorted(self._unsorted))
+            self._unsorted = []
         if len(self._young) >= self.generation:
-            self._settle(len(self._unsettled))
+            self._settle(len(self._settling))
             self._settling, self._young = self._young, {}
             self._least_settling, self._least_young = self._least_young, NOTHING_WAITS
-            self._unsettled = sorted(self._settling, reverse=True)
-
-    def _waiting(self, key: Key) -> TaskNo | None:
-        no = self._young.get(key)
-        return self._settling.get(key) if no is None else no
+            self._unsettled, self._sorted = merge(*self._sorted), []
 
     def _settle(self, count: int) -> None:
         """So many more are in the index."""
-        if not self._unsettled:
-            return
-        rows = [(*key, self._settling[key]) for key in self._unsettled[: -count - 1 : -1]]
+        rows = [(*key, self._settling[key]) for key in islice(self._unsettled, count)]
         self._db.executemany(statements.SETTLE, rows)
-        del self._unsettled[-count:]
-        if not self._unsettled:
+        if len(rows) < count:
             self._settling.clear()
             self._least_settling = NOTHING_WAITS

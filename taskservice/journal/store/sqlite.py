@@ -14,8 +14,6 @@ from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from taskservice.core.records import DeadRow, RetryRow
 from taskservice.core.table import Grant, Mark, QueueKey
 from taskservice.core.types import Leaf, ListFilter, RunnerId, Task, TaskId, TaskNo, TaskState, TenantId, Token
@@ -78,11 +76,19 @@ class SqliteTable:
         What a file says is not to be trusted, nor is a commit in it known to be durable: `keep` compares its mark with
         the journal. `any_boot`: the file was written whole just now, so that it does not matter when its commits were made.
         """
+        why: Exception
         try:
-            return cls(path, file.taken_up(path, keep, any_boot=any_boot))
-        except (file.Unusable, sqlite3.Error, msgspec.MsgspecError, OSError, ValueError, LookupError) as why:
-            log.info("the working table is built anew, that at %s is of no use: %s", path, why)
-            return cls(path)
+            db = file.taken_up(path, keep, any_boot=any_boot)
+        except (file.Unusable, sqlite3.Error, OSError) as unusable:
+            why = unusable
+        else:
+            try:
+                return cls(path, db)
+            except (sqlite3.Error, ValueError, LookupError) as damaged:
+                file.close(db)
+                why = damaged
+        log.info("the working table is built anew, that at %s is of no use: %s", path, why)
+        return cls(path)
 
     def close(self) -> None:
         """The file is free for other readers. What was changed since the last commit is dropped."""
@@ -148,8 +154,8 @@ class SqliteTable:
         finally:
             self._db.execute("RELEASE before_insert")
         self._counts.added(zip(leaves, (task.state for task in tasks), strict=True))
-        queued = ((task.leaf, len(task.payload)) for task in tasks if task.state is TaskState.QUEUED)
-        self._counts.queued(queued, +1)
+        pairs = zip(leaves, tasks, strict=True)
+        self._counts.queued([(leaf, len(task.payload)) for leaf, task in pairs if task.state is TaskState.QUEUED], +1)
         self._ids.add(keys, [task.no for task in tasks])
         self._references.add(task.payload for task in tasks)
 
@@ -173,7 +179,7 @@ class SqliteTable:
         tasks = self.load(nos)
         leaves = [task.leaf for task in tasks]
         self._counts.moved(zip(leaves, repeat(TaskState.QUEUED)), moves.LEASE.target)
-        self._counts.queued(((leaf, len(task.payload)) for leaf, task in zip(leaves, tasks, strict=True)), -1)
+        self._counts.queued([(leaf, len(task.payload)) for leaf, task in zip(leaves, tasks, strict=True)], -1)
         held = {leaf: _Standing(leaf, TaskState.RUNNING, token) for leaf in leaves}
         self._running.update((no, held[leaf]) for no, leaf in zip(nos, leaves, strict=True))
         self._grants.granted(token, runner, nos)

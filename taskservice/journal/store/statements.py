@@ -5,17 +5,19 @@ from __future__ import annotations
 
 from taskservice.journal.store.mapping import COLUMNS
 
-CACHE_BYTES = 256 * 1024 * 1024
+CACHE_BYTES = 192 * 1024 * 1024
 """Memory that SQLite may use for pages of the table; what is beyond it is read from the file again."""
 
 PRAGMAS = (
+    # With 4 KB a commit of one task takes 25 us less of 108, and a task of a thousand 1 us more of 27.
     "PRAGMA page_size = 8192",
     "PRAGMA auto_vacuum = NONE",
     f"PRAGMA cache_size = -{CACHE_BYTES // 1024}",
     # Nobody who looks into the file can hold up a commit: they see "database is locked" until it is closed. Said before
     # the log is first used, it also spares the file of shared memory (-shm) by which several users would agree.
     "PRAGMA locking_mode = EXCLUSIVE",
-    # The database changes only when it is folded into: in between it is a copy of a known place in the journal.
+    # The database changes only when it is folded into: in between it is a copy of a known place in the journal. Takes
+    # 1 to 2 us more of the 26 of a task's life than a rollback journal in memory, the folding included.
     "PRAGMA journal_mode = WAL",
     "PRAGMA wal_autocheckpoint = 0",
     # Good for as long as the machine runs; afterwards the journal has it all.

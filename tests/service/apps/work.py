@@ -36,6 +36,19 @@ def sleep(seconds: float) -> float:
     return seconds
 
 
+@app.task
+def tick(file: str, seconds: float) -> int:
+    """Leaves a line behind, with the time, every 50 ms."""
+    began_s = time.monotonic()
+    ticks = 0
+    while time.monotonic() < began_s + seconds:
+        with Path(file).open("a") as out:
+            out.write(f"{time.time()}\n")
+        ticks += 1
+        time.sleep(0.05)
+    return ticks
+
+
 @app.task(retry=Retry(max_attempts=2, base="50ms", max="50ms"), max_crashes=2)
 def misbehave(how: str) -> object:
     if how == "exit":
