@@ -154,3 +154,9 @@ SET_MARK = "INSERT OR REPLACE INTO meta VALUES (0, ?, ?, ?, ?, ?, ?)"
 GET_MARK = "SELECT log, nonce, epoch, segment, boot FROM meta"
 
 GET_SETTLED = "SELECT settled_no FROM meta"
+
+ADD_REFERENCE = "INSERT OR IGNORE INTO reference VALUES (?)"
+
+DROP_REFERENCE = "DELETE FROM reference WHERE key = ?"
+
+REFERENCES = "SELECT key FROM reference WHERE key IN (SELECT value FROM json_each(?))"
