@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
+from taskservice.core.records import bytes_of
 from taskservice.core.shard import Cut, Shard
 from taskservice.journal import Journal, JournalError
 from taskservice.journal.codec import encode
@@ -65,7 +66,7 @@ class Commits:
         self._timer: asyncio.TimerHandle | None = None
         self._closing = False
         self.appended_bytes = 0
-        """What the journal has taken so far."""
+        """About how large the records are that the journal has taken so far: what it costs to apply them once more."""
 
     @property
     def idle(self) -> bool:
@@ -129,9 +130,8 @@ class Commits:
         future.add_done_callback(partial(self._ended, cut.number))
 
     def _write(self, cut: Cut) -> int:
-        body = encode(cut.records)
-        self._journal.append(cut.number, body)
-        return len(body)
+        self._journal.append(cut.number, encode(cut.records))
+        return sum(map(bytes_of, cut.records))
 
     def _ended(self, number: int, done: asyncio.Future[int]) -> None:
         self._under_way.pop(number, None)

@@ -42,8 +42,8 @@ class KeeperOptions:
     """Of the table's log, after which it is folded."""
     interval_s: float = 300.0
     """Between two checkpoints, if anything has happened."""
-    journal_bytes_max: int = 256 << 20
-    """Appended to the journal since the last checkpoint, after which the next one is due: what a recovery has to read."""
+    journal_bytes_max: int = 64 << 20
+    """Of records in the journal since the last checkpoint, after which the next one is due: what a recovery has to apply."""
     close_s: float = 10.0
     """How long the last checkpoint may take when the service stops."""
 

@@ -66,6 +66,17 @@ async def serve_dispatcher(dispatcher: DispatcherPort, run_dir: Path) -> LineSer
     return server
 
 
+async def refuse_callers(run_dir: Path, why: BackOffError) -> LineServer:
+    """Whoever calls the dispatcher is told why there is none."""
+
+    async def refuse(*_: object) -> None:
+        raise why
+
+    server = LineServer(dict.fromkeys(DISPATCHER_METHODS, refuse), DISPATCHER_METHODS)
+    await server.start(dispatcher_socket(run_dir))
+    return server
+
+
 async def serve_runner(runner: Runner, run_dir: Path) -> LineServer:
     """The runner is called by the dispatcher and by its supervisors from now on."""
     server = LineServer({"launch": runner.launch, "report": runner.report}, RUNNER_METHODS)

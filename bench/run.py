@@ -9,22 +9,15 @@ machine, without which the figures mean nothing.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
-import psutil
-from rich.console import Console
-from rich.table import Table
+from figures import Figure, console, load_before, show, write
 
 from taskservice import Client, TaskServiceError
 
@@ -35,10 +28,6 @@ from local_service import CommandFailed, local_service  # noqa: E402 (a neighbou
 POLL_S = 0.02
 DRAIN_TIMEOUT_S = 300.0
 NAP_MS = 10
-BUSY_LOAD = 0.5
-"""Processes that wanted to run in the last minute, before anything of ours did."""
-
-console = Console()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,26 +44,6 @@ class Sizes:
 QUICK = Sizes(bulk=1_000, warm_up=20, round_trips=20, submits=50, naps=100)
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One measurement. `target` is its bound: at least for a rate, below for a time."""
-
-    name: str
-    value: float
-    unit: str
-    target: float | None = None
-
-    @property
-    def is_time(self) -> bool:
-        return self.unit == "ms"
-
-    @property
-    def met(self) -> bool | None:
-        if self.target is None:
-            return None
-        return self.value < self.target if self.is_time else self.value >= self.target
-
-
 def main() -> int:
     """Prints and writes the figures. 0 if all could be measured, whether or not the targets were met."""
     parser = argparse.ArgumentParser(description="Measure the service on this machine.")
@@ -82,9 +51,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, metavar="DIR", default=BENCH.parent / "bench-out")
     options = parser.parse_args()
     sizes = QUICK if options.quick else Sizes()
-    load = os.getloadavg()[0]
-    if load > BUSY_LOAD:
-        console.print(f"The machine is busy (load {load:.1f}): the figures will be too low.", style="yellow")
+    load = load_before()
     try:
         with (
             tempfile.TemporaryDirectory(prefix="bench-") as home,
@@ -94,9 +61,8 @@ def main() -> int:
     except (CommandFailed, DidNotFinish, TaskServiceError) as error:
         console.print(f"bench: {error}", style="red", markup=False)
         return 1
-    write(options.out, sizes, figures, load)
     show(figures)
-    console.print(f"written to {options.out / 'results.json'}", soft_wrap=True)
+    write(options.out / "results.json", asdict(sizes), figures, load)
     return 0
 
 
@@ -169,44 +135,6 @@ def drain(client: Client, expected: int) -> None:
         if time.monotonic() > give_up_s:
             raise DidNotFinish(f"{count:,} of {expected:,} tasks succeeded within {DRAIN_TIMEOUT_S:.0f} s")
         time.sleep(POLL_S)
-
-
-def write(out: Path, sizes: Sizes, figures: list[Figure], load: float) -> None:
-    """`out`/results.json has the figures and what they were measured on."""
-    out.mkdir(parents=True, exist_ok=True)
-    report = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in ("taskservice", "ray")},
-        "machine": {
-            "platform": platform.platform(),
-            "processor": processor(),
-            "cpus": os.cpu_count(),
-            "memory_bytes": psutil.virtual_memory().total,
-            "load_before": load,
-        },
-        "sizes": asdict(sizes),
-        "figures": [asdict(figure) | {"met": figure.met} for figure in figures],
-    }
-    (out / "results.json").write_text(json.dumps(report, indent=2) + "\n")
-
-
-def processor() -> str:
-    """The processor's name where the machine tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def show(figures: list[Figure]) -> None:
-    """Prints the table."""
-    table = Table("", "value", "unit", "target", "met")
-    for figure in figures:
-        bound = "" if figure.target is None else f"{'<' if figure.is_time else '>='} {figure.target:,g}"
-        met = {None: "", True: "yes", False: "no"}[figure.met]
-        digits = 0 if figure.value >= 1000 else 2
-        table.add_row(figure.name, f"{figure.value:,.{digits}f}", figure.unit, bound, met)
-    console.print(table)
 
 
 if __name__ == "__main__":

@@ -74,8 +74,8 @@ class BucketJournal:
         self._refusal: JournalError | None = None
         self._closing = threading.Event()
         self._jitter = Random(marker)
-        self.trouble = ""
-        """Why appends do not get through at the moment; empty while they do."""
+        self._trouble = ""
+        """Of the last attempt to append that failed, with all its repetitions."""
 
     @property
     def epoch(self) -> int:
@@ -86,6 +86,11 @@ class BucketJournal:
     def position(self) -> Position:
         """Just after the last segment that was handed to `append`."""
         return Position(self.epoch, self._writer.number - 1, self._writer.chain)
+
+    @property
+    def trouble(self) -> str:
+        """Why appends do not get through at the moment; empty while they do."""
+        return self._trouble or self._store.trouble
 
     def sealed_segments(self, epoch: int) -> int | None:
         """How many segments an earlier epoch has; None if that is not known any more."""
@@ -147,11 +152,13 @@ class BucketJournal:
             head = self._writer.head()
             data = head + self._writer.frame(body)
             self._turn.notify_all()
+        key = key_of(self.epoch, number)
         try:
-            self._put_patiently(key_of(self.epoch, number), data)
-        except JournalError as error:
+            self._put_patiently(key, data)
+        except BaseException as error:
+            interrupted = JournalFailed(f"{key}: an append was interrupted; whether the store has it is unknown.")
             with self._turn:
-                self._refusal = self._refusal or error
+                self._refusal = self._refusal or (error if isinstance(error, JournalError) else interrupted)
                 self._turn.notify_all()
             raise
         with self._turn:
@@ -177,7 +184,7 @@ class BucketJournal:
                 other = self._store.put_if_absent(key, data)
             except StoreError as error:
                 attempts += 1
-                self.trouble = str(error)
+                self._trouble = str(error)
                 if attempts % WARN_INTERVAL == 1:
                     log.warning("%s cannot be written, trying on: %s", key, error)
                 pause_s = self._jitter.random() * min(RETRY_S_MAX, 0.1 * 2.0 ** min(attempts, 10))
@@ -185,7 +192,7 @@ class BucketJournal:
                     message = f"{key}: the journal was closed while the store was away; whether it has it is unknown."
                     raise JournalFailed(message) from error
                 continue
-            self.trouble = ""
+            self._trouble = ""
             if other is not None:
                 raise Fenced(f"{self._store.url}: epoch {self.epoch} was ended by a successor. End this process.")
             return
@@ -251,8 +258,10 @@ class BucketJournal:
             first = start.number + 1 if owner.epoch == start.epoch else 0
             try:
                 found.append(seal(self._store, owner.epoch, first, chain, self.epoch))
-            except JournalCorrupt:
+            except (NoSuchObject, JournalCorrupt) as error:
                 self.ownership.check()  # a successor may have collected what is missing; then we are fenced
-                raise
+                if isinstance(error, JournalCorrupt):
+                    raise
+                raise JournalCorrupt(f"{self._store.url}: {error}. Restore the state from a copy.") from error
             chain = found[-1].chain
         return found

@@ -46,6 +46,10 @@ class ObjectStore(Protocol):
     def url(self) -> str:
         """Where it is, for people: `s3://bucket/prefix`, or a path."""
 
+    @property
+    def trouble(self) -> str:
+        """Why calls that are under way do not get through at the moment, for people; empty while they do."""
+
     def put_if_absent(self, key: str, data: bytes) -> bytes | None:
         """The object exists, whole and durable. None: it holds `data`; otherwise what somebody else put there.
 

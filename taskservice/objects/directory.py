@@ -57,6 +57,8 @@ class DirectoryObjects:
             make_dirs_durably(self._disk, self._drafts)
             self._remove_forgotten_drafts()
 
+    trouble = ""
+
     @property
     def url(self) -> str:
         return str(self._root)

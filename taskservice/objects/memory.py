@@ -13,6 +13,7 @@ class MemoryObjects:
     """An `ObjectStore` that lives as long as this object. Its clock is a count of the objects ever created."""
 
     url = "memory:"
+    trouble = ""
 
     def __init__(self) -> None:
         self._objects: dict[str, tuple[bytes, int]] = {}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TypeVar
 
-from taskservice.objects import StoreUnavailable
+from taskservice.objects import StoreError, StoreUnavailable
 
 Answer = TypeVar("Answer")
 Left = Callable[[], float]
@@ -48,6 +48,8 @@ class Retries:
         sleep: Callable[[float], object] = time.sleep,
         rng: Random | None = None,
     ) -> None:
+        self.trouble = ""
+        """What the last attempt saw, if it had no answer that counts."""
         self._deadline_s = deadline_s
         self._backoff = backoff or Backoff()
         self._clock = clock
@@ -64,12 +66,19 @@ class Retries:
         failures = 0
         while True:
             try:
-                return attempt(left_s)
+                answer = attempt(left_s)
             except Undecided as undecided:
                 failures += 1
+                self.trouble = f"{what}: {undecided}"
                 left = left_s()
                 if left <= 0:
                     raise StoreUnavailable(
                         f"{what}: {undecided} ({failures} attempts in {self._deadline_s - left:.1f} s)"
                     ) from undecided
                 self._sleep(min(left, self._backoff.pause_s(failures, self._rng)))
+            except StoreError:
+                self.trouble = ""
+                raise
+            else:
+                self.trouble = ""
+                return answer

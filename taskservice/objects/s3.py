@@ -90,6 +90,10 @@ class S3Objects:
     def url(self) -> str:
         return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
 
+    @property
+    def trouble(self) -> str:
+        return self._retries.trouble
+
     def put_if_absent(self, key: str, data: bytes) -> bytes | None:
         name = self._prefix + check_key(key)
         digest = self._digest(data)

@@ -37,6 +37,7 @@ class CrashingObjects:
 
     def __init__(self, store: ObjectStore, fate: Callable[[CrashingObjects, Effect], Any] | None = None, at: int = -1):
         self.url = store.url
+        self.trouble = ""
         self.calls: list[Call] = []
         self.later: list[Effect] = []
         """Calls that are still on their way, though nobody waits for them."""

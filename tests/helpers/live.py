@@ -7,11 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
+from typing import Any, NamedTuple
 
+import httpx
 import psutil
 
 from helpers.ports import free_port
@@ -82,6 +85,28 @@ class Live:
         gone, left = psutil.wait_procs(processes, timeout=20)
         assert not left
         return len(gone)
+
+
+class Heard(NamedTuple):
+    """An answer over plain HTTP."""
+
+    status: int
+    seconds: float
+    retry_after: str
+    body: dict[str, Any]
+
+
+def asking(live: Live) -> httpx.Client:
+    """Plain HTTP to the service, with its admin's key."""
+    found = json.loads((live.home / "client.json").read_text())
+    return httpx.Client(base_url=found["url"], headers={"authorization": f"Bearer {found['api_key']}"}, timeout=60)
+
+
+def ask(http: httpx.Client, method: str, path: str, body: object = None) -> Heard:
+    """The answer, whatever it is; asked once."""
+    began_s = time.monotonic()
+    answer = http.request(method, path, json=body)
+    return Heard(answer.status_code, time.monotonic() - began_s, answer.headers.get("retry-after", ""), answer.json())
 
 
 def _signal(process: psutil.Process, number: signal.Signals) -> None:

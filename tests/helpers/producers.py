@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +10,7 @@ from typing import NamedTuple
 
 import httpx
 
-from helpers.live import Live
+from helpers.live import Live, asking
 
 
 class Refusal(NamedTuple):
@@ -29,9 +28,7 @@ class Producers:
     """Several threads that submit tasks of a function. `acknowledged` grows while they do."""
 
     def __init__(self, live: Live, function: str = "work.noop") -> None:
-        found = json.loads((live.home / "client.json").read_text())
-        self._url: str = found["url"]
-        self._headers = {"authorization": f"Bearer {found['api_key']}"}
+        self._live = live
         self._function = function
         self._lock = threading.Lock()
         self._pause = threading.Event()
@@ -47,7 +44,7 @@ class Producers:
                 pass
 
     def _submit_share(self, share: Sequence[Sequence[str]]) -> None:
-        with httpx.Client(base_url=self._url, headers=self._headers, timeout=60) as http:
+        with asking(self._live) as http:
             for ids in share:
                 while not self._was_accepted(http, ids):
                     self._pause.wait(0.2)

@@ -85,7 +85,9 @@ def opened(state_dir: str, home: Path) -> tuple[Dispatcher, list[str]]:
         no_runner,
         ended,
         DispatcherOptions(heartbeat_s=0.5, commits=COMMITS),
-        keeper=lambda failed: Keeper(recovered.table, path, Telling(checkpointer, state), stop, failed, KEEPER),
+        keeper=lambda wake, failed: Keeper(
+            recovered.table, path, Telling(checkpointer, state), stop, wake, failed, KEEPER
+        ),
     )
     return dispatcher, ids
 

@@ -56,6 +56,21 @@ def test_it_is_asked_until_there_is_an_answer():
     assert len(time.slept_s) == 5
 
 
+def test_while_it_is_asked_again_it_says_why():
+    time = Time()
+    retries = time.retries(10)
+    seen: list[str] = []
+    attempt, _ = failing(2, time=time)
+
+    def looking(left_s: Left) -> int:
+        seen.append(retries.trouble)
+        return attempt(left_s)
+
+    retries.until_decided("asking", looking)
+    assert seen == ["", "asking: no answer", "asking: no answer"]
+    assert retries.trouble == ""
+
+
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("takes_s", [0.0, 0.3, 4.0, 30.0])
 def test_no_attempt_begins_after_the_deadline(seed: int, takes_s: float):

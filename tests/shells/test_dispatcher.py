@@ -233,7 +233,7 @@ def test_an_idle_dispatcher_learns_that_it_was_succeeded() -> None:
 
 def test_nothing_is_leased_while_the_journal_is_behind() -> None:
     async def test() -> None:
-        async with Bench(commit_timeout_s=0.05) as bench:
+        async with Bench(commit_timeout_s=0.5) as bench:
             await bench.dispatcher.submit(DEFAULT_TENANT, [new("a", delay_ms=1_000)])
             bench.journal.may_write.clear()
             with pytest.raises(BackOffError):

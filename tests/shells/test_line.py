@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from taskservice.actors.line import Line, LineServer, Method
+from taskservice.actors.line_ports import LineDispatcher, refuse_callers
 from taskservice.core.types import NewTask
 from taskservice.errors import BackOffError, ServiceBug
 
@@ -140,5 +141,18 @@ def test_who_is_not_there_or_goes_away_or_is_silent_is_away(path: Path) -> None:
         async with serving(path, callee):
             assert await line.call("add", 3, 4, timeout_s=5) == 7, "and its successor is found at the same place"
             line.close()
+
+    run(test)
+
+
+def test_whoever_calls_a_dispatcher_that_cannot_start_is_told_why_at_once(tmp_path: Path) -> None:
+    async def test() -> None:
+        server = await refuse_callers(tmp_path, BackOffError("the disk is full", retry_after_s=3.0, code="away"))
+        try:
+            with pytest.raises(BackOffError, match="disk is full") as refused:
+                await LineDispatcher(tmp_path, patience_s=15).status()
+            assert (refused.value.retry_after_s, refused.value.code) == (3.0, "away")
+        finally:
+            await server.stop()
 
     run(test)

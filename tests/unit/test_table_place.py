@@ -46,18 +46,22 @@ def test_the_file_is_where_the_process_before_has_left_it(tmp_path: Path) -> Non
 def test_states_have_files_of_their_own(places: contextlib.ExitStack, tmp_path: Path) -> None:
     one, other = take(places, tmp_path, 1), take(places, tmp_path, 1, "s3://bucket/other")
     assert one.path != other.path
-    assert one.lock_fd is not None
-    assert other.lock_fd is not None
+    assert ".1." not in one.path.name + other.path.name, "both had the lock"
 
 
-def test_files_for_one_epoch_go_with_the_next_who_has_the_lock(places: contextlib.ExitStack, tmp_path: Path) -> None:
+def test_a_file_for_one_epoch_goes_with_the_next_who_has_the_lock_and_not_while_its_owner_lives(
+    places: contextlib.ExitStack, tmp_path: Path
+) -> None:
     stopped = take_place(tmp_path, STATE, epoch=1)
     stopped.path.write_bytes(b"kept")
-    meanwhile = take(places, tmp_path, epoch=2)
-    left = [meanwhile.path, meanwhile.path.with_name(meanwhile.path.name + "-wal")]
-    for path in left:
-        path.write_bytes(b"left")
+    meanwhile = [take_place(tmp_path, STATE, epoch) for epoch in (2, 3)]
+    for each in meanwhile:
+        each.path.write_bytes(b"left")
+        each.path.with_name(each.path.name + "-wal").write_bytes(b"left")
     stopped.close()
-    after = take(places, tmp_path, epoch=3)
+    meanwhile[0].close()
+    places.callback(meanwhile[1].close)
+    after = take(places, tmp_path, epoch=4)
     assert after.path.read_bytes() == b"kept"
-    assert not any(path.exists() for path in left)
+    there = {path.name.removeprefix(after.path.stem) for path in tmp_path.iterdir()}
+    assert there == {".sqlite", ".lock", ".3.sqlite", ".3.sqlite-wal", ".3.lock"}
