@@ -18,8 +18,14 @@ from taskservice.journal.store.mapping import APPLICATION_ID, SCHEMA_VERSION
 Step = Callable[[sqlite3.Connection], None]
 """Changes the tables, inside a transaction; says nothing of versions."""
 
-STEPS: Mapping[int, Step] = {}
-"""From a version to the next one."""
+
+def _add_references(db: sqlite3.Connection) -> None:
+    """Large values came with version 2; before that, no task referred to any."""
+    db.execute("CREATE TABLE reference (key TEXT PRIMARY KEY) WITHOUT ROWID")
+
+
+STEPS: Mapping[int, Step] = {1: _add_references}
+"""From a version to the next one. They say what the schema was then, and take nothing from `mapping`, which goes on."""
 
 
 def upgrade(path: Path, *, steps: Mapping[int, Step] = STEPS, version: int = SCHEMA_VERSION) -> int:
