@@ -174,6 +174,10 @@ def _runtime_options(settings: Settings) -> bytes:
             children_max=settings.children_max,
             child_idle_s=settings.child_idle_s,
             load_timeout_s=settings.load_timeout_s,
+            state_dir=settings.state_dir,
+            inline_bytes_max=settings.inline_bytes_max,
+            value_timeout_s=settings.value_timeout_s,
+            result_patience_s=settings.result_patience_s,
         )
     )
 

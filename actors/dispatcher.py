@@ -22,6 +22,7 @@ import msgspec
 from taskservice.actors.commits import CommitOptions, Commits
 from taskservice.actors.keeper import Keeper
 from taskservice.actors.notifier import Notifier
+from taskservice.actors.remover import Remover
 from taskservice.core import effects as fx
 from taskservice.core import events as e
 from taskservice.core.lease_wire import LeaseSpec, ReportAck, RunnerReport
@@ -86,8 +87,10 @@ class Dispatcher:
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         rng: Random | None = None,
         keeper: Callable[[Callable[[], None], Callable[[BaseException], None]], Keeper] | None = None,
+        remover: Remover | None = None,
     ) -> None:
-        """`keeper` makes that of the table's file, if it has one, from its own `wake` and `failed`."""
+        """`keeper` makes that of the table's file, if it has one, from its own `wake` and `failed`. `remover` removes
+        values that nobody refers to; without it they stay."""
         self.options = options or DispatcherOptions()
         self.heard: dict[RunnerId, float] = {}
         """When each runner last reported, on the monotonic clock, in seconds."""
@@ -108,6 +111,7 @@ class Dispatcher:
         self._timer_ms: int | None = None
         self._commits = Commits(journal, shard, self._wake.set, self._die, self.options.commits)
         self._keeper = keeper(self._wake.set, self._die) if keeper is not None else None
+        self._remover = remover
         self._tasks: list[asyncio.Task[None]] = []
         self._fatal: BaseException | None = None
 
@@ -138,6 +142,8 @@ class Dispatcher:
         self._stop(BackOffError("the service is stopping", retry_after_s=5.0))
         if self._keeper is not None:
             await (self._keeper.close(self._journal.position) if at_rest else self._keeper.stop())
+        if self._remover is not None:
+            await self._remover.close()
         await asyncio.to_thread(self._commits.close)
 
     async def _consume(self) -> None:
@@ -246,6 +252,8 @@ class Dispatcher:
                     self._notifier.ended(tasks)
                 case fx.CatalogChanged(version):
                     self._notifier.catalog_changed(version)
+                case fx.ValuesDropped(keys) if self._remover is not None:
+                    self._remover.remove(keys)
         for runner, leases in launches.items():
             self._keep(asyncio.get_running_loop().create_task(self._launch(runner, leases)))
 
@@ -348,6 +356,10 @@ class Dispatcher:
         if known_version >= 0 and not await self._notifier.catalog_other_than(known_version, wait_s):
             return None
         return await self._ask(e.CatalogAsked, fx.CatalogAnswer)
+
+    async def references(self, keys: Sequence[str]) -> Sequence[str]:
+        """Those of these keys of values that are referred to."""
+        return (await self._ask(lambda ref: e.ReferencesAsked(ref, tuple(keys)), fx.ReferencesAnswer)).keys
 
     async def register(self, functions: Sequence[FunctionSpec]) -> None:
         """See `DispatcherPort`."""

@@ -21,6 +21,7 @@ from taskservice.runtime.options import RuntimeOptions
 from taskservice.runtime.pool import ChildPool
 from taskservice.runtime.supervisor import run_lease
 from taskservice.runtime.wire import Frames
+from taskservice.values import Values, values_in
 
 _encode = msgspec.msgpack.encode
 _decode_spec = msgspec.msgpack.Decoder(LeaseSpec).decode
@@ -102,7 +103,7 @@ def run_lease_task(body: bytes, runner: str, options: bytes) -> None:
     line.stop = False
     reports = RunnerReports(line)
     try:
-        run_lease(_decode_spec(body), reports, _options(options), _children(options))
+        run_lease(_decode_spec(body), reports, _options(options), _children(options), _values(options))
     finally:
         reports.flush()
 
@@ -120,6 +121,13 @@ def _line(path: str) -> RunnerLine:
 @cache
 def _options(body: bytes) -> RuntimeOptions:
     return _decode_options(body)
+
+
+@cache
+def _values(options: bytes) -> Values:
+    """This process's way to large values; the store is opened when the first one comes."""
+    decoded = _options(options)
+    return values_in(decoded.state_dir, decoded.value_timeout_s)
 
 
 @cache

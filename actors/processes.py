@@ -23,7 +23,9 @@ from taskservice.actors.gateway import HttpServer
 from taskservice.actors.keeper import Keeper, KeeperOptions
 from taskservice.actors.line_ports import LineDispatcher, LineRunners, refuse_callers, serve_dispatcher, serve_runner
 from taskservice.actors.ray_port import RayCluster, restarted
+from taskservice.actors.remover import Remover
 from taskservice.actors.runner import LeaseLauncher, Runner
+from taskservice.actors.sweeper import Sweeper, SweeperOptions
 from taskservice.config import Settings
 from taskservice.core.types import RunnerId
 from taskservice.errors import BackOffError
@@ -34,6 +36,7 @@ from taskservice.journal.opening import open_state
 from taskservice.journal.recovery import recover
 from taskservice.journal.store.place import take_place
 from taskservice.runtime.logstore import LogStore
+from taskservice.values import Values, values_in
 
 log = logging.getLogger(__name__)
 
@@ -82,17 +85,26 @@ class DispatcherProcess(Dispatcher):
         )
         self._fleet = Fleet(cluster, self.emit, self.heard, lambda: uuid.uuid4().hex[:8], fleet_options)
         self._fleet_loop = end_with(asyncio.create_task(self._fleet.run()))
+        sweeper = Sweeper(
+            self._values,
+            self.references,
+            self._state.ownership.check,
+            SweeperOptions(age_s=settings.orphan_age_s),
+            now_ms=now_ms,
+        )
+        self._sweeper_loop = end_with(asyncio.create_task(sweeper.run(_die)))
 
     def _open(self, settings: Settings, again: bool) -> None:
         for path in (settings.home, *([Path(settings.state_dir)] if settings.state_is_local else [])):
             check_room(path)
-        self._state = open_state(
+        self._state = state = open_state(
             settings.state_dir,
             now_ms=now_ms,
             in_flight_max=settings.commits_max,
             file_bytes_max=settings.journal_file_bytes_max,
             proven=again,
         )
+        self._values = Values(lambda: state.store, now_ms)
         journal, stop = self._state.journal, threading.Event()
         checkpointer = Checkpointer(self._state.store, journal, self._state.ownership, now_ms=now_ms, stop=stop)
         manifest = self._state.ownership.manifest
@@ -108,12 +120,14 @@ class DispatcherProcess(Dispatcher):
             keeper=lambda wake, failed: Keeper(
                 recovered.table, path, checkpointer, stop, wake, failed, keeper_options(settings)
             ),
+            remover=Remover(self._values),
         )
 
     async def drain(self) -> None:
         """No lease starts any more; those that ran have ended, by the end of their grace, and what they reported is
         durable."""
         self._fleet_loop.cancel()
+        self._sweeper_loop.cancel()
         grace_s = self._settings.stop_grace_s
         ports = [self._cluster.port(id) for id in self._fleet.drain_all()]
         results = await asyncio.gather(
@@ -158,7 +172,12 @@ class GatewayProcess(HttpServer):
         _log_to_file(settings)
         dispatcher = LineDispatcher(run_dir(settings), patience_s=settings.commit_timeout_s)
         super().__init__(
-            dispatcher, gateway_settings(settings), LogStore(logs_dir(settings)), settings.host, settings.port
+            dispatcher,
+            gateway_settings(settings),
+            LogStore(logs_dir(settings)),
+            values_in(settings.state_dir, settings.value_timeout_s),
+            settings.host,
+            settings.port,
         )
         end_with(self.start())
 
@@ -196,6 +215,8 @@ def gateway_settings(settings: Settings) -> GatewaySettings:
     """The gateway's limits, from the settings of the same names."""
     return GatewaySettings(
         payload_bytes_max=settings.payload_bytes_max,
+        inline_bytes_max=settings.inline_bytes_max,
+        value_timeout_s=settings.value_timeout_s,
         body_bytes_max=settings.body_bytes_max,
         batch_tasks_max=settings.batch_tasks_max,
         wait_s_max=settings.wait_s_max,

@@ -59,6 +59,7 @@ class Bench:
         self.table = SqliteTable(path)
         self.state = State(self.table, Limits())
         self.spent_ns: Counter[str] = Counter()
+        self.folds = 0
         self.payload = payload
         self.new_id = new_id
         self.tasks = 0
@@ -79,7 +80,7 @@ class Bench:
         """What has been spent so far does not count."""
         self.table.fold()
         self.spent_ns.clear()
-        self.tasks = 0
+        self.tasks = self.folds = 0
 
     def round(self) -> None:
         """As many batches as there are in a commit go all their way."""
@@ -107,6 +108,7 @@ class Bench:
         self._timed("commit", lambda: commit(self.state, Mark("log", "nonce", 1, self._segment)))
         if self.table.wal_bytes >= FOLD_BYTES:
             self._timed("fold", self.table.fold)
+            self.folds += 1
 
     def _timed(self, step: str, call: Callable[[], object]) -> None:
         began_ns = time.process_time_ns()
@@ -164,7 +166,8 @@ def measure(folder: Path, ids: str, depth: int, tasks: int, payload: bytes) -> N
     for step in [*(step for step in deep.spent_ns if step in shallow.spent_ns), "whole life"]:
         of_shallow, of_deep = (bench.us_per_task(step) for bench in (shallow, deep))
         print(f"  {step:14}{of_shallow:12.2f}{of_deep:12.2f} {of_shallow / of_deep:6.0%}")
-    print(f"  {memory()}, with both tables")
+    fold_ms = deep.spent_ns["fold"] / max(1, deep.folds) / 1e6
+    print(f"  a fold of {FOLD_BYTES >> 20} MiB takes {fold_ms:.0f} ms of the deep one; {memory()}, with both tables")
     shallow.table.close()
     deep.table.close()
     restoring(deep, depth)

@@ -77,12 +77,33 @@ class Settings(BaseSettings):
         description="Bytes of shared memory for a local Ray's object store; tasks do not use it unless they call Ray.",
     )
 
-    payload_bytes_max: Annotated[int, Bytes] = Field(MIB, gt=0, description="Bytes of a task's payload, as JSON.")
+    # Larger than most queues allow, and small enough that a gateway and a child can have several in RAM.
+    payload_bytes_max: Annotated[int, Bytes] = Field(16 * MIB, gt=0, description="Bytes of a task's payload, as JSON.")
     body_bytes_max: Annotated[int, Bytes] = Field(64 * MIB, gt=0, description="Bytes of a request that brings tasks.")
     batch_tasks_max: int = Field(10_000, gt=0, description="Tasks in a batch, or ids in a cancellation.")
     wait_s_max: float = _seconds(60.0, description="Seconds that a long poll stays open.")
     list_limit_max: int = Field(1_000, gt=0, description="Tasks on a page of a listing.")
-    result_bytes_max: Annotated[int, Bytes] = Field(MIB, gt=0, description="Bytes of a task's result, as JSON.")
+    result_bytes_max: Annotated[int, Bytes] = Field(16 * MIB, gt=0, description="Bytes of a task's result, as JSON.")
+    inline_bytes_max: Annotated[int, Bytes] = Field(
+        64 << 10,
+        gt=0,
+        description="Bytes of a payload or result that is kept in the journal; a larger one is an object of its own.",
+    )
+    value_timeout_s: float = _seconds(
+        10.0,
+        description="Seconds that reading or writing such an object may take before the caller is told to come back.",
+    )
+    result_patience_s: float = _seconds(
+        300.0,
+        description="Seconds that a large result is kept and tried to be written while the store is away; then the task "
+        "is run again.",
+    )
+    orphan_age_s: float = Field(
+        86_400.0,
+        ge=3_600.0,
+        allow_inf_nan=False,
+        description="Seconds after which an object that no task refers to is removed.",
+    )
     log_bytes_max: Annotated[int, Bytes] = Field(
         MIB, gt=0, description="Bytes that are kept of an attempt's log; what is written after that is dropped."
     )

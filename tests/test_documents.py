@@ -6,9 +6,11 @@ import re
 import tomllib
 
 import pytest
+import typer.main
 
 from helpers.reading import complain, text
 from sources import ROOT, shipped
+from taskservice.cli.main import app
 
 SETTLED = {"pyarrow"}
 """Dependencies that the design names, pinned before the first use in what ships."""
@@ -43,18 +45,50 @@ def test_what_the_makefile_runs_is_there():
     )
 
 
-@pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md"])
+DOCUMENTS = ["README.md", "ARCHITECTURE.md", "docs/durability.md"]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_make_targets_in_documents_exist(document):
     targets = set(re.findall(r"^([a-z]+):", text("Makefile"), re.MULTILINE))
     named = {word for code in code_in(document) for word in re.findall(r"\bmake ([a-z]+)\b", code)}
     complain([f"{document}: make {name}" for name in named - targets], "Name a target that `make help` lists.")
 
 
+def test_readme_names_the_other_documents():
+    complain(
+        [name for name in DOCUMENTS[1:] if f"`{name}`" not in text("README.md")], "Say in README.md what it is for."
+    )
+
+
+def test_commands_in_documents_exist():
+    """Each `taskservice WORD ...` that a document shows is a command, with the options it shows."""
+    shown = [(name, code) for name in DOCUMENTS for code in code_in(name) if code.startswith("taskservice ")]
+    assert len(shown) > 10
+    complain([f"{name}: {code}" for name, code in shown if not is_command(code)], "Correct it: people copy these.")
+
+
+def is_command(line: str) -> bool:
+    """Whether there is such a command. What is explained beside it begins after three spaces."""
+    command = typer.main.get_command(app)
+    words = line.split("   ", maxsplit=1)[0].split()[1:]
+    while words and hasattr(command, "commands"):
+        command = command.commands.get(words.pop(0))
+    known = [option for parameter in getattr(command, "params", ()) for option in parameter.opts]
+    return command is not None and all(word in known for word in words if word.startswith("-"))
+
+
+def test_the_command_check_finds():
+    assert is_command("taskservice journal copy --upto 1/2 a b")
+    assert not is_command("taskservice journal repair")
+    assert not is_command("taskservice journal copy --force a b")
+
+
 def test_readme_begins_with_the_two_commands():
     assert [code.split()[1] for code in code_in("README.md") if code.startswith("make ")][:2] == ["demo", "test"]
 
 
-@pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md"])
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_names_in_documents_exist(document):
     """A path in backticks is there, from the root or from taskservice/; `module.name` is in that module."""
     stale = [f"{document}: {code}" for code in code_in(document) if is_stale(code)]

@@ -6,6 +6,7 @@ import fcntl
 import importlib.metadata
 import importlib.util
 import os
+import re
 import resource
 import shutil
 import socket
@@ -37,6 +38,9 @@ DISK_BYTES_FAIL = GIB // 4
 MEMORY_BYTES_WARN = 2 * GIB
 FILES_WARN = 4_096
 ASK_TIMEOUT_S = 5.0
+SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID", "TASKSERVICE_API_KEY")
+SECRET_CHARS_MIN = 8
+"""Shorter ones are those of tests, and occur in words."""
 
 
 class Level(StrEnum):
@@ -64,6 +68,9 @@ def warn(found: str, advice: str) -> Finding:
 
 def fail(found: str, advice: str) -> Finding:
     return Finding(Level.FAIL, found, advice)
+
+
+Check = Callable[[Settings], Finding]
 
 
 def check_python(_: Settings) -> Finding:
@@ -210,8 +217,9 @@ def client_of(place: Place) -> Client:
 
 
 def check_disk(settings: Settings) -> Finding:
-    free_bytes = shutil.disk_usage(existing(Path(settings.state_dir))).free
-    found = f"{free_bytes / GIB:.1f} GiB free for the state"
+    place, what = (settings.state_dir, "the state") if settings.state_is_local else (settings.home, "the working table")
+    free_bytes = shutil.disk_usage(existing(Path(place))).free
+    found = f"{free_bytes / GIB:.1f} GiB free for {what}"
     if free_bytes < DISK_BYTES_FAIL:
         return fail(found, "Make room: without it, no task can be accepted.")
     return ok(found) if free_bytes >= DISK_BYTES_WARN else warn(found, "Make room soon.")
@@ -230,12 +238,21 @@ def check_machine(_: Settings) -> Finding:
     return ok(found) if memory.available >= MEMORY_BYTES_WARN else warn(found, "Ray alone takes about 1 GiB.")
 
 
+def without_secrets(text: str) -> str:
+    """The text without credentials, should a library have put some into what it says."""
+    for name in SECRETS:
+        value = os.environ.get(name, "")
+        if len(value) >= SECRET_CHARS_MIN:
+            text = text.replace(value, f"<{name}>")
+    return re.sub(r"(?<=://)[^/@\s]+@", "", text)
+
+
 def existing(path: Path) -> Path:
     """The path, or the closest folder above it that is there."""
     return next(each for each in (path, *path.parents) if each.exists())
 
 
-CHECKS: tuple[tuple[str, Callable[[Settings], Finding]], ...] = (
+CHECKS: tuple[tuple[str, Check], ...] = (
     ("python", check_python),
     ("ray", check_ray),
     ("environment", check_environment),
@@ -249,3 +266,6 @@ CHECKS: tuple[tuple[str, Callable[[Settings], Finding]], ...] = (
     ("open files", check_open_files),
     ("machine", check_machine),
 )
+
+LOCAL_STATE = ("state", "journal")
+"""The checks that are for state in a local directory."""

@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from taskservice.cli import admin, render, tasks, up
 from taskservice.cli.doctor import doctor
+from taskservice.cli.journal import journal
 from taskservice.errors import TaskServiceError
 
 
@@ -35,6 +36,7 @@ for command in (up.up, up.down, up.status, tasks.submit, tasks.show, tasks.logs,
 app.command("list")(tasks.list_)
 app.add_typer(admin.tenant, name="tenant")
 app.add_typer(admin.key, name="key")
+app.add_typer(journal, name="journal")
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from taskservice.core.events import Submitted
 from taskservice.core.records import TasksAccepted
 from taskservice.core.state import State
 from taskservice.core.types import FunctionSpec, NewTask, Task, TaskId, TaskNo, TaskState, Tenant
+from taskservice.core.values import same
 
 
 def admit(state: State, event: Submitted, now_ms: int) -> Decision:
@@ -49,7 +50,7 @@ def _unknown_tenant(event: Submitted, new: NewTask) -> ItemAnswer:
 
 
 def _known(new: NewTask, before: Task, *, reject: bool) -> ItemAnswer:
-    if (before.function, before.payload) != (new.function, new.payload):
+    if before.function != new.function or not same(before.payload, new.payload):
         what = "payload" if before.function == new.function else "function"
         message = f"task {new.id!r} is known with another {what}; choose another id, or send what was sent first"
         return ItemAnswer(new.id, ItemStatus.REFUSED, before, Refusal.CONFLICT, message)

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from taskservice.core import records as r
-from taskservice.core.effects import CatalogChanged, Effect, Ended, Launch
+from taskservice.core.effects import CatalogChanged, Effect, Ended, Launch, ValuesDropped
 from taskservice.core.lease import launch_spec
 from taskservice.core.notes import note_function, note_key, note_tenant
 from taskservice.core.queues import HeadEntry
@@ -179,6 +179,14 @@ def _cancelled(state: State, record: r.TasksCancelled) -> list[Held]:
         nos = [task.no for task in gone]
         state.queue(leaf).remove(nos, _payload_bytes(gone), state.table, state.segment)
     return [(state.segment, Ended(TaskState.CANCELLED, tuple((task.tenant, task.id) for task in tasks)))]
+
+
+def drop_values(state: State, keys: tuple[str, ...]) -> list[Held]:
+    """Nothing refers to the values of these keys any more: for records that take tasks or results away."""
+    if not keys:
+        return []
+    state.table.drop_references(keys)
+    return [(state.segment, ValuesDropped(keys))]
 
 
 def _enqueue(state: State, leaf: Leaf, key: QueueKey, payload_bytes: int) -> None:

@@ -94,6 +94,7 @@ _DECIDE = dict(
         _for(e.TasksListed, lambda state, event, now_ms, rng: Decision(answer=query.listing(state, event))),
         _for(e.StatusAsked, lambda state, event, now_ms, rng: Decision(answer=query.status(state, event))),
         _for(e.CatalogAsked, lambda state, event, now_ms, rng: Decision(answer=query.catalog(state))),
+        _for(e.ReferencesAsked, lambda state, event, now_ms, rng: Decision(answer=query.references(state, event))),
         _for(e.FunctionsRegistered, _functions),
         _for(e.TenantPut, _tenant),
         _for(e.KeyPut, _key),

@@ -14,3 +14,5 @@ class Decision:
 
     records: tuple[Record, ...] = ()
     answer: AnswerValue | None = None
+    dropped: tuple[str, ...] = ()
+    """Keys of values that came with the event and that nothing will refer to."""

@@ -106,11 +106,19 @@ class CatalogAnswer(Struct, frozen=True):
     functions: tuple[FunctionSpec, ...]
 
 
+class ReferencesAnswer(Struct, frozen=True):
+    """Those of the keys asked about that are referred to."""
+
+    keys: tuple[str, ...]
+
+
 class DoneAnswer(Struct, frozen=True):
     """It is done and durable."""
 
 
-AnswerValue = ItemsAnswer | TaskAnswer | TasksAnswer | StatusAnswer | CatalogAnswer | DoneAnswer | ReportAck
+AnswerValue = (
+    ItemsAnswer | TaskAnswer | TasksAnswer | StatusAnswer | CatalogAnswer | ReferencesAnswer | DoneAnswer | ReportAck
+)
 
 
 class Answer(Struct, frozen=True):
@@ -140,4 +148,10 @@ class CatalogChanged(Struct, frozen=True):
     version: int
 
 
-Effect = Answer | Launch | Ended | CatalogChanged
+class ValuesDropped(Struct, frozen=True):
+    """Nobody refers to the objects of these keys any more, nor ever will: they may be removed."""
+
+    keys: tuple[str, ...]
+
+
+Effect = Answer | Launch | Ended | CatalogChanged | ValuesDropped

@@ -83,6 +83,13 @@ class CatalogAsked(Struct, frozen=True, tag=True):
     ref: int
 
 
+class ReferencesAsked(Struct, frozen=True, tag=True):
+    """Somebody wants to know which of these keys of values are referred to."""
+
+    ref: int
+    keys: tuple[str, ...]
+
+
 class RunnerJoined(Struct, frozen=True, tag=True):
     """A runner is ready. `held` are leases that it already runs: they go on."""
 
@@ -127,6 +134,7 @@ Event = (
     | TenantPut
     | KeyPut
     | CatalogAsked
+    | ReferencesAsked
     | RunnerJoined
     | RunnerDraining
     | RunnerLost

@@ -23,6 +23,7 @@ class LeaseTask(Struct, frozen=True, array_like=True):
     no: TaskNo
     id: TaskId
     payload: bytes
+    """A reference to it where that is what the task has: the supervisor fetches it, the child gets the text."""
     attempt: int
     run: int
     timeout_ms: int
@@ -52,11 +53,11 @@ class Outcome(Struct, frozen=True, array_like=True):
     started_ms: int = 0
     duration_us: int = 0
     result: bytes = b""
-    """JSON text if it succeeded."""
+    """JSON text if it succeeded; a reference to it if the supervisor has written it apart."""
     message: str = ""
     detail: str = ""
     retry_after_ms: int | None = None
-    """Only for THROTTLED."""
+    """Only for THROTTLED and STORE_AWAY."""
 
 
 class LeaseReport(Struct, frozen=True, array_like=True):

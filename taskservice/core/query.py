@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from taskservice.core.effects import CatalogAnswer, RunnerStatus, StatusAnswer, TaskAnswer, TasksAnswer
-from taskservice.core.events import StatusAsked, TaskAsked, TasksListed
+from taskservice.core.effects import (
+    CatalogAnswer,
+    ReferencesAnswer,
+    RunnerStatus,
+    StatusAnswer,
+    TaskAnswer,
+    TasksAnswer,
+)
+from taskservice.core.events import ReferencesAsked, StatusAsked, TaskAsked, TasksListed
 from taskservice.core.pool import Runner
 from taskservice.core.state import State
 from taskservice.core.types import TERMINAL_STATES, FunctionName, TaskState
@@ -38,6 +45,11 @@ def _runner(runner: Runner) -> RunnerStatus:
     cpus = runner.capacity.get("CPU", 0) / 1000
     used = min(cpus, runner.used.get("CPU", 0) / 1000)
     return RunnerStatus(runner.id, runner.node, cpus, used, len(runner.leases), runner.draining)
+
+
+def references(state: State, event: ReferencesAsked) -> ReferencesAnswer:
+    """Which of the keys are referred to."""
+    return ReferencesAnswer(tuple(state.table.references(event.keys)))
 
 
 def catalog(state: State) -> CatalogAnswer:

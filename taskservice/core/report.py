@@ -23,6 +23,7 @@ from taskservice.core.records import (
 )
 from taskservice.core.state import Lease, OpenAttempt, State
 from taskservice.core.types import ErrorInfo, FunctionSpec, OutcomeKind, RetryPolicy, TaskNo, Token
+from taskservice.core.values import MARK, keys_of
 
 POISON = "poison"
 """The reason of a task that was given up because it ended the processes that ran it."""
@@ -52,7 +53,15 @@ RULES = {
     OutcomeKind.BAD_RESULT: Rule(final=True),
     OutcomeKind.THROTTLED: Rule(charged=False),
     OutcomeKind.LOST: Rule(charged=False, loss=True),
+    # Neither the task's fault nor a sign that it does harm, however often: an outage may last for hours.
+    OutcomeKind.STORE_AWAY: Rule(charged=False),
+    # What is gone does not come back by reading it again.
+    OutcomeKind.VALUE_LOST: Rule(final=True),
 }
+
+
+_TOLD_WHEN = (OutcomeKind.THROTTLED, OutcomeKind.STORE_AWAY)
+"""The outcome says when to come back."""
 
 
 @dataclass(slots=True)
@@ -79,16 +88,25 @@ def report(state: State, event: RunnerReported, now_ms: int, rng: Random) -> Dec
     """What the current holders of their tasks report comes true; anything else is ignored, and its lease named gone."""
     records: list[Record] = []
     gone: list[Token] = []
+    dropped: list[str] = []
     news: dict[Token, list[LeaseReport]] = {}
     for lease_report in event.report.leases:
         news.setdefault(lease_report.token, []).append(lease_report)
     for token, reports in news.items():
         lease = state.leases.get(token)
+        dropped += _unwanted(state, lease, reports)
         if lease is None:
             gone.append(token)
         else:
             records.extend(_settle(state, lease, reports, now_ms, rng))
-    return Decision(tuple(records), ReportAck(tuple(gone)))
+    return Decision(tuple(records), ReportAck(tuple(gone)), tuple(dropped))
+
+
+def _unwanted(state: State, lease: Lease | None, reports: list[LeaseReport]) -> list[str]:
+    """The keys of results that come too late: of another's task by now. Not those of a report that only comes again."""
+    outcomes = (outcome for lease_report in reports for outcome in lease_report.outcomes)
+    late = [each for each in outcomes if each.result.startswith(MARK) and (lease is None or each.no not in lease.open)]
+    return [key for outcome in late for key in keys_of(outcome.result) if not state.table.references([key])]
 
 
 def lost(state: State, lease: Lease, message: str, now_ms: int, rng: Random) -> Iterable[Record]:
@@ -161,13 +179,13 @@ def _given_up(state: State, function: FunctionSpec, crashes: int, losses: int, r
 def delay_ms(policy: RetryPolicy, attempt: int, outcome: Outcome, rng: Random) -> int:
     """How long to wait before the next attempt, after `attempt` of them.
 
-    Lost: not at all, for it was not the task's fault. Throttled: as long as the downstream said, and up to a tenth
-    more, so that not all come back at once. Else exponential back-off with full jitter (Brooker, "Exponential Backoff
+    Lost: not at all, for it was not the task's fault. Throttled, or the store away: as long as it was said, and up to
+    a tenth more, so that not all come back at once. Else exponential back-off with full jitter (Brooker, "Exponential Backoff
     and Jitter", AWS Architecture Blog 2015): evenly drawn from 0 to `base * factor**(attempt - 1)`, at most `max`.
     """
     if outcome.kind is OutcomeKind.LOST:
         return 0
-    if outcome.kind is OutcomeKind.THROTTLED and outcome.retry_after_ms is not None:
+    if outcome.kind in _TOLD_WHEN and outcome.retry_after_ms is not None:
         return outcome.retry_after_ms + int(rng.random() * outcome.retry_after_ms / 10)
     ceiling = policy.max_ms
     exponent = min(max(0, attempt - 1), 64)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from taskservice.core import schedule
 from taskservice.core.apply import Held, apply
 from taskservice.core.decide import decide
-from taskservice.core.effects import Answer, Effect
+from taskservice.core.effects import Answer, Effect, ValuesDropped
 from taskservice.core.events import Event
 from taskservice.core.observe import observe
 from taskservice.core.records import EpochOpened, Record, TenantSet, bytes_of
@@ -106,6 +106,8 @@ class Shard:
         ref = getattr(event, "ref", 0)
         if decision.answer is not None and ref:
             self._hold([(self._position, Answer(ref, decision.answer))])
+        if decision.dropped:
+            self._hold([(self._position, ValuesDropped(decision.dropped))])
 
     def dispatch(self, now_ms: int) -> int:
         """Whatever may run now and has room somewhere is leased; gives the number of leases."""

@@ -108,6 +108,13 @@ class TaskTable(Protocol):
     def queued_bytes(self, leaf: Leaf) -> int:
         """The sum of the payloads of the leaf's queued tasks."""
 
+    def references(self, keys: Sequence[str]) -> list[str]:
+        """Those of these keys of values to which a task referred when it was inserted or succeeded, and which have not
+        been dropped since: that a task is gone does not mean that its values are."""
+
+    def drop_references(self, keys: Sequence[str]) -> None:
+        """Nothing refers to these keys any more. One that is not known is no error."""
+
     def grants(self) -> list[Grant]:
         """The leases under which tasks run, in the order of their tokens."""
 

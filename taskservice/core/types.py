@@ -63,6 +63,10 @@ class OutcomeKind(StrEnum):
     TIMEOUT = "timeout"
     CRASHED = "crashed"
     LOST = "lost"
+    STORE_AWAY = "store_away"
+    """The store could not be reached for long: a large payload could not be read, or a large result not be written."""
+    VALUE_LOST = "value_lost"
+    """The object that holds the payload is gone, or is not what was written."""
 
 
 class Token(NamedTuple):
@@ -164,7 +168,7 @@ class NewTask(Struct, frozen=True, array_like=True):
     id: TaskId
     function: FunctionName
     payload: bytes
-    """Canonical JSON text (sorted keys), so that equal payloads are equal bytes."""
+    """Canonical JSON text (sorted keys), so that equal payloads are equal bytes; or a reference to it (`values`)."""
     priority: Priority | None = None
     """None: the function's own."""
     run_at_ms: int | None = None
@@ -184,6 +188,7 @@ class Task(Struct, frozen=True, array_like=True):
     priority: Priority
     state: TaskState
     payload: bytes
+    """As in `NewTask`."""
     tags: tuple[tuple[str, str], ...]
     created_ms: int
     due_ms: int
@@ -203,6 +208,7 @@ class Task(Struct, frozen=True, array_like=True):
     duration_us: int | None = None
     """Time the last finished attempt spent in the handler."""
     result: bytes | None = None
+    """JSON text, or a reference to it."""
     error: ErrorInfo | None = None
     """Why the last attempt ended badly; kept after a later success as well."""
 

@@ -15,6 +15,7 @@ from taskservice.gateway.catalog import Catalog
 from taskservice.gateway.logs import LogReader
 from taskservice.gateway.problems import INVALID_KEY, MISSING_SCOPE, TENANT_FORBIDDEN, Problem
 from taskservice.gateway.settings import GatewaySettings
+from taskservice.gateway.values import GatewayValues
 
 _ADMIN = "admin"
 _BEARER = HTTPBearer(auto_error=False, description="An API key: `tsk_...`")
@@ -27,6 +28,7 @@ class Gateway:
     dispatcher: DispatcherPort
     settings: GatewaySettings
     logs: LogReader
+    values: GatewayValues
     catalog: Catalog
     now_ms: Callable[[], int]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TypeVar
 
@@ -22,6 +23,8 @@ from taskservice.units import parse_duration_ms
 _DECODER = msgspec.json.Decoder(TaskRequest)
 _TAG_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
 _EXPLANATIONS_MAX = 20
+_ASIDE_BYTES = 1 << 20
+"""A longer payload is checked on a thread, so that other requests get their turn meanwhile."""
 
 T = TypeVar("T")
 
@@ -52,10 +55,14 @@ class Admission:
         run_at_ms = _instant_ms("$.run_at", request.run_at)
         if delay_ms is not None and run_at_ms is not None:
             raise invalid("$.run_at", "give delay or run_at, not both")
+        if isinstance(request.payload, msgspec.Raw) and memoryview(request.payload).nbytes > _ASIDE_BYTES:
+            payload = await asyncio.to_thread(self._payload, request, function)
+        else:
+            payload = self._payload(request, function)
         return NewTask(
             id=_task_id(_given(request.id)),
             function=FunctionName(request.function),
-            payload=self._payload(request, function),
+            payload=payload,
             priority=_given(request.priority),
             run_at_ms=run_at_ms,
             delay_ms=delay_ms,

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 from starlette.responses import Response
@@ -41,8 +45,22 @@ class TaskView(Struct, frozen=True, kw_only=True):
     error: ErrorView | None
     payload: Raw | UnsetType = UNSET
     result: Raw | UnsetType = UNSET
+    lost: dict[str, str] | UnsetType = UNSET
+    """Only if `payload` or `result` cannot be shown because its object is gone or damaged: why."""
     duplicate: bool | UnsetType = UNSET
     """Only in the answer to a submit."""
+
+
+class TaskValues(NamedTuple):
+    """What a whole view has besides: JSON texts, wherever they were."""
+
+    payload: bytes | None = None
+    result: bytes | None = None
+    lost: Mapping[str, str] = MappingProxyType({})
+    """Which of them are lost, and why."""
+
+
+NO_VALUES = TaskValues()
 
 
 class TaskPage(Struct, frozen=True):
@@ -195,8 +213,8 @@ def json_answer(view: Struct, status: int = 200) -> Response:
     return Response(msgspec.json.encode(view), status, media_type="application/json")
 
 
-def task_view(task: Task, *, whole: bool, duplicate: bool | UnsetType = UNSET) -> TaskView:
-    """A task as users see it; `whole` adds the payload and, if there is one, the result."""
+def task_view(task: Task, values: TaskValues = NO_VALUES, duplicate: bool | UnsetType = UNSET) -> TaskView:
+    """A task as users see it, with the values that are given."""
     return TaskView(
         id=task.id,
         function=task.function,
@@ -214,15 +232,11 @@ def task_view(task: Task, *, whole: bool, duplicate: bool | UnsetType = UNSET) -
         crashes=task.crashes,
         duration_ms=None if task.duration_us is None else task.duration_us / 1000,
         error=None if task.error is None else _error_view(task.error),
-        payload=Raw(task.payload) if whole else UNSET,
-        result=result_json(task) if whole and task.state is TaskState.SUCCEEDED else UNSET,
+        payload=UNSET if values.payload is None else Raw(values.payload),
+        result=UNSET if values.result is None else Raw(values.result),
+        lost=dict(values.lost) or UNSET,
         duplicate=duplicate,
     )
-
-
-def result_json(task: Task) -> Raw:
-    """What a succeeded task returned."""
-    return Raw(task.result or b"null")
 
 
 def _error_view(error: ErrorInfo) -> ErrorView:

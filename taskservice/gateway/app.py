@@ -20,6 +20,7 @@ from taskservice.gateway.headers import SafeHeaders
 from taskservice.gateway.logs import LogReader
 from taskservice.gateway.openapi import DocumentedAPI
 from taskservice.gateway.settings import GatewaySettings
+from taskservice.gateway.values import GatewayValues, ValueStore
 
 _LOG = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ def create_app(
     dispatcher: DispatcherPort,
     settings: GatewaySettings,
     logs: LogReader,
+    values: ValueStore,
     *,
     clock_s: Callable[[], float] = time.monotonic,
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
@@ -45,7 +47,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.gateway = Gateway(dispatcher, settings, logs, catalog, now_ms)
+    app.state.gateway = Gateway(dispatcher, settings, logs, GatewayValues(values, settings), catalog, now_ms)
     app.add_middleware(SafeHeaders)
     for router in ROUTERS:
         app.include_router(router)
@@ -67,3 +69,4 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         loop.cancel()
         with suppress(asyncio.CancelledError):
             await loop
+        await app.state.gateway.values.removed()

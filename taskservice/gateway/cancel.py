@@ -33,7 +33,7 @@ async def cancel(gateway: Here, caller: Operator, id: IdInPath, query: Annotated
     item = (await gateway.dispatcher.cancel(tenant, [TaskId(id)])).items[0]
     if item.task is None or item.status is ItemStatus.REFUSED:
         raise refusal_problem(item, gateway.settings.queue_retry_after_s)
-    return json_answer(task_view(item.task, whole=True))
+    return json_answer(task_view(item.task, await gateway.values.of(item.task)))
 
 
 @routes.post("/tasks/cancel", **documented({200: CancelView}, (400, 413, 415), body=CancelRequest))

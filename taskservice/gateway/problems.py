@@ -42,6 +42,7 @@ TASK_FAILED = Kind("task_failed", 409, "The task failed")
 TASK_CANCELLED = Kind("task_cancelled", 409, "The task was cancelled")
 TENANT_EXISTS = Kind("tenant_exists", 409, "The tenant exists already")
 KEY_IN_USE = Kind("key_in_use", 409, "A key cannot revoke itself")
+VALUE_LOST = Kind("value_lost", 410, "The value is gone or damaged")
 TOO_LARGE = Kind("too_large", 413, "The request is above a limit")
 UNSUPPORTED_MEDIA_TYPE = Kind("unsupported_media_type", 415, "The body is of a type that is not understood")
 INVALID_REQUEST = Kind("invalid_request", 422, "The request is not valid")
@@ -53,6 +54,7 @@ UNKNOWN_TENANT = Kind("unknown_tenant", 422, "No such tenant")
 QUEUED_MAX = Kind("queued_max", 429, "The tenant's queue is full", "queued_max")
 INTERNAL_ERROR = Kind("internal_error", 500, "The service made a mistake")
 NOT_READY = Kind("not_ready", 503, "The service is not ready")
+VALUES_AWAY = Kind("values_away", 503, "The store of large payloads and results does not answer")
 
 REFUSALS: Final[Mapping[Refusal, Kind]] = {
     Refusal.UNKNOWN_FUNCTION: UNKNOWN_FUNCTION,

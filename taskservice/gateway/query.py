@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from taskservice.core.types import FunctionName, ListFilter, Priority, Task, TaskId, TaskNo, TaskState, TenantId
+from taskservice.core.values import ref_of
 from taskservice.gateway.access import Caller, Gateway, Here, Reader
-from taskservice.gateway.answers import LogsView, LogView, TaskPage, TaskView, json_answer, result_json, task_view
+from taskservice.gateway.answers import LogsView, LogView, TaskPage, TaskView, json_answer, task_view
 from taskservice.gateway.body import JSON
 from taskservice.gateway.logs import LogPart
 from taskservice.gateway.openapi import documented, reference
@@ -26,8 +29,10 @@ from taskservice.gateway.problems import (
     invalid,
 )
 from taskservice.gateway.times import parse_time_ms
+from taskservice.gateway.values import lost
 from taskservice.gateway.waiting import while_connected
 from taskservice.ids import is_task_id
+from taskservice.values import ValueLost
 
 routes = APIRouter(prefix="/v1", tags=["query"])
 
@@ -72,10 +77,10 @@ async def get_task(
 ) -> Response:
     """The task; with `wait`, as soon as it has ended, or as it is when the wait is over."""
     task = await _find(request, gateway, caller.acting_for(query.tenant), id, query.wait)
-    return json_answer(task_view(task, whole=True))
+    return json_answer(task_view(task, await gateway.values.of(task)))
 
 
-@routes.get("/tasks/{id}/result", **documented({200: {JSON: _RESULT_SCHEMA}}, (404, 409)))
+@routes.get("/tasks/{id}/result", **documented({200: {JSON: _RESULT_SCHEMA}}, (404, 409, 410)))
 async def get_result(
     request: Request, gateway: Here, caller: Reader, id: IdInPath, query: Annotated[WaitQuery, Query()]
 ) -> Response:
@@ -83,7 +88,10 @@ async def get_result(
     task = await _find(request, gateway, caller.acting_for(query.tenant), id, query.wait)
     if task.state is not TaskState.SUCCEEDED:
         raise _no_result(task)
-    return Response(bytes(result_json(task)), media_type=JSON)
+    try:
+        return await _result(gateway, task.result or b"null")
+    except ValueLost as why:
+        raise lost(task, why) from None
 
 
 @routes.get(
@@ -113,7 +121,7 @@ async def list_tasks(gateway: Here, caller: Reader, query: Annotated[ListQuery, 
     before_no = None if query.cursor is None else _decode_cursor(query.cursor)
     page = await gateway.dispatcher.list_tasks(_filter(caller, query), before_no, min(limit, limit_max))
     cursor = None if page.next_before_no is None else encode_cursor(page.next_before_no)
-    return json_answer(TaskPage([task_view(task, whole=False) for task in page.tasks], cursor))
+    return json_answer(TaskPage([task_view(task) for task in page.tasks], cursor))
 
 
 async def _find(request: Request, gateway: Gateway, tenant: TenantId, task_id: str, wait_s: float) -> Task:
@@ -126,6 +134,22 @@ async def _find(request: Request, gateway: Gateway, tenant: TenantId, task_id: s
     if task is None:
         raise task_not_found(task_id)
     return task
+
+
+async def _result(gateway: Gateway, result: bytes) -> Response:
+    """The result; part by part if it is large. If a later part cannot be had, the connection is closed before the end."""
+    ref = ref_of(result)
+    if ref is None or ref.size_bytes < gateway.settings.result_streamed_bytes_min:
+        return Response(await gateway.values.text(result), media_type=JSON)
+    parts = gateway.values.parts(ref)
+    first = await anext(parts)
+
+    async def all_parts() -> AsyncIterator[bytes]:
+        yield first
+        async for part in parts:
+            yield part
+
+    return StreamingResponse(all_parts(), media_type=JSON, headers={"content-length": str(ref.size_bytes)})
 
 
 def task_not_found(task_id: str) -> Problem:

@@ -12,8 +12,19 @@ _ENVELOPE_BYTES = 65_536
 class GatewaySettings:
     """Every limit that a caller can run into; the refusal names the field and its value."""
 
-    payload_bytes_max: int = 1 << 20
+    payload_bytes_max: int = 16 << 20
     """Of one task, as canonical JSON."""
+    inline_bytes_max: int = 64 << 10
+    """A longer payload is an object of its own."""
+    value_timeout_s: float = 10.0
+    """How long a caller waits for such an object to be read or written."""
+    values_at_once_max: int = 16
+    """That are read or written at a time."""
+    values_in_hand_bytes_max: int = 256 << 20
+    """Of those and the ones that wait for their turn; beyond it callers are told to come back."""
+    values_retry_after_s: float = 2.0
+    result_streamed_bytes_min: int = 8 << 20
+    """A result as large as this is passed on part by part."""
     payload_depth_max: int = 64
     """Arrays and objects inside each other, in one payload."""
     body_bytes_max: int = 64 << 20

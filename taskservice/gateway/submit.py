@@ -52,11 +52,14 @@ async def submit(
     wanted = decode(body, _DECODER)
     task = await Admission(gateway.catalog, settings).admit(wanted)
     reject = (wanted.on_conflict or query.on_conflict) == "reject"
-    item = (await gateway.dispatcher.submit(caller.key.tenant, [task], reject)).items[0]
+    stored = await gateway.values.put_away(task)
+    item = (await gateway.dispatcher.submit(caller.key.tenant, [stored], reject)).items[0]
+    gateway.values.settle(stored, item)
     if item.task is None or item.status is ItemStatus.REFUSED:
         raise refusal_problem(item, settings.queue_retry_after_s)
     duplicate = item.status is ItemStatus.DUPLICATE
-    return json_answer(task_view(item.task, whole=True, duplicate=duplicate), 200 if duplicate else 202)
+    values = await gateway.values.of(item.task, task.payload)
+    return json_answer(task_view(item.task, values, duplicate), 200 if duplicate else 202)
 
 
 @routes.post(
@@ -82,6 +85,7 @@ async def submit_batch(
         on_conflict = wanted.on_conflict or on_conflict
     batch = _Batch(gateway)
     await batch.admit(items)
+    await batch.put_away()
     await batch.hand_over(caller.key.tenant, reject_duplicates=on_conflict == "reject")
     return json_answer(batch.view())
 
@@ -110,13 +114,33 @@ class _Batch:
             if place % _TASKS_PER_TURN == _TASKS_PER_TURN - 1:
                 await asyncio.sleep(0)
 
+    async def put_away(self) -> None:
+        """Large payloads are durable, each in an object of its own, or their task is refused."""
+        inline_bytes_max = self._gateway.settings.inline_bytes_max
+        large = [at for at, task in enumerate(self._admitted) if len(task.payload) > inline_bytes_max]
+        if not large:
+            return
+        stored = await asyncio.gather(*(self._put_away(self._places[at], self._admitted[at]) for at in large))
+        by_place = dict(zip(large, stored, strict=True))
+        tasks = [by_place.get(at, task) for at, task in enumerate(self._admitted)]
+        self._places = [place for place, task in zip(self._places, tasks, strict=True) if task is not None]
+        self._admitted = [task for task in tasks if task is not None]
+
+    async def _put_away(self, place: int, task: NewTask) -> NewTask | None:
+        try:
+            return await self._gateway.values.put_away(task)
+        except Problem as problem:
+            self._results[place] = ItemView(task.id, ItemStatus.REFUSED, problem.document)
+            return None
+
     async def hand_over(self, tenant: TenantId, *, reject_duplicates: bool) -> None:
         """What was admitted is durable, or refused by the dispatcher."""
         if not self._admitted:
             return
         answer = await self._gateway.dispatcher.submit(tenant, self._admitted, reject_duplicates)
         retry_after_s = self._gateway.settings.queue_retry_after_s
-        for place, item in zip(self._places, answer.items, strict=True):
+        for place, task, item in zip(self._places, self._admitted, answer.items, strict=True):
+            self._gateway.values.settle(task, item)
             self._results[place] = item_view(item, retry_after_s)
 
     def view(self) -> BatchView:

@@ -152,11 +152,13 @@ class BucketJournal:
             head = self._writer.head()
             data = head + self._writer.frame(body)
             self._turn.notify_all()
+        key = key_of(self.epoch, number)
         try:
-            self._put_patiently(key_of(self.epoch, number), data)
-        except JournalError as error:
+            self._put_patiently(key, data)
+        except BaseException as error:
+            interrupted = JournalFailed(f"{key}: an append was interrupted; whether the store has it is unknown.")
             with self._turn:
-                self._refusal = self._refusal or error
+                self._refusal = self._refusal or (error if isinstance(error, JournalError) else interrupted)
                 self._turn.notify_all()
             raise
         with self._turn:
@@ -252,6 +254,12 @@ class BucketJournal:
         chain = start.chain
         for owner in self.ownership.manifest.owners[:-1]:
             first = start.number + 1 if owner.epoch == start.epoch else 0
-            found.append(seal(self._store, owner.epoch, first, chain, self.epoch))
+            try:
+                found.append(seal(self._store, owner.epoch, first, chain, self.epoch))
+            except (NoSuchObject, JournalCorrupt) as error:
+                self.ownership.check()  # a successor may have collected what is missing; then we are fenced
+                if isinstance(error, JournalCorrupt):
+                    raise
+                raise JournalCorrupt(f"{self._store.url}: {error}. Restore the state from a copy.") from error
             chain = found[-1].chain
         return found

@@ -118,6 +118,6 @@ def get_index(store: ObjectStore, ref: CheckpointRef) -> Index:
 
 def _is_sound(index: Index) -> bool:
     """Whether its numbers fit together."""
-    if index.chunk_bytes < 1 or index.file_bytes < 0:
+    if index.chunk_bytes < 1 or index.file_bytes < 0 or any(place_of(chunk.key) is None for chunk in index.chunks):
         return False
     return len(index.chunks) == -(-index.file_bytes // index.chunk_bytes)

@@ -111,6 +111,24 @@ def load(
     return index
 
 
+def check(
+    store: ObjectStore,
+    ref: CheckpointRef,
+    *,
+    stop: threading.Event,
+    seen: Callable[[Chunk, bytes], None],
+    threads: int = LOAD_THREADS,
+) -> Index:
+    """Every chunk of the checkpoint is whole, and `seen` was told of each, once, with the object's bytes.
+
+    `seen` may be called by several threads at once. Raises CheckpointDamaged as `load` does. Nothing is kept.
+    """
+    index = get_index(store, ref)
+    work = _Loading(store, None, index, seen)
+    Crew(threads, float(threads), stop).do(work.places.items(), lambda: work.load)
+    return index
+
+
 class _Saving:
     """The chunks of a file on their way into the store."""
 
@@ -171,10 +189,18 @@ class _Saving:
 class _Loading:
     """The chunks of a file on their way from the store; a chunk that is needed in several places comes once."""
 
-    def __init__(self, store: ObjectStore, fd: int, index: Index) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        fd: int | None,
+        index: Index,
+        seen: Callable[[Chunk, bytes], None] = lambda _chunk, _object: None,
+    ) -> None:
         self._store = store
         self._fd = fd
+        """None: they are only looked at."""
         self._index = index
+        self._seen = seen
         self.places: dict[str, list[int]] = {}
         """Of each chunk's key."""
         for place, chunk in enumerate(index.chunks):
@@ -185,30 +211,36 @@ class _Loading:
         key, places = item
         lengths = {self._index.length_of(place) for place in places}
         digests = {self._index.chunks[place].digest for place in places}
-        data = self._decompress(key, max(lengths))
+        packed = self._get(key)
+        data = self._decompress(key, packed, max(lengths))
         if lengths != {len(data)} or digests != {digest_of(data)}:
             raise CheckpointDamaged(f"{self._name_of(key)} is not what was put there.")
-        for place in places:
-            self._write(data, place * self._index.chunk_bytes)
+        self._seen(self._index.chunks[places[0]], packed)
+        if self._fd is not None:
+            for place in places:
+                self._write(self._fd, data, place * self._index.chunk_bytes)
 
-    def _decompress(self, key: str, length: int) -> bytes:
+    def _get(self, key: str) -> bytes:
         try:
-            data = self._store.get(key)
-            if zstandard.frame_content_size(data) != length:
-                raise CheckpointDamaged(f"{self._name_of(key)} does not hold {length} bytes.")
-            return zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
+            return self._store.get(key)
         except NoSuchObject:
             raise CheckpointDamaged(f"{self._name_of(key)} is missing.") from None
+
+    def _decompress(self, key: str, packed: bytes, length: int) -> bytes:
+        try:
+            if zstandard.frame_content_size(packed) != length:
+                raise CheckpointDamaged(f"{self._name_of(key)} does not hold {length} bytes.")
+            return zstandard.ZstdDecompressor().decompress(packed, allow_extra_data=False)
         except zstandard.ZstdError as error:
             raise CheckpointDamaged(f"{self._name_of(key)} is garbled or cut short: {error}.") from error
 
     def _name_of(self, key: str) -> str:
         return f"{self._store.url}: {key}, needed by {self._index.ref.key},"
 
-    def _write(self, data: bytes, offset: int) -> None:
+    def _write(self, fd: int, data: bytes, offset: int) -> None:
         rest = memoryview(data)
         while rest:
-            count = os.pwrite(self._fd, rest, offset)
+            count = os.pwrite(fd, rest, offset)
             rest, offset = rest[count:], offset + count
 
 

@@ -20,6 +20,10 @@ COMPRESSED = 2
 FORMAT = COMPRESSED
 """The newest of the bodies written now. Lower ones are read for ever."""
 
+GENERATION = 1
+"""Of the records that are written now, as manifests have it: raised by the first change of a release that adds a record or
+a field. An older version could read past what is new, and lose it with the next checkpoint; so it must not begin."""
+
 COMPRESS_BYTES_MIN = 512
 LEVEL = 1
 """Of zstd: 20,000 tasks of 200 bytes shrink to about a fifth, at some 500 MB/s."""
@@ -57,6 +61,13 @@ def decode(body: bytes) -> list[Record]:
         return _decoder.decode(rest)
     except msgspec.MsgspecError as error:
         raise JournalCorrupt(f"A segment's records cannot be read: {error}") from error
+
+
+def plain_bytes(body: bytes) -> int:
+    """How many bytes the records of a body take when they are not compressed."""
+    if body[:1] != bytes([COMPRESSED]):
+        return len(body)
+    return 1 + max(0, zstandard.frame_content_size(memoryview(body)[1:]))
 
 
 def _decompress(data: memoryview) -> bytes:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from taskservice.journal import JournalCorrupt, Segment
-from taskservice.journal.frames import FileScan, never_finished
+from taskservice.journal.frames import FileScan, Frame, never_finished
 from taskservice.objects.disk import Disk, create_durably, write_durably
 
 SEAL_VERSION = 1
@@ -36,6 +36,19 @@ class Seal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def chain_bytes(self) -> bytes:
         return bytes.fromhex(self.chain)
+
+
+class Kept(NamedTuple):
+    """A segment as it was found."""
+
+    path: Path
+    offset: int
+    """Of its frame in the file."""
+    marker: bytes
+    """Its writer's."""
+    frame: Frame
+    chain: bytes
+    """After it."""
 
 
 class End(NamedTuple):
@@ -97,11 +110,28 @@ class EpochDir:
         disk.sync_dir(self.path)  # an opener that died may have left the seal's name, not yet durable
         return seal
 
+    def end_now(self, chain: bytes) -> Seal:
+        """The seal that the epoch has, or would get if it were sealed now. Writes nothing; the epoch may still grow.
+
+        `chain` is that of the epoch before. Raises JournalCorrupt as `seal` does.
+        """
+        seal = self.read_seal()
+        if seal is not None:
+            return seal
+        end = self._find_end()
+        segments, chain = (0, chain) if end is None else (end.segments, end.chain)
+        return Seal(SEAL_VERSION, self.epoch, segments, chain.hex())
+
     def replay(self, seal: Seal, chain: bytes, first: int = 0) -> Iterator[Segment]:
         """The segments from number `first` on that `seal` covers, in order; `chain` is the chain before them.
 
         An empty `chain` is not known, and not compared. Raises JournalCorrupt at the first that is not as it was.
         """
+        for kept in self.read(seal, chain, first):
+            yield Segment(self.epoch, kept.frame.number, kept.frame.body)
+
+    def read(self, seal: Seal, chain: bytes, first: int = 0) -> Iterator[Kept]:
+        """As `replay`, with the place of each."""
         number = first
         for path in self._logs_from(first):
             if number == seal.segments:
@@ -112,7 +142,7 @@ class EpochDir:
             if scan.number != number or (chain and scan.chain != chain):
                 raise JournalCorrupt(f"{path}: what comes before it is missing. Restore the journal from a copy.")
             for frame in scan:
-                yield Segment(self.epoch, frame.number, frame.body)
+                yield Kept(path, scan.last_offset, scan.head.marker, frame, scan.chain)
                 if scan.number == seal.segments:
                     break
             number, chain = scan.number, scan.chain

@@ -20,6 +20,7 @@ from contextlib import suppress
 import msgspec
 
 from taskservice.journal import BEGINNING, Fenced, JournalCorrupt, Position
+from taskservice.journal.codec import GENERATION
 from taskservice.objects import NoSuchObject, ObjectStore
 
 PREFIX = "manifest/"
@@ -50,7 +51,7 @@ class Owner(msgspec.Struct, frozen=True):
     nonce: str
 
 
-class Manifest(msgspec.Struct, frozen=True):
+class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one manifest says. Kept as JSON, for people to read."""
 
     version: int
@@ -64,6 +65,10 @@ class Manifest(msgspec.Struct, frozen=True):
     """Of the epochs from that of the older checkpoint on; the last one has written this."""
     checkpoints: tuple[CheckpointRef, ...]
     """At most two, the newest first."""
+    generation: int = 1
+    """Of the newest records in the log; see `codec`."""
+    unfinished: str = ""
+    """Why there is no log here yet, though there is some of it; see `copy`."""
 
     @property
     def epoch(self) -> int:
@@ -75,6 +80,12 @@ class Manifest(msgspec.Struct, frozen=True):
         if len(self.checkpoints) < CHECKPOINTS_KEPT:
             return BEGINNING
         return self.checkpoints[-1].position
+
+
+class _Versioned(msgspec.Struct, frozen=True):
+    """What a manifest of any version says."""
+
+    version: int
 
 
 def key_of(number: int) -> str:
@@ -92,7 +103,7 @@ def latest(store: ObjectStore) -> Manifest | None:
         if not keys:
             return None
         try:
-            return _decode(store.get(keys[-1]), keys[-1])
+            return decode(store.get(keys[-1]), keys[-1])
         except NoSuchObject:
             continue  # there is a later one by now
 
@@ -121,7 +132,7 @@ class Ownership:
         """
         while True:
             manifest = self._next(checkpoint, at_ms, damaged)
-            there = self._store.put_if_absent(key_of(manifest.number), _encode(manifest))
+            there = self._store.put_if_absent(key_of(manifest.number), encode(manifest))
             self.manifest = manifest if there is None else self._ours(there, manifest.number)
             if checkpoint in self.manifest.checkpoints:
                 return
@@ -156,7 +167,7 @@ class Ownership:
 
     def _ours(self, data: bytes, number: int) -> Manifest:
         """The manifest that was found, which is this owner's. Raises Fenced if it is not."""
-        manifest = _decode(data, key_of(number))
+        manifest = decode(data, key_of(number))
         if manifest.owners[-1] == self.manifest.owners[-1]:
             return manifest
         raise Fenced(
@@ -185,10 +196,11 @@ def claim(store: ObjectStore, *, log: str, nonce: str, writer: str, at_ms: int, 
             writer=writer,
             owners=(*last.owners, owner) if last else (owner,),
             checkpoints=last.checkpoints if last else (),
+            generation=GENERATION,  # what is there is of no later one, or it would have been refused
         )
         if last and last.epoch >= taken:
             raise JournalCorrupt(f"{store.url}: its manifests speak of epoch {last.epoch}, the journal of {taken}.")
-        if store.put_if_absent(key_of(manifest.number), _encode(manifest)) is None:
+        if store.put_if_absent(key_of(manifest.number), encode(manifest)) is None:
             ownership = Ownership(store, manifest)
             ownership.check()  # or the number was free because its manifest, and later ones, were removed meanwhile
             return ownership
@@ -203,22 +215,29 @@ def superseded(store: ObjectStore, before: int) -> list[str]:
     found: list[str] = []
     for key in keys[-SUPERSEDED_MAX:]:
         with suppress(NoSuchObject):
-            if not _decode(store.get(key), key).claim:
+            if not decode(store.get(key), key).claim:
                 found.append(key)
     return found
 
 
-def _encode(manifest: Manifest) -> bytes:
+def encode(manifest: Manifest) -> bytes:
     return msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
 
 
-def _decode(data: bytes, key: str) -> Manifest:
+def decode(data: bytes, key: str) -> Manifest:
+    """What the manifest says. Raises JournalCorrupt if it is damaged, or says that there is no log."""
     try:
+        if msgspec.json.decode(data, type=_Versioned).version > VERSION:
+            raise JournalCorrupt(f"{key}: a newer version of taskservice wrote it. Start that one, or a later one.")
         manifest = msgspec.json.decode(data, type=Manifest)
-    except msgspec.MsgspecError as error:
+        if manifest.generation > GENERATION:
+            raise JournalCorrupt(
+                f"{key}: a newer version of taskservice has used this. Start that one, or a later one."
+            )
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise JournalCorrupt(f"{key}: damaged: {error}. Restore the state from a copy.") from error
-    if manifest.version > VERSION:
-        raise JournalCorrupt(f"{key}: a newer version of taskservice wrote it. Start that one, or a later one.")
+    if manifest.unfinished:
+        raise JournalCorrupt(f"{key}: {manifest.unfinished}")
     if key_of(manifest.number) != key or not manifest.owners:
         raise JournalCorrupt(f"{key}: this is not its manifest. Restore the state from a copy.")
     return manifest

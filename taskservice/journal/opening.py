@@ -12,7 +12,7 @@ from typing import NamedTuple
 from taskservice.journal import Journal
 from taskservice.journal.bucket import BucketJournal
 from taskservice.journal.local import FILE_BYTES_MAX, LocalJournal
-from taskservice.journal.manifest import Ownership, claim
+from taskservice.journal.manifest import Ownership, claim, latest
 from taskservice.objects import ObjectStore
 from taskservice.objects.location import open_objects
 from taskservice.objects.probe import probe
@@ -51,6 +51,7 @@ def open_state(
                 probe(store)
             bucket = BucketJournal(store, now_ms=now_ms, in_flight_max=in_flight_max)
             return StateDir(store, bucket, bucket.ownership)
+        latest(store)  # so that what a newer version has used, or an unfinished copy, is refused before it is touched
         journal = LocalJournal(Path(state_dir) / "journal", file_bytes_max=file_bytes_max)
         try:
             ownership = claim(

@@ -21,6 +21,7 @@ from taskservice.journal.manifest import CheckpointRef, Manifest
 from taskservice.journal.marks import mark_at, surplus
 from taskservice.journal.store.file import Stored
 from taskservice.journal.store.sqlite import SqliteTable
+from taskservice.journal.upgrade import upgrade
 
 
 class Recovered(NamedTuple):
@@ -70,14 +71,21 @@ def _table(journal: Journal, manifest: Manifest, checkpoints: Loader, path: Path
     loaded = checkpoints.load(path)
     if loaded is None:
         return SqliteTable(path), BEGINNING, "the journal alone"
+    return open_loaded(path, loaded), loaded.position, loaded.key
+
+
+def open_loaded(path: Path, loaded: CheckpointRef) -> SqliteTable:
+    """The table of the checkpoint that was just put at `path`, in the schema of this version.
+
+    Raises JournalCorrupt if that is not the state at the checkpoint's place, or a newer version wrote it.
+    """
+    upgrade(path)
     table = SqliteTable.open(path, lambda _: 0, any_boot=True)
     if table.mark is None or (table.mark.epoch, table.mark.segment) != (loaded.epoch, loaded.segment):
+        mark = table.mark
         table.close()
-        raise JournalCorrupt(
-            f"{loaded.key} is whole, and yet no table of this version at that place ({table.mark}). If a newer version of"
-            " taskservice wrote it, start that one."
-        )
-    return table, loaded.position, loaded.key
+        raise JournalCorrupt(f"{loaded.key} is whole, and yet no table of the state at that place, but at {mark}.")
+    return table
 
 
 def _surplus(journal: Journal, manifest: Manifest, stored: Stored) -> int | None:

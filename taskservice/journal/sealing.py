@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from taskservice.journal import JournalCorrupt
 from taskservice.journal.segments import (
     FENCE_VERSION,
     Fence,
@@ -19,7 +20,7 @@ from taskservice.journal.segments import (
     open_segment,
     place_of,
 )
-from taskservice.objects import ObjectStore
+from taskservice.objects import NoSuchObject, ObjectStore
 
 
 class Sealed(NamedTuple):
@@ -40,18 +41,39 @@ def seal(store: ObjectStore, epoch: int, first: int, chain: bytes, by_epoch: int
     """The epoch ends at its first hole from number `first` on, where `chain` is the chain; nothing can be added to it.
 
     The claim of a later epoch must be durable before. May be repeated, and be done by several at once: all find the
-    same end.
+    same end. Raises JournalCorrupt if a segment before the fence that is there already is not (any more).
     """
+    number = _first_hole(store, epoch, first)
+    while not _is_sealed_at(store, epoch, number, by_epoch):
+        number += 1
+    return Sealed(epoch, first, number, chain, _chain_at_end(store, epoch, first, number, chain))
+
+
+def _first_hole(store: ObjectStore, epoch: int, first: int) -> int:
+    """Where there is no segment from number `first` on, as far as a listing shows."""
     prefix = key_of(epoch, first).rpartition("/")[0] + "/"
     after = key_of(epoch, first - 1) if first else ""
     number = first
     for info in store.list(prefix, after):
-        if place_of(info.key).number != number or may_be_fence(info.size_bytes):
-            break  # behind a fence there may be what a zombie put there
-        number += 1
-    while not _is_sealed_at(store, epoch, number, by_epoch):
-        number += 1
-    return Sealed(epoch, first, number, chain, _chain_at_end(store, epoch, first, number, chain))
+        place = place_of(info.key)
+        if may_be_fence(info.size_bytes):  # behind it there may be what a zombie put there
+            _check_there(store, epoch, number, place.number)
+            break
+        number += place.number == number
+    return number
+
+
+def _check_there(store: ObjectStore, epoch: int, number: int, fence: int) -> None:
+    """All segments from `number` up to a fence were there when it was put. The listing may have been too early to see
+    them; but if one is lost, a new fence in its place would drop all behind it without a word."""
+    for each in range(number, fence):
+        try:
+            store.get(key_of(epoch, each), 0, 1)
+        except NoSuchObject:
+            raise JournalCorrupt(
+                f"{store.url}: {key_of(epoch, each)} is missing: epoch {epoch} was ended by {key_of(epoch, fence)}. Restore"
+                " the state from a copy."
+            ) from None
 
 
 def _is_sealed_at(store: ObjectStore, epoch: int, number: int, by_epoch: int) -> bool:

@@ -9,6 +9,7 @@ A fence is smaller than any segment, so a listing tells them apart.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import msgspec
@@ -17,6 +18,7 @@ from taskservice.journal import JournalCorrupt
 from taskservice.journal.frames import HEAD_BYTES, FileScan, Frame
 
 PREFIX = "log/"
+_PLACE = re.compile(r"log/([0-9]{8,})/([0-9]{10,})")
 _FENCE_MAGIC = b"TSFENCE\n"
 FENCE_VERSION = 1
 
@@ -47,6 +49,12 @@ def place_of(key: str) -> Place:
     return Place(int(epoch), int(number))
 
 
+def place_if_any(key: str) -> Place | None:
+    """The place that a key names; None if it is none of ours: people put things into buckets."""
+    match = _PLACE.fullmatch(key)
+    return Place(int(match[1]), int(match[2])) if match else None
+
+
 def encode_fence(fence: Fence) -> bytes:
     data = _FENCE_MAGIC + msgspec.msgpack.encode(fence)
     assert len(data) < HEAD_BYTES
@@ -56,6 +64,17 @@ def encode_fence(fence: Fence) -> bytes:
 def is_fence(data: bytes) -> bool:
     """Whether the object is a fence, of this version or a later one."""
     return data.startswith(_FENCE_MAGIC)
+
+
+def read_fence(data: bytes, key: str) -> Fence:
+    """What the fence says. Raises JournalCorrupt if it is none, or is damaged."""
+    try:
+        if is_fence(data):
+            return msgspec.msgpack.decode(data.removeprefix(_FENCE_MAGIC), type=Fence)
+        why = "it is too short for a segment, and no fence"
+    except msgspec.MsgspecError as error:
+        why = f"it is a fence that cannot be read: {error}"
+    raise JournalCorrupt(f"{key}: {why}. Restore the state from a copy.")
 
 
 def may_be_fence(size_bytes: int) -> bool:
@@ -84,5 +103,7 @@ def read_segment(data: bytes, key: str, chain: bytes) -> tuple[Frame, bytes]:
         raise JournalCorrupt(f"{key}: what comes before it is not what was there. Restore the state from a copy.")
     frame = next(iter(scan), None)
     if frame is None or scan.torn:
-        raise JournalCorrupt(f"{key}: it is damaged or cut short. Restore the state from a copy.")
+        raise JournalCorrupt(
+            f"{key}: it is damaged or cut short, from byte {scan.offset} of {len(data)} on. Restore the state from a copy."
+        )
     return frame, scan.chain

@@ -40,15 +40,19 @@ _PASSING = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ETIMEDOUT, errno.EST
 class DirectoryObjects:
     """An `ObjectStore` in the directory `path`, which is made if it is not there.
 
-    Raises StoreRefused if it cannot be.
+    `look_only`: nothing is made, nor removed, nor synced; what is seen may not outlive the power. To be wrapped in
+    `readonly.ReadOnlyObjects`. Raises StoreRefused if the directory cannot be made.
     """
 
-    def __init__(self, path: Path, *, disk: Disk | None = None) -> None:
+    def __init__(self, path: Path, *, disk: Disk | None = None, look_only: bool = False) -> None:
         self._root = path.absolute()
         self._drafts = self._root / DRAFTS
         self._disk = disk or RealDisk()
+        self._look_only = look_only
         self._refusal: str | None = None
         """Why nothing can be created any more; None while all is well."""
+        if look_only:
+            return
         with _as_store_errors(self._root):
             make_dirs_durably(self._disk, self._drafts)
             self._remove_forgotten_drafts()
@@ -155,6 +159,8 @@ class DirectoryObjects:
 
         After the link, and all of them each time: only now does the object keep others from removing its folders.
         """
+        if self._look_only:
+            return
         for each in self._folders(folder):
             with suppress(FileNotFoundError):
                 self._sync(each)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from taskservice.objects import ObjectStore
 from taskservice.objects.directory import DirectoryObjects
+from taskservice.objects.readonly import ReadOnlyObjects
 
 if TYPE_CHECKING:
     from taskservice.objects.s3 import S3Options
@@ -29,7 +30,18 @@ def open_objects(location: str, *, s3: S3Options | None = None) -> ObjectStore:
 
         return S3Objects(match["bucket"], (match["prefix"] or "").strip("/"), s3)
     if not location or _SCHEME.match(location):
-        raise ValueError(
-            f"{location!r:.200} is no place for objects: write s3://bucket/prefix, or the path of a directory"
-        )
+        raise ValueError(_no_place(location))
     return DirectoryObjects(Path(location).expanduser())
+
+
+def open_to_look(location: str, *, s3: S3Options | None = None) -> ObjectStore:
+    """The store there, through which nothing can be changed; nothing is made, not even a directory. Raises ValueError as above."""
+    if location.startswith("s3:"):
+        return ReadOnlyObjects(open_objects(location, s3=s3))
+    if not location or _SCHEME.match(location):
+        raise ValueError(_no_place(location))
+    return ReadOnlyObjects(DirectoryObjects(Path(location).expanduser(), look_only=True))
+
+
+def _no_place(location: str) -> str:
+    return f"{location!r:.200} is no place for objects: write s3://bucket/prefix, or the path of a directory"

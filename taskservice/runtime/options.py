@@ -10,7 +10,7 @@ class RuntimeOptions(Struct, frozen=True, array_like=True):
 
     logs_dir: str
     """Where tasks' logs are kept."""
-    result_bytes_max: int = 1024 * 1024
+    result_bytes_max: int = 16 * 1024 * 1024
     log_bytes_max: int = 1024 * 1024
     """Of one attempt's log; what comes after is dropped, and the log says so."""
     report_interval_ms: int = 10
@@ -25,3 +25,15 @@ class RuntimeOptions(Struct, frozen=True, array_like=True):
     """An app that takes longer to import is given up."""
     silence_s: float = 30.0
     """A child that has tasks, but runs none and says nothing for so long, is taken for dead."""
+    state_dir: str = ""
+    """Where large values are, below this directory or `s3://bucket/prefix`; for supervisors, never told to a child."""
+    inline_bytes_max: int = 64 * 1024
+    """A longer result is an object of its own."""
+    value_timeout_s: float = 10.0
+    """How long a supervisor tries to read a payload."""
+    result_patience_s: float = 300.0
+    """How long it keeps a result and tries to write it."""
+    fetched_bytes_max: int = 64 * 1024 * 1024
+    """Payloads that are fetched for one go of the child; a single one may be larger."""
+    unwritten_bytes_max: int = 64 * 1024 * 1024
+    """Results that wait to be written, before the lease hands back what it has not started."""

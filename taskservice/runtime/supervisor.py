@@ -18,7 +18,9 @@ from taskservice.runtime.logstore import LogStore
 from taskservice.runtime.options import RuntimeOptions
 from taskservice.runtime.pool import ChildPool
 from taskservice.runtime.process import Child, LoadError
+from taskservice.runtime.values import LOOK_S, LeaseValues
 from taskservice.runtime.wire import Ended, FromChild, GiveBack, GivenBack, Logged, Run
+from taskservice.values import Values
 
 STOP_ASKED_INTERVAL_S = 0.1
 UNEXPLAINED_DEATHS_MAX = 3
@@ -35,9 +37,9 @@ class ReportPort(Protocol):
         """Whether the lease is nobody's any more: its tasks belong to others. Does not wait."""
 
 
-def run_lease(spec: LeaseSpec, port: ReportPort, options: RuntimeOptions, pool: ChildPool) -> None:
+def run_lease(spec: LeaseSpec, port: ReportPort, options: RuntimeOptions, pool: ChildPool, values: Values) -> None:
     """The lease is over: every task of it is reported, unless the runner has asked to stop."""
-    _LeaseRun(spec, port, options, pool).run()
+    _LeaseRun(spec, port, options, pool, values).run()
 
 
 class _Gone(Exception):
@@ -45,14 +47,19 @@ class _Gone(Exception):
 
 
 class _LeaseRun:
-    def __init__(self, spec: LeaseSpec, port: ReportPort, options: RuntimeOptions, pool: ChildPool) -> None:
+    def __init__(
+        self, spec: LeaseSpec, port: ReportPort, options: RuntimeOptions, pool: ChildPool, values: Values
+    ) -> None:
         self._spec = spec
         self._port = port
         self._options = options
         self._pool = pool
-        self._waiting: dict[TaskNo, LeaseTask] = {task.no: task for task in spec.tasks}
-        """Tasks that are not settled yet, in order."""
-        self._logs = Logbook(LogStore(Path(options.logs_dir)), spec.tenant, dict(self._waiting), options.log_bytes_max)
+        self._values = LeaseValues(values, options)
+        self._later: dict[TaskNo, LeaseTask] = {task.no: task for task in spec.tasks}
+        """Tasks whose payloads are not fetched yet, in order; all others are in a child's hands at once."""
+        self._waiting: dict[TaskNo, LeaseTask] = {}
+        """Tasks with their payloads that are not settled yet, in order."""
+        self._logs = Logbook(LogStore(Path(options.logs_dir)), spec.tenant, dict(self._later), options.log_bytes_max)
         self._outcomes: list[Outcome] = []
         self._handed_back: list[TaskNo] = []
         self._slots = max(1, spec.concurrency) if spec.is_async else 1
@@ -65,11 +72,25 @@ class _LeaseRun:
         self._stopped = False
 
     def run(self) -> None:
-        while self._waiting and not self._stopped:
-            if self._slice_is_over() and len(self._waiting) < len(self._spec.tasks):
-                self._hand_back(list(self._waiting))  # rather than to begin again in another child
+        try:
+            self._run_tasks()
+            self._await_writes()
+        finally:
+            self._values.close()
+        if not self._stopped:
+            self._send(done=True)
+
+    def _run_tasks(self) -> None:
+        """All tasks are settled, but that results may still be being written; or the lease is to stop."""
+        while self._unsettled() and not self._stopped:
+            if self._slice_is_over() and self._unsettled() < len(self._spec.tasks):
+                self._hand_back([*self._waiting, *self._later])  # rather than to begin again in another child
                 break
             try:
+                if not self._waiting:
+                    self._fetch()
+                if not self._waiting:
+                    continue
                 child = self._pool.take(self._spec.tenant, self._spec.bundle, self._while_loading)
             except _Gone:
                 break
@@ -87,8 +108,26 @@ class _LeaseRun:
                 child.close()
             else:
                 self._pool.give(child)
-        if not self._stopped:
-            self._send(done=True)
+
+    def _unsettled(self) -> int:
+        return len(self._waiting) + len(self._later)
+
+    def _fetch(self) -> None:
+        """The next tasks wait for a child with their payloads; those whose payload cannot be had are settled."""
+        batch = list(self._values.next_batch(self._later.values()))
+        for each in self._values.fetched(batch, self._while_loading):
+            if isinstance(each, Outcome):
+                self._end(each)
+            else:
+                self._waiting[each.no] = each
+                del self._later[each.no]
+
+    def _await_writes(self) -> None:
+        """No result waits to be written, or the lease is to stop."""
+        while self._values.writing and not self._stopped:
+            self._values.wait()
+            self._outcomes += self._values.written()
+            self._report_due(time.monotonic())
 
     def _watch(self, child: Child) -> None:
         """Until all tasks are settled, or the child is dead, or the lease is to stop."""
@@ -124,9 +163,7 @@ class _LeaseRun:
         match message:
             case Ended(outcomes):
                 for outcome in outcomes:
-                    if self._waiting.pop(outcome.no, None) is not None:
-                        self._logs.close(outcome.no)
-                        self._outcomes.append(outcome)
+                    self._end(self._values.checked(outcome))
             case Logged(no, text):
                 self._logs.write(no, text)
             case GivenBack(nos):
@@ -144,7 +181,21 @@ class _LeaseRun:
                 self._logs.write_raw(no, data)
 
     def _hand_back(self, nos: tuple[TaskNo, ...] | list[TaskNo]) -> None:
-        self._handed_back.extend(no for no in nos if self._waiting.pop(no, None) is not None)
+        self._handed_back.extend(no for no in nos if self._take_off(no))
+
+    def _end(self, outcome: Outcome) -> None:
+        """The task is over, if it was not before; if its result is large, it is reported when that is written."""
+        if not self._take_off(outcome.no):
+            return
+        self._logs.close(outcome.no)
+        if self._values.is_large(outcome):
+            self._values.write(outcome)
+        else:
+            self._outcomes.append(outcome)
+
+    def _take_off(self, no: TaskNo) -> bool:
+        """The task is settled; whether it was not before."""
+        return self._waiting.pop(no, None) is not None or self._later.pop(no, None) is not None
 
     # When it must end
 
@@ -199,15 +250,12 @@ class _LeaseRun:
 
     def _settle(self, no: TaskNo, kind: OutcomeKind, message: str, detail: str, since_ns: int = 0) -> None:
         """The task is over. `since_ns`: when its attempt began, on the monotonic clock; 0 if it did not."""
-        if self._waiting.pop(no, None) is None:
-            return
-        self._logs.close(no)
         ran_ns = time.monotonic_ns() - since_ns if since_ns else 0
         started_ms = (time.time_ns() - ran_ns) // 1_000_000 if since_ns else 0
-        self._outcomes.append(Outcome(no, kind, started_ms, ran_ns // 1000, message=message, detail=detail))
+        self._end(Outcome(no, kind, started_ms, ran_ns // 1000, message=message, detail=detail))
 
     def _settle_all(self, kind: OutcomeKind, message: str, detail: str) -> None:
-        for no in list(self._waiting):
+        for no in [*self._waiting, *self._later]:
             self._settle(no, kind, message, detail)
 
     # Time
@@ -218,6 +266,8 @@ class _LeaseRun:
         waits = [self._sent_s + self._options.heartbeat_ms / 1000 - now_s]
         if self._outcomes or self._handed_back:
             waits.append(self._sent_s + self._options.report_interval_ms / 1000 - now_s)
+        if self._values.writing:
+            waits.append(LOOK_S)
         if not self._gave_back:
             waits.append(self._began_s + self._spec.slice_ms / 1000 - now_s)
         now_ns = time.monotonic_ns()
@@ -233,9 +283,12 @@ class _LeaseRun:
             return  # the last report follows at once
         now_s = time.monotonic()
         self._logs.store_due()
-        begun = len(self._waiting) < len(self._spec.tasks) or self._running(child)
-        if not self._gave_back and begun and self._slice_is_over():  # an import may have lasted longer than the slice
+        self._outcomes += self._values.written()
+        begun = self._unsettled() < len(self._spec.tasks) or self._running(child)
+        over = begun and self._slice_is_over()  # an import may have lasted longer than the slice
+        if not self._gave_back and (over or self._values.overfull):
             self._gave_back = True
+            self._hand_back(list(self._later))
             child.send(GiveBack())
         self._report_due(now_s)
 

@@ -22,6 +22,8 @@ import pytest
 from fastapi import FastAPI
 from msgspec.structs import replace
 
+from helpers.large import values_of
+from helpers.unreliable_objects import UnreliableObjects
 from taskservice.actors.dispatcher import Dispatcher
 from taskservice.actors.ports import DispatcherPort
 from taskservice.core.effects import CatalogAnswer, ItemAnswer, ItemsAnswer
@@ -65,6 +67,10 @@ SETTINGS = GatewaySettings(
     wait_s_max=30.0,
     list_limit_max=10,
     list_limit_default=4,
+    inline_bytes_max=100,
+    value_timeout_s=5.0,
+    values_in_hand_bytes_max=1_000,
+    result_streamed_bytes_min=3 << 20,
 )
 
 SCHEMA = {
@@ -170,6 +176,8 @@ class Service:
     dispatcher: Watched
     runner: Runner
     logs: MemoryLogs
+    objects: UnreliableObjects
+    """Where large payloads and results are."""
     app: FastAPI
     settings: GatewaySettings
     seconds: list[float]
@@ -250,7 +258,7 @@ class Service:
 def conforms() -> Callable[[httpx.Response], object]:
     """A check that a response is one that the OpenAPI document announces."""
     nobody = cast(DispatcherPort, None)  # the document is made without asking
-    document = create_app(nobody, SETTINGS, MemoryLogs()).openapi()
+    document = create_app(nobody, SETTINGS, MemoryLogs(), values_of(UnreliableObjects())).openapi()
     paths = {re.compile(re.sub(r"\{\w+\}", "[^/]+", path)): item for path, item in document["paths"].items()}
     problem = {"$ref": "#/components/schemas/ProblemDocument"}
 
@@ -304,8 +312,10 @@ async def service(anyio_backend: str, conforms: Callable[[httpx.Response], objec
     async with dispatching(runner, now_ms) as dispatcher:
         watched = Watched(dispatcher)
         port = cast(DispatcherPort, watched)
-        app = create_app(port, SETTINGS, logs, clock_s=lambda: seconds[0], now_ms=lambda: now_ms[0])
-        one = Service(watched, runner, logs, app, SETTINGS, seconds, now_ms, conforms)
+        objects = UnreliableObjects()
+        values = values_of(objects)
+        app = create_app(port, SETTINGS, logs, values, clock_s=lambda: seconds[0], now_ms=lambda: now_ms[0])
+        one = Service(watched, runner, logs, objects, app, SETTINGS, seconds, now_ms, conforms)
         async with app.router.lifespan_context(app):
             yield one
             for client in one.clients:

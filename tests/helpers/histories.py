@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from random import Random
 
+from helpers.large import reference
 from helpers.tables import BOOM, task
 from taskservice.core.records import DeadRow, RetryRow
 from taskservice.core.table import Mark, TaskTable
@@ -64,7 +65,8 @@ class History:
             self._last_no += 1
             tenant, function = self._rng.choice(LEAVES)
             state = self._rng.choice([TaskState.QUEUED, TaskState.QUEUED, TaskState.SCHEDULED])
-            payload = self._rng.randbytes(self._rng.choice([0, 3, 300]))
+            inline = b"{" + self._rng.randbytes(self._rng.choice([0, 3, 300]))
+            payload = self._rng.choice([inline, inline, inline, reference(self._last_no)])
             id = self._rng.randbytes(8).hex()
             tasks.append(task(self._last_no, id=id, tenant=tenant, function=function, state=state, payload=payload))
             self._idle[state].append(self._last_no)

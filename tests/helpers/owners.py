@@ -2,57 +2,113 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from helpers.crashing_objects import Died
-from taskservice.journal import JournalError
+from taskservice.journal import Fenced, JournalError
 from taskservice.journal import manifest as manifests
 from taskservice.journal.bucket import BucketJournal
 from taskservice.journal.checkpoint import CHUNK_PREFIX, INDEX_PREFIX, get_index
 from taskservice.journal.checkpointer import Checkpointer
 from taskservice.journal.chunks import load
-from taskservice.journal.manifest import CheckpointRef, Manifest
+from taskservice.journal.manifest import CheckpointRef, Manifest, Ownership
 from taskservice.journal.segments import PREFIX, key_of, may_be_fence, place_of
-from taskservice.objects import ObjectStore, StoreError
+from taskservice.objects import ObjectInfo, ObjectStore, StoreError, StoreUnavailable
+from taskservice.objects.directory import DirectoryObjects
+from taskservice.objects.disk import RealDisk
 from taskservice.objects.memory import MemoryObjects
 
-CODE = SimpleNamespace(BucketJournal=BucketJournal, Checkpointer=Checkpointer)
-"""What is tested; mutants stand in for it."""
 CHUNK_BYTES = 16
-ENDS = (Died, JournalError, StoreError)
-"""How a process may end that has died, was fenced, or could not open."""
+ENDS = (Died, Fenced, StoreUnavailable)
+"""How a process may end: it has died, is a zombie, or could not open. None may believe that its log is damaged."""
 
 
 class Violated(AssertionError):
     """Something was lost, doubled, or removed that is needed."""
 
 
-class RecordingObjects(MemoryObjects):
-    """Objects in RAM. Knows all manifests that were ever put where none was before, in their order."""
+class RecordingObjects:
+    """A store that knows all manifests that were ever put where none was before, in their order; and can be copied."""
 
     def __init__(self) -> None:
-        super().__init__()
+        self.url = "recording:"
         self.published: list[Manifest] = []
+        self._store = self.made()
+        self._newest = ""
 
-    def put_if_absent(self, key: str, data: bytes) -> bytes | None:
-        newest = max((each for each in self._objects if each.startswith(manifests.PREFIX)), default="")
-        there = super().put_if_absent(key, data)
-        if there is None and key.startswith(manifests.PREFIX) and key > newest:
-            self.published.append(manifests._decode(data, key))
-        return there
+    def made(self) -> ObjectStore:
+        """What the objects are kept in: here, in RAM."""
+        return MemoryObjects()
 
-    def copy(self) -> MemoryObjects:
+    def copy(self) -> ObjectStore:
         """The same objects, to try something out on."""
         copy = MemoryObjects()
-        copy._objects = dict(self._objects)
+        copy._objects = dict(self._store._objects)
         return copy
 
-    def keys(self, prefix: str) -> list[str]:
-        return [info.key for info in self.list(prefix)]
+    def put_if_absent(self, key: str, data: bytes) -> bytes | None:
+        there = self._store.put_if_absent(key, data)
+        if there is None and key.startswith(manifests.PREFIX) and key > self._newest:
+            self._newest = key
+            self.published.append(manifests.decode(data, key))
+        return there
+
+    def get(self, key: str, start: int = 0, end: int | None = None) -> bytes:
+        return self._store.get(key, start, end)
+
+    def list(self, prefix: str, after: str = "") -> Iterator[ObjectInfo]:
+        return self._store.list(prefix, after)
+
+    def delete(self, keys: Sequence[str]) -> None:
+        self._store.delete(keys)
+
+    def close(self) -> None:
+        self._store.close()
+
+
+class UnsyncedDisk(RealDisk):
+    """A disk for tests in which processes die and machines do not."""
+
+    def sync(self, fd: int) -> None:
+        pass
+
+    def sync_dir(self, path: Path) -> None:
+        pass
+
+
+class RecordingDirectory(RecordingObjects):
+    """The same over a directory; each store and each copy has one of its own below `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        super().__init__()
+
+    def made(self) -> ObjectStore:
+        return DirectoryObjects(Path(tempfile.mkdtemp(dir=self._directory)), disk=UnsyncedDisk())
+
+    def copy(self) -> ObjectStore:
+        copy = self.made()
+        shutil.copytree(self._store.url, copy.url, dirs_exist_ok=True)
+        return copy
+
+
+@dataclass(frozen=True)
+class Code:
+    """What is tested; mutants stand in for parts of it."""
+
+    BucketJournal: Any = BucketJournal
+    Checkpointer: Any = Checkpointer
+    store: Callable[[Path], RecordingObjects] = lambda _: RecordingObjects()
+    """Makes a store, in a directory if it needs one."""
+
+
+CODE = Code()
 
 
 class Impatient(threading.Event):
@@ -68,14 +124,14 @@ class Owner:
     Its table is a file with a line for each segment. `acknowledged` and `published` are what it told others.
     """
 
-    def __init__(self, store: ObjectStore, directory: Path, name: str, code: Any = CODE) -> None:
+    def __init__(self, store: ObjectStore, directory: Path, name: str, code: Code = CODE) -> None:
         self.name = name
         self.submitted: list[bytes] = []
         self.acknowledged: list[bytes] = []
         self.published: list[CheckpointRef] = []
         self.recovered: list[bytes] = []
         self._state: list[bytes] = []
-        self._store = store
+        self.store = store
         self._path = directory / f"{name}.table"
         self._code = code
         self._next = 0
@@ -83,12 +139,16 @@ class Owner:
 
     def open(self) -> None:
         """It holds the log, and has sealed what was there."""
-        self.journal = self._code.BucketJournal(self._store, now_ms=lambda: 1)
+        self.journal = self._code.BucketJournal(self.store, now_ms=lambda: 1)
         self.journal._closing = Impatient()
+        self._open_checkpoints(self.journal.ownership)
+
+    def _open_checkpoints(self, ownership: Ownership) -> None:
+        self.ownership = ownership
         self._checkpointer = self._code.Checkpointer(
-            self._store,
+            self.store,
             self.journal,
-            self.journal.ownership,
+            ownership,
             now_ms=lambda: 1,
             stop=Impatient(),
             threads=1,
@@ -115,7 +175,7 @@ class Owner:
         if count == 1:
             self._append(first, bodies[0])
         else:
-            self._store.in_order([key_of(self.journal.epoch, first + at) for at in order])
+            self.store.in_order([key_of(self.journal.epoch, first + at) for at in order])
             self._append_at_once(first, bodies)
         self._state += bodies
 
@@ -158,6 +218,9 @@ class Owner:
         except ENDS as error:
             self.close()
             return error
+        except (JournalError, StoreError) as error:
+            self.close()
+            raise Violated(f"{self.name} was stopped by {error!r}") from error
         return None
 
 
@@ -171,7 +234,19 @@ def check(store: RecordingObjects, owners: Sequence[Owner], directory: Path) -> 
     The next owner finds all that was acknowledged, once and in order, from either checkpoint; and, once it has swept, the
     store holds what is needed and nothing else. All this happens to a copy: `store` stays as it is.
     """
-    found = _found(store.copy(), directory)
+    found = found_by(Owner(store.copy(), directory, "check"), directory)
+    check_told(owners, found)
+    epochs = [manifest.epoch for manifest in store.published]
+    if epochs != sorted(epochs):
+        raise Violated(f"somebody published after a successor's claim: {epochs}")
+    stood = {ref.key for manifest in store.published for ref in manifest.checkpoints}
+    for owner in owners:
+        if not {ref.key for ref in owner.published} <= stood:
+            raise Violated(f"{owner.name} believes to have published {owner.published}")
+
+
+def check_told(owners: Sequence[Owner], found: list[bytes]) -> None:
+    """Raises Violated if `found`, what the next owner recovers, is not what these told others, and began with."""
     for owner in owners:
         own = [body for body in found if body.startswith(f"{owner.name}.".encode())]
         if own != owner.submitted[: len(own)] or not set(owner.acknowledged) <= set(own):
@@ -180,23 +255,15 @@ def check(store: RecordingObjects, owners: Sequence[Owner], directory: Path) -> 
             raise Violated(f"{owner.name} began with {owner.recovered}; there are {found}")
     if len(set(found)) != len(found):
         raise Violated(f"something is there twice: {found}")
-    epochs = [manifest.epoch for manifest in store.published]
-    if epochs != sorted(epochs):
-        raise Violated(f"somebody published after a successor's claim: {epochs}")
-    stood = {ref for manifest in store.published for ref in manifest.checkpoints}
-    for owner in owners:
-        if not set(owner.published) <= stood:
-            raise Violated(f"{owner.name} believes to have published {owner.published}")
 
 
-def _found(store: MemoryObjects, directory: Path) -> list[bytes]:
-    """What the next owner of this store recovers, the same from each checkpoint."""
-    owner = Owner(store, directory, "check")
+def found_by(owner: Owner, directory: Path) -> list[bytes]:
+    """What this next owner recovers, the same from each checkpoint; then it sweeps. Raises Violated if it cannot."""
     try:
         owner.open()
         owner.recover()
-        for ref in owner.journal.ownership.manifest.checkpoints:
-            load(store, ref, directory / "other.table", stop=threading.Event(), threads=1)
+        for ref in owner.ownership.manifest.checkpoints[1:]:  # it has recovered from the first
+            load(owner.store, ref, directory / "other.table", stop=threading.Event(), threads=1)
             tail = [segment.body for segment in owner.journal.replay(ref.position)]
             if lines_of(directory / "other.table") + tail != owner.recovered:
                 raise Violated(f"from {ref.key}, another state is recovered")
@@ -207,7 +274,7 @@ def _found(store: MemoryObjects, directory: Path) -> list[bytes]:
         owner.close()
     if owner._checkpointer.damaged:
         raise Violated(f"a checkpoint is damaged: {owner._checkpointer.damaged}")
-    check_nothing_else(store, owner.journal.ownership.manifest)
+    check_nothing_else(owner.store, owner.ownership.manifest)
     return owner.recovered
 
 
@@ -223,7 +290,7 @@ def check_nothing_else(store: ObjectStore, manifest: Manifest) -> None:
         if there != keys:
             raise Violated(f"not needed: {there - keys}; missing: {keys - there}")
     for info in store.list(manifests.PREFIX):
-        if not manifests._decode(store.get(info.key), info.key).claim:
+        if not manifests.decode(store.get(info.key), info.key).claim:
             raise Violated(f"{info.key} is not needed")
     start = manifest.start
     for info in store.list(PREFIX):

@@ -9,6 +9,7 @@ import pytest
 from taskservice.core.records import DeadRow, RetryRow
 from taskservice.core.table import IllegalMove, Mark, TaskTable
 from taskservice.core.types import ErrorInfo, ListFilter, Priority, RunnerId, Task, TaskState, Token
+from taskservice.core.values import keys_of
 
 LEASE = Token(3, 7)
 RUNNER = RunnerId("r1")
@@ -110,6 +111,7 @@ def seen(table: TaskTable) -> tuple:
         [table.queued_bytes(leaf) for leaf in leaves],
         table.grants(),
         table.notes("kind"),
+        table.references([key for one in tasks for key in keys_of(one.payload, one.result)]),
     )
 
 

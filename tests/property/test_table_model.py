@@ -13,6 +13,7 @@ from random import Random
 
 import pytest
 
+from helpers.large import key, reference
 from helpers.tables import BOOM, EVERYTHING, RUNNER, mark, seen, task
 from taskservice.core.records import DeadRow, RetryRow
 from taskservice.core.table import IllegalMove, TaskTable
@@ -37,7 +38,9 @@ MOVES: dict[str, tuple[tuple[TaskState, ...], Move]] = {
     "lease": ((TaskState.QUEUED,), lambda table, nos, token, at_ms: table.lease(nos, token, RUNNER, at_ms)),
     "succeed": (
         (TaskState.RUNNING,),
-        lambda table, nos, token, at_ms: table.succeed([(no, b"1" * (no % 2), at_ms, no) for no in nos], token, 9),
+        lambda table, nos, token, at_ms: table.succeed(
+            [(no, reference(100 + no) if no % 3 else b"1" * (no % 2), at_ms, no) for no in nos], token, 9
+        ),
     ),
     "retry": (
         (TaskState.RUNNING,),
@@ -55,7 +58,8 @@ MOVES: dict[str, tuple[tuple[TaskState, ...], Move]] = {
 }
 """The states that each move starts from, and the call."""
 
-OFTEN = ("insert", "insert", "lease", "lease", "make_due", *MOVES, "commit")
+OFTEN = ("insert", "insert", "lease", "lease", "make_due", *MOVES, "commit", "drop")
+KEYS = [key(no) for no in range(200)]
 
 
 class Twins:
@@ -74,6 +78,9 @@ class Twins:
         if name == "insert":
             tasks = self.new_tasks()
             self.both(name, lambda table: table.insert(tasks), tasks)
+        elif name == "drop":
+            keys = self.rng.sample(KEYS, 3)
+            self.both(name, lambda table: table.drop_references(keys), keys)
         elif name == "commit":
             self.both(name, lambda table: table.commit(mark(1, at_ms)))
         else:
@@ -109,7 +116,7 @@ class Twins:
             state=rng.choice((TaskState.QUEUED, TaskState.SCHEDULED)),
             due_ms=rng.randrange(TIMES_MS),
             created_ms=rng.randrange(TIMES_MS),
-            payload=rng.randbytes(rng.randrange(3)),
+            payload=rng.choice((reference(no), b"{" + rng.randbytes(rng.randrange(3)))),
             tags=tuple(rng.sample(TAGS, rng.randrange(3))),
         )
 
@@ -124,6 +131,7 @@ class Twins:
     def compare(self) -> None:
         """Both show the same, whole and in pieces, and their counts are what a census finds."""
         assert seen(self.plain) == seen(self.sqlite)
+        assert self.plain.references(KEYS) == self.sqlite.references(KEYS)
         census = Counter((one.leaf, one.state) for one in self.plain.listing(ListFilter(), None, EVERYTHING))
         assert nonzero(self.plain) == census
         tenant, limit, now_ms = self.rng.choice(TENANTS), self.rng.randrange(1, 4), self.rng.randrange(TIMES_MS)

@@ -12,12 +12,15 @@ import msgspec
 import psutil
 import pytest
 
+from helpers.large import values_of
+from helpers.unreliable_objects import UnreliableObjects
 from taskservice.core.lease_wire import LeaseReport, LeaseSpec, LeaseTask, Outcome
 from taskservice.core.types import Bundle, FunctionName, OutcomeKind, Resources, TaskId, TaskNo, TenantId, Token
 from taskservice.runtime.logstore import LogStore
 from taskservice.runtime.options import RuntimeOptions
 from taskservice.runtime.pool import ChildPool
 from taskservice.runtime.supervisor import run_lease
+from taskservice.values import Values
 
 APPS = Path(__file__).parent / "apps"
 
@@ -74,6 +77,10 @@ class Node:
         self.options = msgspec.structs.replace(RuntimeOptions(str(folder / "logs")), **options)
         self.pool = pool or ChildPool(self.options)
         self.logs = LogStore(Path(self.options.logs_dir))
+        self.objects = UnreliableObjects()
+        """Where large payloads and results are."""
+        self.values: Values | None = None
+        """The way to them, if it is another one."""
 
     def run(
         self,
@@ -104,7 +111,7 @@ class Node:
             Token(1, 1), TenantId(tenant), name, bundle, Resources(), is_async, concurrency, slice_ms, tasks
         )
         port = Recorder({task.no for task in tasks}, stop_after_s)
-        run_lease(spec, port, self.options, self.pool)
+        run_lease(spec, port, self.options, self.pool, self.values or values_of(self.objects))
         if stop_after_s is None:
             assert port.done
             assert not port.tasks, "never reported"

@@ -59,7 +59,7 @@ def test_a_child_dies_with_its_supervisor(tmp_path):
     mark = tmp_path / "pid"
     os.mkfifo(mark)
     code = (
-        f"import sys; sys.path[:0] = [{str(Path(__file__).parent)!r}]\n"
+        f"import sys; sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(__file__).parents[1])!r}]\n"
         "from pathlib import Path; from conftest import Node\n"
         f"Node(Path({str(tmp_path)!r})).run('mark_and_sleep', [{{'path': {str(mark)!r}}}], module='rogue')"
     )

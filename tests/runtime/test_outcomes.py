@@ -22,7 +22,7 @@ from taskservice.core.types import OutcomeKind as Kind
         ("recursion", Kind.HANDLER_ERROR, "RecursionError: maximum recursion depth exceeded"),
         ("not_json", Kind.BAD_RESULT, "the handler returned object, which is not JSON"),
         ("nan", Kind.BAD_RESULT, "the handler returned float, which is not JSON"),
-        ("large", Kind.BAD_RESULT, "the result has 2000002 bytes, result_bytes_max is 1048576"),
+        ("large", Kind.BAD_RESULT, "the result has 20000002 bytes, result_bytes_max is 16777216"),
         ("surrogate", Kind.BAD_RESULT, "surrogates not allowed"),
     ],
 )
@@ -171,7 +171,7 @@ def test_two_thousand_tasks(node):
 
 def test_large_payloads_and_results_both_ways(make_node):
     """Both sides write more than the socket holds; neither waits for the other."""
-    node = make_node(result_bytes_max=2_000_000)
+    node = make_node(inline_bytes_max=2_000_000)
     run = node.run("echo", [{"text": str(i) * 1_000_000} for i in range(10)] * 2, module="rogue")
     assert [result[:1] for result in run.results()] == [str(i) for i in range(10)] * 2
 

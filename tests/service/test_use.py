@@ -71,7 +71,7 @@ def test_a_handler_that_prints_100_mb_has_a_log_that_says_where_it_was_cut(clien
         ("work.nope", {}, 422, "unknown_function"),
         ("work.noop", {"i": "seven"}, 422, "payload_invalid"),
         ("work.noop", {"j": 7}, 422, "payload_invalid"),
-        ("work.misbehave", {"how": "x" * (1 << 20)}, 413, "too_large"),
+        ("work.misbehave", {"how": "x" * (16 << 20)}, 413, "too_large"),
     ],
 )
 def test_what_cannot_be_accepted_is_refused_by_name(

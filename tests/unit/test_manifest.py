@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import msgspec
 import pytest
 
-from taskservice.journal import BEGINNING, Fenced, JournalCorrupt
+from taskservice.journal import BEGINNING, Fenced, JournalCorrupt, codec
 from taskservice.journal.manifest import CheckpointRef, Ownership, claim, key_of, latest, superseded
+from taskservice.journal.opening import open_state
 from taskservice.objects import ObjectStore, StoreUnavailable
 from taskservice.objects.memory import MemoryObjects
 
@@ -157,3 +161,24 @@ def test_a_garbled_manifest_stops_everything(data: bytes):
     store.put_if_absent(key_of(2), data)
     with pytest.raises(JournalCorrupt, match=key_of(2)):
         claimed(store, "b")
+
+
+@pytest.mark.parametrize("fields", [{"version": 2}, {"generation": codec.GENERATION + 1}])
+def test_what_a_newer_version_has_used_is_refused_before_it_is_touched(fields: dict[str, int], tmp_path: Path):
+    """Of a format that this version cannot know, or with records whose new fields it would drop."""
+    first = open_state(str(tmp_path), now_ms=lambda: 1)
+    first.journal.append(0, b"a")
+    first.close()
+    path = tmp_path / "manifest/000000000001"
+    path.write_bytes(msgspec.json.encode(msgspec.json.decode(path.read_bytes()) | fields))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(JournalCorrupt, match="newer version"):
+        open_state(str(tmp_path), now_ms=lambda: 1)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_newer_manifest_of_another_shape_is_not_called_damaged():
+    store = MemoryObjects()
+    store.put_if_absent("manifest/000000000001", b'{"version": 2, "who": {"knows": []}}')
+    with pytest.raises(JournalCorrupt, match="newer version"):
+        claimed(store, "a")

@@ -65,6 +65,8 @@ class Machine:
         """Every record of this epoch, in order."""
         self.launches: list[Launch] = []
         self.ended: list[Ended] = []
+        self.released: list[Effect] = []
+        """Every effect that could be seen, in order."""
         self._rng = Random(1)
         self._refs = 0
         self._answers: dict[int, AnswerValue] = {}
@@ -102,6 +104,7 @@ class Machine:
             if not self.shard.pending_records:
                 check_restored(self.state)
         released = self.shard.release()
+        self.released += released
         for effect in released:
             if isinstance(effect, Answer):
                 self._answers[effect.ref] = effect.value

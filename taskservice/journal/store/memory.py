@@ -26,6 +26,7 @@ from taskservice.journal.store import moves
 from taskservice.journal.store.counts import Counts
 from taskservice.journal.store.grants import Grants
 from taskservice.journal.store.moves import Move
+from taskservice.journal.store.references import keys_among
 
 
 class MemoryTable:
@@ -40,6 +41,7 @@ class MemoryTable:
         self._waiting: list[QueueKey] = []
         self._counts = Counts()
         self._grants = Grants()
+        self._references: dict[str, None] = {}
         self._notes: dict[str, dict[str, bytes]] = {}
         self._mark: Mark | None = None
 
@@ -53,6 +55,7 @@ class MemoryTable:
         twin._waiting = list(self._waiting)
         twin._counts = deepcopy(self._counts)
         twin._grants = deepcopy(self._grants)
+        twin._references = dict(self._references)
         twin._notes = {kind: dict(noted) for kind, noted in self._notes.items()}
         twin._mark = self._mark
         return twin
@@ -64,6 +67,7 @@ class MemoryTable:
             self._nos[task.tenant, task.id] = task.no
             insort(self._order, task.no)
             self._enter(task)
+        self._references.update(dict.fromkeys(keys_among(task.payload for task in tasks)))
         self._counts.added((task.leaf, task.state) for task in tasks)
         self._counts.queued(_sizes(task for task in tasks if task.state is TaskState.QUEUED), +1)
 
@@ -94,6 +98,7 @@ class MemoryTable:
             )
 
         self._move(moves.SUCCEED, [row[0] for row in rows], token, succeeded)
+        self._references.update(dict.fromkeys(keys_among(row[1] for row in rows)))
 
     def retry(self, rows: Sequence[RetryRow], token: Token) -> None:
         row_of = {row.no: row for row in rows}
@@ -175,6 +180,13 @@ class MemoryTable:
 
     def queued_bytes(self, leaf: Leaf) -> int:
         return self._counts.queued_bytes(leaf)
+
+    def references(self, keys: Sequence[str]) -> list[str]:
+        return [key for key in keys if key in self._references]
+
+    def drop_references(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            self._references.pop(key, None)
 
     def grants(self) -> list[Grant]:
         return self._grants.all()

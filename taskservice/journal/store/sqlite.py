@@ -23,6 +23,7 @@ from taskservice.journal.store.grants import Grants
 from taskservice.journal.store.ids import Ids
 from taskservice.journal.store.moves import Move
 from taskservice.journal.store.numbers import Numbers
+from taskservice.journal.store.references import References
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class SqliteTable:
         self._numbers = Numbers(self._db)
         self._counts = Counts()
         self._grants = Grants()
+        self._references = References(self._db)
         self._ids = Ids(self._db) if db is None else Ids(self._db, *self._db.execute(statements.GET_SETTLED).fetchone())
         self._running: dict[TaskNo, _Standing] = {}
         """What stands in a row as state, epoch and seq of a task that runs."""
@@ -155,6 +157,7 @@ class SqliteTable:
         pairs = zip(leaves, tasks, strict=True)
         self._counts.queued([(leaf, len(task.payload)) for leaf, task in pairs if task.state is TaskState.QUEUED], +1)
         self._ids.add(keys, [task.no for task in tasks])
+        self._references.add(task.payload for task in tasks)
 
     def make_due(self, nos: Sequence[TaskNo]) -> None:
         before = self._check_idle(moves.DUE, nos)
@@ -191,6 +194,7 @@ class SqliteTable:
             statements.SUCCEED,
             [(result, started_ms, duration_us, at_ms, no) for no, result, started_ms, duration_us in rows],
         )
+        self._references.add(row[1] for row in rows)
         self._end_attempts(moves.SUCCEED, nos, before, token)
 
     def retry(self, rows: Sequence[RetryRow], token: Token) -> None:
@@ -283,6 +287,12 @@ class SqliteTable:
 
     def queued_bytes(self, leaf: Leaf) -> int:
         return self._counts.queued_bytes(leaf)
+
+    def references(self, keys: Sequence[str]) -> list[str]:
+        return self._references.among(keys)
+
+    def drop_references(self, keys: Sequence[str]) -> None:
+        self._references.drop(keys)
 
     def grants(self) -> list[Grant]:
         return self._grants.all()

@@ -126,6 +126,12 @@ SMALL = {
     "LEAVES": ["SCAN leaf", "SEARCH tenant USING INTEGER PRIMARY KEY (rowid=?)"],
     "COUNTS": ["SCAN leaf"],
     "SET_COUNTS": ["SEARCH leaf USING INTEGER PRIMARY KEY (rowid=?)"],
+    "DROP_REFERENCE": ["SEARCH reference USING PRIMARY KEY (key=?)"],
+    "REFERENCES": [
+        "SEARCH reference USING PRIMARY KEY (key=?)",
+        "LIST SUBQUERY 1",
+        "SCAN json_each VIRTUAL TABLE INDEX 1:",
+    ],
     "GET_MARK": ["SCAN meta"],
     "GET_SETTLED": ["SCAN meta"],
 }
@@ -139,6 +145,7 @@ INSERTS = {
     "SETTLE",
     "SET_LEASE",
     "SET_NOTE",
+    "ADD_REFERENCE",
     "SET_MARK",
 }
 """One row to its place: no plan."""

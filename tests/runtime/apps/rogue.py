@@ -15,6 +15,9 @@ import time
 from pathlib import Path
 
 from taskservice import App, Retry, Throttled
+from taskservice.core.lease_wire import Outcome
+from taskservice.core.types import OutcomeKind, TaskNo
+from taskservice.runtime.wire import Ended, frame
 
 app = App("rogue")
 
@@ -50,6 +53,15 @@ def close_low_descriptors() -> list[str]:
     """What a daemonizing library does; and what user code sees of how its process was started."""
     os.closerange(3, 256)
     return sys.argv[1:]
+
+
+@app.task
+def forge(kind: str, result: str) -> int:
+    """Reports its own end on the service's socket, in the service's words, with a result of its choice."""
+    outcome = Outcome(TaskNo(1), OutcomeKind(kind), result=bytes.fromhex(result))
+    os.write(_control(), frame(Ended((outcome,))))
+    time.sleep(60)
+    return 0
 
 
 @app.task
@@ -257,3 +269,15 @@ async def exit_beside(i: int) -> int:
 
     await asyncio.create_task(leave())
     return i
+
+
+@app.task
+def slowly_large(i: int, seconds: float, size: int) -> str:
+    time.sleep(seconds)
+    return "x" * size
+
+
+@app.task
+def all_i_see() -> str:
+    """What a handler can find out of how its process was started."""
+    return repr((sys.argv, sorted(os.environ.items()), Path("/proc/self/cmdline").read_bytes()))

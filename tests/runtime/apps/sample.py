@@ -79,7 +79,7 @@ def fail(how: str) -> object:
     if how == "nan":
         return float("nan")
     if how == "large":
-        return "x" * 2_000_000
+        return "x" * 20_000_000
     if how == "surrogate":
         return "\ud800"
     return how

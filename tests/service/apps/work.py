@@ -34,6 +34,11 @@ def slow_note(i: int, file: str) -> int:
     return i
 
 
+@app.task
+def mirror(text: str) -> str:
+    return text[::-1]
+
+
 @app.task(retry=Retry(max_attempts=2, base="100ms"))
 def sleep(seconds: float) -> float:
     time.sleep(seconds)
@@ -68,5 +73,5 @@ def misbehave(how: str) -> object:
     if how == "hopeless":
         raise NonRetryable("no way")
     if how == "large":
-        return "x" * 2_000_000
+        return "x" * 20_000_000
     raise ValueError(how)
