@@ -37,8 +37,10 @@ soak: $(READY) ## The tests that run for minutes
 sim: $(READY) ## Simulate SEEDS=n histories with random faults (default 200)
 	TASKSERVICE_SIM_SEEDS=$(SEEDS) $(PY) -m pytest tests/simulation --timeout=3600
 
-bench: $(READY) ## Measure the service on this machine
+bench: $(READY) ## Measure the service on this machine (bench/durable.py --full: with two million tasks queued)
 	$(PY) bench/run.py
+	$(PY) bench/stores.py
+	$(PY) bench/durable.py
 
 demo: $(READY) ## Run the service on real input and show what came out
 	$(PY) examples/demo.py

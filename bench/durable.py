@@ -1,4 +1,4 @@
-"""What depth costs, and what starting again costs, for a dispatcher's own process: `python bench/durable.py [--full]`.
+"""What depth costs, and what starting again costs, for a dispatcher's own process: `python bench/durable.py [--quick | --full]`.
 
 Two such processes (`shard.py`) are submitted to and drained in turns, over their sockets as by a gateway and a runner, so
 that whatever else the machine does is done to both: one keeps a thousand tasks queued, the other many. The runner here
@@ -65,6 +65,7 @@ class Sizes:
     """Queued when the process is killed."""
 
 
+QUICK = Sizes(deep=5_000, tasks=5_000, restarted=5_000)
 FULL = Sizes(deep=2_000_000, tasks=200_000, restarted=1_000_000)
 
 
@@ -265,11 +266,12 @@ async def measure(parts: list[str], sizes: Sizes) -> list[Figure]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few tasks: shows that it works, not how fast")
     parser.add_argument("--full", action="store_true", help="two million tasks deep; takes a quarter of an hour")
     parser.add_argument("--part", choices=PARTS, action="append", help="of the whole (default: all)")
     parser.add_argument("--out", type=Path, metavar="DIR", default=BENCH.parent / "bench-out")
     options = parser.parse_args()
-    sizes = FULL if options.full else Sizes()
+    sizes = QUICK if options.quick else FULL if options.full else Sizes()
     load = load_before()
     figures = uvloop.run(measure(options.part or [*PARTS], sizes))
     show(figures)

@@ -12,7 +12,7 @@ import random
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,16 +27,19 @@ class CommandFailed(Exception):
 
 
 @contextmanager
-def local_service(app: str, *, home: Path, code: Path, keep: bool = False) -> Iterator[Client]:
+def local_service(
+    app: str, *, home: Path, code: Path, keep: bool = False, options: Sequence[str] = ()
+) -> Iterator[Client]:
     """A client of a service that serves `app` (MODULE:attribute, importable from the folder `code`).
 
     What `home` holds from an earlier run is continued. Unless `keep`, nothing of the service is left running
-    afterwards, whether the block ended well or not. Raises CommandFailed if the service does not get ready.
+    afterwards, whether the block ended well or not. `options` are more of `taskservice up`. Raises CommandFailed if the service does not get ready.
     """
     home.mkdir(parents=True, exist_ok=True)
     stop(home)
     try:
-        _taskservice("up", "--app", app, "--port", str(free_port()), "-d", home=home, cwd=code, timeout_s=UP_TIMEOUT_S)
+        words = ("up", "--app", app, "--port", str(free_port()), "-d", *options)
+        _taskservice(*words, home=home, cwd=code, timeout_s=UP_TIMEOUT_S)
         with connect(home) as client:
             yield client
     finally:

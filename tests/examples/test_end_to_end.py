@@ -85,3 +85,19 @@ def test_the_bench_measures_and_says_on_what(tmp_path):
     }
     assert report["machine"]["cpus"] > 0
     assert set(report["versions"]) == {"python", "taskservice", "ray"}
+
+
+def test_the_bench_of_both_stores_counts_what_a_bucket_is_asked(tmp_path):
+    run("bench/stores.py", "--quick", "--out", str(tmp_path))
+    values = {
+        figure["name"]: figure["value"] for figure in json.loads((tmp_path / "stores.json").read_text())["figures"]
+    }
+    assert all(values.values())
+    assert values["S3: bulk, requests for 1,000 tasks"] < values["S3: one at a time, requests for 1,000 tasks"] < 4_000
+
+
+def test_the_bench_of_depth_kills_a_dispatcher_and_waits_for_its_next_lease(tmp_path):
+    run("bench/durable.py", "--quick", "--out", str(tmp_path))
+    figures = json.loads((tmp_path / "durable.json").read_text())["figures"]
+    assert all(figure["value"] > 0 for figure in figures)
+    assert len([figure for figure in figures if "first lease" in figure["name"]]) == 2

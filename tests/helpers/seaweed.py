@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import closing, suppress
 from pathlib import Path
+from urllib.request import urlopen
 
 import boto3.session
 from botocore.config import Config
@@ -29,7 +32,7 @@ CREDENTIALS = {
 
 READY_WITHIN_S = 30.0
 PORTS = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc",
-         "s3.port", "s3.port.grpc", "admin.port", "admin.port.grpc")  # fmt: skip
+         "s3.port", "s3.port.grpc", "admin.port", "admin.port.grpc", "metricsPort")  # fmt: skip
 FLAGS = {
     "ip": "127.0.0.1",
     "ip.bind": "127.0.0.1",
@@ -67,6 +70,16 @@ class Seaweed:
     @property
     def endpoint_url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def requests(self) -> Counter[str]:
+        """How many it has answered since it was started, by their kind: `PUT`, `GET`, `LIST` ... and its answer's status."""
+        with urlopen(f"http://127.0.0.1:{self._ports['metricsPort']}/metrics", timeout=5) as answer:
+            text = answer.read().decode()
+        counted: Counter[str] = Counter()
+        for labels, count in re.findall(r"^SeaweedFS_s3_request_total\{(.*)\} (\S+)$", text, re.MULTILINE):
+            known = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+            counted[f"{known['type']} {known['code']}"] += int(float(count))
+        return counted
 
     @property
     def environment(self) -> dict[str, str]:

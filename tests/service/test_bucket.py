@@ -24,6 +24,7 @@ BATCH = 250
 COMMIT_TIMEOUT_S = 3
 SLOW = 60
 NOTES = 3_000
+CHECK_S = 3
 UNFINISHED = ("queued", "scheduled", "running", "retrying")
 
 
@@ -151,6 +152,31 @@ def test_when_only_the_bucket_is_left_every_task_that_was_accepted_ends_once(
     times = Counter(ran.read_text().split())
     assert set(times) == {str(i) for i in range(NOTES)}
     assert sum(times.values()) - NOTES < 600, "only what was running, or not yet reported, ran again"
+
+
+def test_an_idle_service_asks_the_store_for_nothing_but_whether_the_log_is_still_its_own(
+    homes: list[Live], bucket: Seaweed, tmp_path: Path
+) -> None:
+    """Once in `journal_check_s`: one request. What happened before is in a checkpoint, soon, and that is that."""
+    settings = {"TASKSERVICE_JOURNAL_CHECK_S": str(CHECK_S), "TASKSERVICE_CHECKPOINT_INTERVAL_S": "2"}
+    live = Live(tmp_path / "idle", environment={**bucket.environment, **settings})
+    homes.append(live)
+    log = live.home / "logs" / "service.log"
+    with live.up(*STATE) as client:
+        assert list(client.map("work.noop", ({"i": i} for i in range(300)))) == list(range(300))
+        eventually(lambda: "checkpoint: Published" in log.read_text(), 30)
+        eventually(lambda: set(asked_within(bucket, 4)) <= {"LIST 200"}, 30, "it comes to rest")
+        asked = asked_within(bucket, 6 * CHECK_S)
+        print(f"in {6 * CHECK_S} s: {dict(asked)}")
+        assert set(asked) == {"LIST 200"}
+        assert 5 <= asked.total() <= 7
+
+
+def asked_within(bucket: Seaweed, seconds: float) -> Counter[str]:
+    """What the server is asked in that time."""
+    before, until_s = bucket.requests(), time.monotonic() + seconds
+    eventually(lambda: time.monotonic() > until_s, seconds + 10)
+    return bucket.requests() - before
 
 
 def submission(id: str) -> dict[str, object]:
