@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from taskservice.core.types import TaskId, TaskNo
-from taskservice.journal.store import statements
+from taskservice.journal.store import past_statements, statements
 from taskservice.journal.store.mapping import json_list
 
 GENERATION = 65_536
@@ -45,6 +45,7 @@ class Ids:
         self._new: frozenset[Key] = frozenset()
         """What was looked for last and not found."""
         rows = db.execute(statements.UNSETTLED, (settled_no,)).fetchall()
+        rows += db.execute(past_statements.PAST_UNSETTLED, (settled_no,)).fetchall()
         self.add([(tenant, id) for _, tenant, id in rows], [no for no, _, _ in rows])
 
     @property
@@ -78,6 +79,28 @@ class Ids:
         for tenant, id in keys:
             by_tenant.setdefault(tenant, []).append(TaskId(id))
         return not any(self.find(tenant, ids) for tenant, ids in by_tenant.items())
+
+    def known(self, tenant: int, ids: Sequence[TaskId]) -> dict[TaskId, TaskNo]:
+        """As `find`; but what `find` did not find a moment ago is not looked for again."""
+        new = self._new
+        others = [id for id in ids if (tenant, id) not in new]
+        if not others:
+            return {}
+        found = self.find(tenant, others)
+        self._new |= new
+        return found
+
+    def drop(self, keys: Sequence[Key]) -> None:
+        """No task has any of these ids. Quick if they are all in the index, as those of tasks that ended long ago are."""
+        if any(key in self._young or key in self._settling for key in keys):
+            waiting = sorted({**self._settling, **self._young}.items())
+            self._db.executemany(statements.SETTLE, [(*key, no) for key, no in waiting])
+            self._young.clear()
+            self._settling.clear()
+            self._unsettled.clear()
+            self._least_young = self._least_settling = NOTHING_WAITS
+        self._db.executemany(past_statements.DROP_ID, sorted(keys))
+        self._new = frozenset()
 
     def add(self, keys: Sequence[Key], nos: Sequence[TaskNo]) -> None:
         """These tasks are there as well."""
