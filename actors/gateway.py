@@ -11,6 +11,7 @@ import uvicorn
 from taskservice.actors.ports import DispatcherPort
 from taskservice.errors import RequestError
 from taskservice.gateway.app import create_app
+from taskservice.gateway.history import HistoryReader
 from taskservice.gateway.logs import LogReader
 from taskservice.gateway.settings import GatewaySettings
 
@@ -23,7 +24,13 @@ class HttpServer:
     """The HTTP API on one address. It keeps nothing: stopping it harms nobody."""
 
     def __init__(
-        self, dispatcher: DispatcherPort, settings: GatewaySettings, logs: LogReader, host: str, port: int
+        self,
+        dispatcher: DispatcherPort,
+        settings: GatewaySettings,
+        logs: LogReader,
+        history: HistoryReader,
+        host: str,
+        port: int,
     ) -> None:
         """The address is taken; nobody is answered yet. `port` 0: any that is free.
 
@@ -31,7 +38,7 @@ class HttpServer:
         """
         self._socket = listening_socket(host, port)
         config = uvicorn.Config(
-            create_app(dispatcher, settings, logs),
+            create_app(dispatcher, settings, logs, history),
             http="httptools",
             log_config=None,
             access_log=False,

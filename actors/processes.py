@@ -17,6 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from taskservice.actors.archiver import Archiver, ArchiverOptions
 from taskservice.actors.commits import CommitOptions
 from taskservice.actors.dispatcher import Dispatcher, DispatcherOptions
 from taskservice.actors.fleet import Fleet, FleetOptions
@@ -28,9 +29,11 @@ from taskservice.actors.runner import LeaseLauncher, Runner
 from taskservice.config import Settings
 from taskservice.core.types import RunnerId
 from taskservice.gateway.settings import GatewaySettings
+from taskservice.history.reader import HistoryReader
 from taskservice.journal.checkpointer import Checkpointer
 from taskservice.journal.opening import open_state
 from taskservice.journal.recovery import recover
+from taskservice.objects.location import open_objects
 from taskservice.runtime.logstore import LogStore
 
 log = logging.getLogger(__name__)
@@ -76,6 +79,14 @@ class DispatcherProcess(Dispatcher):
         )
         self._fleet = Fleet(cluster, self.emit, self.heard, lambda: uuid.uuid4().hex[:8], fleet_options)
         self._fleet_loop = end_with(asyncio.create_task(self._fleet.run()))
+        archiver = Archiver(
+            self.ask,
+            self._state.store,
+            self._state.journal.epoch,
+            lambda: uuid.uuid4().hex[:8],
+            archiver_options(settings),
+        )
+        self._archiver_loop = end_with(asyncio.create_task(archiver.run()))
 
     def _open(self, settings: Settings) -> None:
         self._state = open_state(
@@ -104,6 +115,7 @@ class DispatcherProcess(Dispatcher):
         """No lease starts any more; those that ran have ended, by the end of their grace, and what they reported is
         durable."""
         self._fleet_loop.cancel()
+        self._archiver_loop.cancel()
         grace_s = self._settings.stop_grace_s
         ports = [self._cluster.port(id) for id in self._fleet.drain_all()]
         results = await asyncio.gather(
@@ -146,9 +158,13 @@ class GatewayProcess(HttpServer):
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it, as above
         """Requests are answered from now on. Raises RequestError if the address cannot be had."""
         _log_to_file(settings)
-        dispatcher = LineDispatcher(run_dir(settings))
         super().__init__(
-            dispatcher, gateway_settings(settings), LogStore(logs_dir(settings)), settings.host, settings.port
+            LineDispatcher(run_dir(settings)),
+            gateway_settings(settings),
+            LogStore(logs_dir(settings)),
+            HistoryReader(partial(open_objects, settings.state_dir)),
+            settings.host,
+            settings.port,
         )
         end_with(self.start())
 
@@ -179,6 +195,16 @@ def keeper_options(settings: Settings) -> KeeperOptions:
         wal_bytes_max=settings.table_log_bytes_max,
         interval_s=settings.checkpoint_interval_s,
         journal_bytes_max=settings.checkpoint_journal_bytes_max,
+    )
+
+
+def archiver_options(settings: Settings) -> ArchiverOptions:
+    """How history is made, from the settings."""
+    return ArchiverOptions(
+        file_tasks_max=settings.history_file_tasks_max,
+        file_bytes_max=settings.history_file_bytes_max,
+        turn_tasks_max=settings.history_turn_tasks_max,
+        interval_s=settings.history_interval_s,
     )
 
 

@@ -22,7 +22,7 @@ from ray.remote_function import RemoteFunction
 from taskservice.actors.fleet import NodeInfo, RunnerGone
 from taskservice.actors.ports import RunnerPort
 from taskservice.actors.ray_env import NAMESPACE
-from taskservice.core.effects import CatalogAnswer, ItemsAnswer, StatusAnswer, TasksAnswer
+from taskservice.core.effects import CatalogAnswer, ItemsAnswer, StatusAnswer, TaskAnswer, TasksAnswer
 from taskservice.core.lease_wire import HeldLease, LeaseSpec
 from taskservice.core.types import (
     ApiKey,
@@ -31,7 +31,6 @@ from taskservice.core.types import (
     NewTask,
     Resources,
     RunnerId,
-    Task,
     TaskId,
     TaskNo,
     Tenant,
@@ -118,8 +117,8 @@ class RayDispatcher:
         answer: ItemsAnswer = await self._ask("submit", tenant, tasks, reject_duplicates)
         return answer
 
-    async def get(self, tenant: TenantId, id: TaskId, wait_s: float = 0.0) -> Task | None:
-        answer: Task | None = await self._ask("get", tenant, id, wait_s, wait_s=wait_s)
+    async def get(self, tenant: TenantId, id: TaskId, wait_s: float = 0.0) -> TaskAnswer:
+        answer: TaskAnswer = await self._ask("get", tenant, id, wait_s, wait_s=wait_s)
         return answer
 
     async def list_tasks(self, wanted: ListFilter, before_no: TaskNo | None, limit: int) -> TasksAnswer:

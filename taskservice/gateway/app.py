@@ -17,6 +17,7 @@ from taskservice.gateway.access import Gateway
 from taskservice.gateway.catalog import Catalog
 from taskservice.gateway.handlers import HANDLERS
 from taskservice.gateway.headers import SafeHeaders
+from taskservice.gateway.history import HistoryReader
 from taskservice.gateway.logs import LogReader
 from taskservice.gateway.openapi import DocumentedAPI
 from taskservice.gateway.settings import GatewaySettings
@@ -30,6 +31,7 @@ def create_app(
     dispatcher: DispatcherPort,
     settings: GatewaySettings,
     logs: LogReader,
+    history: HistoryReader,
     *,
     clock_s: Callable[[], float] = time.monotonic,
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
@@ -45,7 +47,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.gateway = Gateway(dispatcher, settings, logs, catalog, now_ms)
+    app.state.gateway = Gateway(dispatcher, settings, logs, history, catalog, now_ms)
     app.add_middleware(SafeHeaders)
     for router in ROUTERS:
         app.include_router(router)

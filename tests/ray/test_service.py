@@ -48,7 +48,7 @@ def submit(id: str, function: str, payload: object) -> TaskId:
 
 def ended(id: TaskId) -> Task:
     """The task, which has ended."""
-    task = run(lambda: dispatcher().get(DEFAULT_TENANT, id, wait_s=25))
+    task = run(lambda: dispatcher().get(DEFAULT_TENANT, id, wait_s=25)).task
     assert task is not None
     assert task.ended_ms is not None, task.state
     return task

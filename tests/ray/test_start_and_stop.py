@@ -49,7 +49,7 @@ def mine(folder: Path) -> bool:
 
 def ask_for(id: TaskId) -> Task | None:
     dispatcher = ray_port.RayDispatcher(ray_port.actor_named(DISPATCHER))
-    return run(lambda: dispatcher.get(DEFAULT_TENANT, id, wait_s=20))
+    return run(lambda: dispatcher.get(DEFAULT_TENANT, id, wait_s=20)).task
 
 
 def test_stopped_in_the_midst_of_work_it_continues_after_the_next_start(settings: Settings, gate: Gate) -> None:

@@ -18,6 +18,7 @@ from taskservice.core.events import (
 from taskservice.core.lease_wire import RunnerReport
 from taskservice.core.types import RunnerId
 from taskservice.journal.memory import MemoryStore
+from taskservice.objects.memory import MemoryObjects
 from world.client import TENANTS, SimClient
 from world.clock import Clock
 from world.dispatcher import SimDispatcher
@@ -46,6 +47,8 @@ class Simulation:
         self.faults: Faults = draw(rng)
         self.network = Network(self.clock, self.faults)
         self.store = MemoryStore()
+        self.objects = MemoryObjects()
+        """Where history is."""
         self.disk = disk or Disk(Random(rng.getrandbits(64)))
         self.dispatcher = self._boot()
         self.runners: dict[RunnerId, SimRunner] = {}
@@ -74,7 +77,14 @@ class Simulation:
 
     def _boot(self) -> SimDispatcher:
         return SimDispatcher(
-            self.clock, self.network, self.store, self.disk, self._launch, self._ended, checked=self.checked
+            self.clock,
+            self.network,
+            self.store,
+            self.disk,
+            self.objects,
+            self._launch,
+            self._ended,
+            checked=self.checked,
         )
 
     def _launch(self, epoch: int, launch: Launch) -> None:
