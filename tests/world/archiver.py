@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from taskservice.core.effects import AnswerValue, CountAnswer, EndedAnswer, FilesAnswer, KeysAnswer
@@ -23,21 +24,32 @@ Ask = Callable[[Callable[[int], Event], Callable[[AnswerValue], None]], None]
 class SimArchiver:
     """Like `taskservice.actors.archiver.Archiver`, for one dispatcher: it lives as long as that does."""
 
-    def __init__(self, clock: Clock, objects: MemoryObjects, ask: Ask, epoch: int, alive: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        objects: MemoryObjects,
+        ask: Ask,
+        epoch: int,
+        alive: Callable[[], bool],
+        did: Counter[str],
+    ) -> None:
+        """`did` counts what was done."""
         self._clock = clock
         self._objects = objects
         self._ask = ask
         self._epoch = epoch
         self._alive = alive
+        self._did = did
         self._later(self._resume)
 
-    def _later(self, what: Callable[[], None], ms: float = 30) -> None:
-        delay_ms = self._clock.rng.expovariate(1 / ms)
+    def _later(self, what: Callable[[], None], mean_ms: float | None = None) -> None:
+        delay_ms = self._clock.rng.expovariate(1 / (mean_ms or self._clock.rng.choice([5, 30, 300])))
         self._clock.after(delay_ms, lambda: what() if self._alive() else None)
 
     def _resume(self) -> None:
         def told(value: AnswerValue) -> None:
             assert isinstance(value, FilesAnswer)
+            self._did["resumed"] += len(value.files)
             self._tell_all(list(value.files))
 
         self._ask(UnfinishedAsked, told)
@@ -63,6 +75,7 @@ class SimArchiver:
 
     def _remove(self, keys: Sequence[str]) -> None:
         self._clock.note("removed", keys)
+        self._did["removed"] += len(keys)
         self._objects.delete(keys)
         self._look()
 
@@ -87,6 +100,7 @@ class SimArchiver:
         file = HistoryFile(key, last_ms // DAY_MS, min(nos), max(nos), len(nos), len(data), last_ms)
         rows = [WrittenTask(task.no, row, task.run, task.state) for row, task in enumerate(tasks)]
         self._clock.note("file", key, nos)
+        self._did["written"] += 1
         self._later(lambda: self._tell(file, rows, lambda: self._later(self._look, LOOK_MS)))
 
     def _tell(self, file: HistoryFile, rows: list[WrittenTask], then: Callable[[], None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from random import Random
 
@@ -41,6 +42,7 @@ class SimDispatcher:
         store: MemoryStore,
         disk: Disk,
         objects: MemoryObjects,
+        archived: Counter[str],
         launch: Callable[[int, Launch], None],
         ended: Callable[[Ended], None],
         *,
@@ -64,7 +66,7 @@ class SimDispatcher:
         self._committing = False
         self._turn_planned = False
         self._plan_turn()
-        SimArchiver(clock, objects, self.ask_near, self.epoch, lambda: self.alive)
+        SimArchiver(clock, objects, self.ask_near, self.epoch, lambda: self.alive, archived)
 
     @property
     def epoch(self) -> int:

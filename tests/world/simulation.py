@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from random import Random
 
@@ -49,6 +50,8 @@ class Simulation:
         self.store = MemoryStore()
         self.objects = MemoryObjects()
         """Where history is."""
+        self.archived: Counter[str] = Counter()
+        """What archivers did."""
         self.disk = disk or Disk(Random(rng.getrandbits(64)))
         self.dispatcher = self._boot()
         self.runners: dict[RunnerId, SimRunner] = {}
@@ -82,6 +85,7 @@ class Simulation:
             self.store,
             self.disk,
             self.objects,
+            self.archived,
             self._launch,
             self._ended,
             checked=self.checked,
