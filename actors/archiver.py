@@ -1,6 +1,7 @@
 """The archiver: tasks that have been in the table for long enough go to a file of history, and old history goes.
 
-    ask the shard for tasks -> rows of Parquet -> put the file -> tell the shard: the tasks leave the table
+    ask the shard for tasks -> rows of Parquet -> wait until all that is durable -> put the file
+        -> tell the shard: the tasks leave the table
 
 It asks and tells in small pieces, each an event of its own, so that no turn of the dispatcher is long. What a crash leaves is
 a file that nobody knows, which the next dispatcher's sweep removes, or one that was told in part, which is told to the end.
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +36,8 @@ A = TypeVar("A")
 
 TURN_BYTES_MAX = 4 << 20
 """Payloads and results that are read from the table in one turn."""
+UNDER_WAY_MAX = 8
+"""Turns whose records may be on their way to the journal at a time."""
 SWEEP_KEYS = 500
 """Objects that are asked about at a time."""
 
@@ -169,6 +173,7 @@ class Archiver:
             await asyncio.to_thread(batch.encode, self._epoch, self._nonce())
         file = batch.file
         assert file is not None
+        await self._ask(e.UnfinishedAsked, fx.FilesAnswer)  # all that is in it is durable when this is answered
         there = await asyncio.to_thread(self._store.put_if_absent, file.key, batch.data)
         assert there is None, "a name with a nonce is nobody else's"
         archived = await self._tell(file, batch.rows)
@@ -176,13 +181,27 @@ class Archiver:
         return archived
 
     async def _tell(self, file: HistoryFile, rows: Sequence[WrittenTask]) -> int:
-        archived, step = 0, self._options.turn_tasks_max
-        for start in range(0, max(1, len(rows)), step):
-            part, last = tuple(rows[start : start + step]), start + step >= len(rows)
-            told = await self._ask(partial(e.FileWritten, file=file, rows=part, last=last), fx.CountAnswer)
-            archived += told.count
-            await self._pause(self._options.pause_s)
-        return archived
+        """These tasks have left the table for the file; gives how many. Some are under way at a time, each in a turn of its
+        own, but the last only when all others are there: it finishes the file."""
+        step, archived = self._options.turn_tasks_max, 0
+        *parts, rest = [tuple(rows[start : start + step]) for start in range(0, max(1, len(rows)), step)]
+        under_way: deque[asyncio.Task[int]] = deque()
+        try:
+            for part in parts:
+                under_way.append(asyncio.create_task(self._tell_some(file, part, last=False)))
+                await self._pause(self._options.pause_s)
+                if len(under_way) >= UNDER_WAY_MAX:
+                    archived += await under_way.popleft()
+            while under_way:
+                archived += await under_way.popleft()
+        finally:
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
+        return archived + await self._tell_some(file, rest, last=True)
+
+    async def _tell_some(self, file: HistoryFile, rows: tuple[WrittenTask, ...], *, last: bool) -> int:
+        return (await self._ask(partial(e.FileWritten, file=file, rows=rows, last=last), fx.CountAnswer)).count
 
     async def _resume(self) -> None:
         """Files that a former archiver told in part are told to the end."""

@@ -20,7 +20,10 @@ DONE = (TaskState.SUCCEEDED, TaskState.CANCELLED)
 
 
 def ended(state: State, event: EndedAsked, now_ms: int) -> Decision:
-    """The tasks that have been in the table for long enough, the first that ended first, of one day."""
+    """The tasks that have been in the table for long enough, the first that ended first, of one day.
+
+    The archiver asks often, and puts the file only when all that it was told is durable: see `unfinished`.
+    """
     past, limits = state.table.past, state.limits
     kept_s = limits.retention_failed_s if event.dead else limits.retention_s
     before_ms = now_ms - int(kept_s * 1000) + 1
@@ -30,7 +33,7 @@ def ended(state: State, event: EndedAsked, now_ms: int) -> Decision:
     if tasks:
         day_end_ms = _day_end_ms(tasks[0].ended_ms or 0)
         tasks = [task for task in tasks if (task.ended_ms or 0) < day_end_ms]
-    return Decision(answer=EndedAnswer(tuple(tasks)))
+    return Decision(answer=EndedAnswer(tuple(tasks)), near=True)
 
 
 def archive(state: State, event: FileWritten, now_ms: int) -> Decision:
@@ -41,13 +44,16 @@ def archive(state: State, event: FileWritten, now_ms: int) -> Decision:
     past = state.table.past
     standing = past.standing([row.no for row in event.rows])
     rows = tuple((row.no, row.row) for row in event.rows if standing.get(row.no) == (row.run, row.state))
-    ends = event.last and any(file.key == event.file.key for file in past.unfinished())
+    open_ = any(file.key == event.file.key for file in past.unfinished())
+    if not open_ and past.known([event.file.key]):
+        rows = ()  # it is finished
+    ends = event.last and open_
     records = (TasksArchived(now_ms, event.file, rows, event.last),) if rows or ends else ()
     return Decision(records, CountAnswer(len(rows)))
 
 
 def unfinished(state: State) -> Decision:
-    """The files of which a part may not have been told."""
+    """The files of which a part may not have been told. Whoever has the answer knows that all before it is durable."""
     return Decision(answer=FilesAnswer(tuple(state.table.past.unfinished())))
 
 

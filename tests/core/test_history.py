@@ -226,6 +226,28 @@ def test_a_file_that_was_half_told_is_told_again_to_the_end(machine: Machine) ->
     machine.close()
 
 
+def test_a_finished_file_takes_no_more(machine: Machine) -> None:
+    machine.run("a")
+    machine.submit("b")
+    machine.dispatch()
+    for launch in machine.launches[-2:]:
+        machine.succeed(launch.lease)
+    machine.later(10_000)
+    tasks = ended(machine)
+    assert tell(machine, file_of(tasks), written(tasks)[:1]) == 1
+    assert tell(machine, file_of(tasks), written(tasks)[1:]) == 0
+    assert machine.states() == {"b": "succeeded"}
+    machine.close()
+
+
+def test_tasks_for_history_are_given_before_all_else_is_durable_and_the_rest_after_it(machine: Machine) -> None:
+    machine.handle(Submitted(machine.next_ref(), DEFAULT_TENANT, (NewTask(TaskId("a"), FunctionName("app.f"), b"{}"),)))
+    machine.handle(EndedAsked(machine.next_ref(), False, None, 9, 9))
+    machine.handle(UnfinishedAsked(machine.next_ref()))
+    assert [type(effect.value) for effect in machine.shard.release()] == [EndedAnswer]
+    assert [type(effect.value) for effect in machine.commit()] == [ItemsAnswer, FilesAnswer]
+
+
 def test_an_end_without_a_task_finishes_a_file_that_is_known(machine: Machine) -> None:
     file = HistoryFile("history/none", 0, 1, 1, 1, 1, 1)
     tell(machine, file, (), last=True)

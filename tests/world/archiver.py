@@ -85,7 +85,8 @@ class SimArchiver:
         def found(value: AnswerValue) -> None:
             assert isinstance(value, EndedAnswer)
             if value.tasks:
-                self._later(lambda: self._write(value.tasks))
+                # When this is answered, all that is in the file is durable.
+                self._ask(UnfinishedAsked, lambda _: self._later(lambda: self._write(value.tasks)))
             else:
                 self._later(self._look, LOOK_MS)
 

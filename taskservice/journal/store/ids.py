@@ -91,14 +91,10 @@ class Ids:
         return found
 
     def drop(self, keys: Sequence[Key]) -> None:
-        """No task has any of these ids. Quick if they are all in the index, as those of tasks that ended long ago are."""
-        if any(key in self._young or key in self._settling for key in keys):
-            waiting = sorted({**self._settling, **self._young}.items())
-            self._db.executemany(statements.SETTLE, [(*key, no) for key, no in waiting])
-            self._young.clear()
-            self._settling.clear()
-            self._unsettled.clear()
-            self._least_young = self._least_settling = NOTHING_WAITS
+        """No task has any of these ids, wherever they were: what waits and is gone does not go to the index."""
+        for key in keys:
+            self._young.pop(key, None)
+            self._settling.pop(key, None)
         self._db.executemany(past_statements.DROP_ID, sorted(keys))
         self._new = frozenset()
 
@@ -125,7 +121,8 @@ class Ids:
         """So many more are in the index."""
         if not self._unsettled:
             return
-        rows = [(*key, self._settling[key]) for key in self._unsettled[: -count - 1 : -1]]
+        waiting = self._unsettled[: -count - 1 : -1]
+        rows = [(*key, no) for key in waiting if (no := self._settling.get(key)) is not None]
         self._db.executemany(statements.SETTLE, rows)
         del self._unsettled[-count:]
         if not self._unsettled:

@@ -56,9 +56,9 @@ class SqlitePast:
             statements.INSERT_PAST,
             [(*leaving[no][:7], digest(leaving[no][7]), number, row) for no, row in sorted(rows)],
         )
-        gone = [(no,) for no in sorted(nos)]
-        self._db.executemany(statements.DELETE_TASK, gone)
-        self._db.executemany(statements.DELETE_PAYLOAD, gone)
+        gone = (mapping.json_list(nos),)
+        self._db.execute(statements.DELETE_TASKS, gone)
+        self._db.execute(statements.DELETE_PAYLOADS, gone)
         self._db.execute(statements.FILE_TOLD, (last, len(rows), number))
         leaves = self._numbers.leaves
         self._counts.removed((leaves[row[3]], mapping.STATES[row[4]]) for row in leaving.values())
@@ -99,7 +99,7 @@ class SqlitePast:
         rows = self._db.execute(statements.PAST_IDS, (mapping.json_list(nos),)).fetchall()
         moves.check_forget(nos, {no: None for no, _, _, _ in rows})
         self._ids.drop([(tenant, id) for _, tenant, id, _ in rows])
-        self._db.executemany(statements.DELETE_PAST, [(no,) for no in sorted(nos)])
+        self._db.execute(statements.DELETE_PAST, (mapping.json_list(nos),))
         files = Counter(file for _, _, _, file in rows)
         self._db.executemany(statements.FILE_FORGOTTEN, [(count, file) for file, count in files.items()])
 

@@ -75,11 +75,11 @@ LEAVING = """
 
 INSERT_PAST = f"INSERT INTO past VALUES ({', '.join('?' * 10)})"
 
-DELETE_TASK = "DELETE FROM task WHERE no = ?"
+DELETE_TASKS = "DELETE FROM task WHERE no IN (SELECT value FROM json_each(?))"
 
-DELETE_PAYLOAD = "DELETE FROM payload WHERE no = ?"
+DELETE_PAYLOADS = "DELETE FROM payload WHERE no IN (SELECT value FROM json_each(?))"
 
-DELETE_PAST = "DELETE FROM past WHERE no = ?"
+DELETE_PAST = "DELETE FROM past WHERE no IN (SELECT value FROM json_each(?))"
 
 PAST_UNSETTLED = "SELECT no, tenant, id FROM past WHERE no >= ?"
 
