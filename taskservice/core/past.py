@@ -87,7 +87,7 @@ class PastTasks(Protocol):
         self, states: Sequence[TaskState], before_ms: int, after: EndedKey | None, limit: int, bytes_max: int
     ) -> list[Task]:
         """Tasks of the table that ended in one of these states before then, and after `after`, the first that ended
-        first; no more when their payloads and results have so many bytes. `states`: `LASTING`, or all others that end."""
+        first; no more when their payloads and results have so many bytes. `states`: `history.DEAD`, or `history.DONE`."""
 
     def standing(self, nos: Sequence[TaskNo]) -> dict[TaskNo, tuple[int, TaskState]]:
         """The run and the state of those of these tasks that are in the table."""
@@ -99,8 +99,10 @@ class PastTasks(Protocol):
     def find(self, tenant: TenantId, ids: Sequence[TaskId]) -> dict[TaskId, Past]:
         """Those of these ids that the tenant has in history."""
 
-    def listing(self, wanted: ListFilter, before_no: TaskNo | None, limit: int) -> list[Past]:
-        """Tasks in history that pass the filter, newest (highest number) first."""
+    def listing(
+        self, wanted: ListFilter, before_no: TaskNo | None, limit: int, after_no: TaskNo | None = None
+    ) -> list[Past]:
+        """Tasks in history that pass the filter, newest (highest number) first; none of `after_no` or below."""
 
     def unfinished(self) -> list[HistoryFile]:
         """Files of which some tasks may still be in the table."""

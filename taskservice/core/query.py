@@ -20,7 +20,8 @@ def listing(state: State, event: TasksListed) -> TasksAnswer:
     of them, and in no other."""
     wanted, limit = event.filter, event.limit
     here = state.table.listing(wanted, event.before_no, limit + 1)
-    past = state.table.past.listing(wanted, event.before_no, limit + 1)
+    oldest_no = here[-1].no if len(here) > limit else None
+    past = state.table.past.listing(wanted, event.before_no, limit + 1, oldest_no)
     nos = sorted([task.no for task in here] + [task.no for task in past], reverse=True)
     more = len(nos) > limit
     last_no = nos[limit - 1] if more else None

@@ -169,8 +169,9 @@ class Twins:
         for before_no in (None, *range(0, self.next_no, 5)):
             listed = self.plain.listing(wanted, before_no, limit)
             assert listed == self.sqlite.listing(wanted, before_no, limit), wanted
-            gone = self.plain.past.listing(wanted, before_no, limit)
-            assert gone == self.sqlite.past.listing(wanted, before_no, limit), wanted
+            after_no = self.rng.choice((None, self.rng.randrange(self.next_no + 1)))
+            gone = self.plain.past.listing(wanted, before_no, limit, after_no)
+            assert gone == self.sqlite.past.listing(wanted, before_no, limit, after_no), wanted
         states, after = self.rng.choice((DONE, DEAD)), EndedKey(self.rng.randrange(TIMES_MS), self.rng.randrange(9))
         for wish in ((now_ms, None, limit, 99), (now_ms, after, 99, limit), (99, after, limit, 99)):
             assert self.plain.past.ended(states, *wish) == self.sqlite.past.ended(states, *wish)

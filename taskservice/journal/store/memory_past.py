@@ -94,8 +94,11 @@ class MemoryPast:
         nos = {id: self._nos[tenant, id] for id in ids if (tenant, id) in self._nos}
         return {id: self._entries[no].past for id, no in nos.items() if no in self._entries}
 
-    def listing(self, wanted: ListFilter, before_no: TaskNo | None, limit: int) -> list[Past]:
-        nos = sorted((no for no in self._entries if before_no is None or no < before_no), reverse=True)
+    def listing(
+        self, wanted: ListFilter, before_no: TaskNo | None, limit: int, after_no: TaskNo | None = None
+    ) -> list[Past]:
+        newer = [no for no in self._entries if after_no is None or no > after_no]
+        nos = sorted((no for no in newer if before_no is None or no < before_no), reverse=True)
         return [self._entries[no].past for no in nos if _passes(self._entries[no], wanted)][:limit]
 
     def unfinished(self) -> list[HistoryFile]:

@@ -68,9 +68,12 @@ class SqlitePast:
         nos = {} if number is None else self._ids.known(number, ids)
         return {past.id: past for past in self._load(list(nos.values()))} if nos else {}
 
-    def listing(self, wanted: ListFilter, before_no: TaskNo | None, limit: int) -> list[Past]:
+    def listing(
+        self, wanted: ListFilter, before_no: TaskNo | None, limit: int, after_no: TaskNo | None = None
+    ) -> list[Past]:
         wish: dict[str, object] = {
             "before_no": _AFTER_ALL if before_no is None else before_no,
+            "after_no": _BEFORE_ALL if after_no is None else after_no,
             "created_after_ms": wanted.created_after_ms,
             "created_before_ms": wanted.created_before_ms,
             "tag": None if wanted.tag is None else mapping.tags_text([wanted.tag]),

@@ -91,7 +91,7 @@ _PAST = """
 LOAD_PAST = f"{_PAST} WHERE past.no IN (SELECT value FROM json_each(?))"
 
 _PASSES = """
-    no < :before_no
+    no < :before_no AND no > :after_no
     AND (:created_after_ms IS NULL OR created_ms >= :created_after_ms)
     AND (:created_before_ms IS NULL OR created_ms < :created_before_ms)
     AND (:tag IS NULL OR instr(tags, :tag) > 0)

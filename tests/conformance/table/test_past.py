@@ -197,6 +197,9 @@ def test_a_listing_of_history_takes_every_filter(table: TaskTable) -> None:
     assert past_listed(table, before_no=3) == [2, 1]
     assert past_listed(table, before_no=4, limit=2, tenant="acme") == [3, 2]
     assert past_listed(table, limit=0) == []
+    for wanted in ({}, {"tenant": "acme"}):
+        after = table.past.listing(ListFilter(**wanted), 4, 9, 1)
+        assert [one.no for one in after] == [3, 2]
 
 
 def test_a_lease_and_a_report_are_not_disturbed(table: TaskTable) -> None:
