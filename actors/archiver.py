@@ -55,9 +55,9 @@ class ArchiverOptions:
     file_tasks_max: int = 50_000
     file_bytes_max: int = 64 << 20
     """Payloads and results in a file."""
-    turn_tasks_max: int = 1_000
+    turn_tasks_max: int = 500
     """Tasks that are read, or leave, in one turn of the dispatcher."""
-    pause_s: float = 0.005
+    pause_s: float = 0.003
     """Between two turns, for others."""
     interval_s: float = 900.0
     """Between two looks, while it takes longer than that to fill a file."""

@@ -38,7 +38,7 @@ from taskservice.objects.directory import DirectoryObjects
 
 T = TypeVar("T")
 
-TURN = 1_000
+TURN = 500
 FILE_TASKS = 50_000
 TENANTS = 5
 NOW_MS = 1_700_000_000_000

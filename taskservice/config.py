@@ -166,7 +166,7 @@ class Settings(BaseSettings):
     history_file_bytes_max: Annotated[int, Bytes] = Field(
         64 * MIB, gt=0, description="Bytes of payloads and results in a file of history, before it is compressed."
     )
-    history_turn_tasks_max: int = Field(1_000, gt=0, description="Tasks that leave for history in one turn.")
+    history_turn_tasks_max: int = Field(500, gt=0, description="Tasks that leave for history in one turn.")
 
     runner_heartbeat_ms: int = Field(1_000, gt=0, description="Milliseconds between two signs of life of a runner.")
     runner_silence_ms: int = Field(
