@@ -117,27 +117,26 @@ def archive(table: SqliteTable, store: DirectoryObjects, meter: Meter) -> None:
     """All tasks are in files."""
     segment, size_bytes, count = 10**9, 0, 0
     while True:
-        tasks: list[Task] = []
+        nos: list[TaskNo] = []
         batches, after = [], None
-        while len(tasks) < FILE_TASKS:
+        while len(nos) < FILE_TASKS:
             found = meter("read", TURN, lambda a=after: table.past.ended(DONE, 10**15, a, TURN, 4 << 20))
             if not found:
                 break
             batches.append(meter("rows (in a thread)", len(found), lambda f=found: parquet.batch(f)))
-            tasks += found
+            nos += [one.no for one in found]
             after = EndedKey(found[-1].ended_ms or 0, found[-1].no)
-        if not tasks:
+        if not nos:
             break
-        data = meter("file (in a thread)", len(tasks), lambda b=batches: parquet.encode(b))
+        data = meter("file (in a thread)", len(nos), lambda b=batches: parquet.encode(b))
         day = NOW_MS // DAY_MS
-        file = HistoryFile(file_key(day, tasks[0].no, tasks[-1].no, 1, "ab"), day, 1, 1, len(tasks), len(data), NOW_MS)
+        file = HistoryFile(file_key(day, nos[0], nos[-1], 1, "ab"), day, 1, 1, len(nos), len(data), NOW_MS)
         store.put_if_absent(file.key, data)
-        size_bytes, count = size_bytes + len(data), count + len(tasks)
-        for start in range(0, len(tasks), TURN):
-            rows = [(one.no, start + at) for at, one in enumerate(tasks[start : start + TURN])]
-            last = start + TURN >= len(tasks)
-            nos = [no for no, _ in rows]
-            meter("decide", len(rows), lambda n=nos: table.past.standing(n))
+        size_bytes, count = size_bytes + len(data), count + len(nos)
+        for start in range(0, len(nos), TURN):
+            some, last = nos[start : start + TURN], start + TURN >= len(nos)
+            rows = [(no, start + at) for at, no in enumerate(some)]
+            meter("decide", len(rows), lambda n=some: table.past.standing(n))
             meter("leave", len(rows), lambda f=file, r=rows, end=last: table.past.archive(f, r, last=end))
             segment += 1
             meter("commit", len(rows), lambda s=segment: table.commit(Mark("log", "nonce", 1, s)))
