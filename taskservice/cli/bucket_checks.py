@@ -48,6 +48,10 @@ class Hurried:
         self._until_s = until_s
         self._clock_s = clock_s
 
+    @property
+    def trouble(self) -> str:
+        return self._store.trouble
+
     def _hurry(self) -> ObjectStore:
         if self._clock_s() > self._until_s:
             raise StoreUnavailable(f"{self.url} took so long that this was not finished.")

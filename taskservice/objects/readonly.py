@@ -17,6 +17,10 @@ class ReadOnlyObjects:
     def url(self) -> str:
         return self._store.url
 
+    @property
+    def trouble(self) -> str:
+        return self._store.trouble
+
     def put_if_absent(self, key: str, data: bytes) -> bytes | None:
         raise StoreRefused(f"{self.url} was opened to look only: {key} is not created.")
 

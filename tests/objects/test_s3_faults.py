@@ -114,7 +114,7 @@ def test_a_late_creation_may_succeed_after_its_caller_was_told_that_nothing_is_k
         store.put_if_absent("a", BODY)
     assert not list(direct.list(""))
     late.release()
-    assert late.delivered.result(10) == 200
+    assert late.delivered.result(10) in {200, 412}, "it may have tried twice, and the second overtaken the first"
     assert direct.get("a") == BODY
     assert direct.put_if_absent("a", OTHER) == BODY
     assert store.put_if_absent("a", BODY) is None
