@@ -12,14 +12,13 @@ from typing import Any
 from taskservice.actors.line import Line, LineServer, Method
 from taskservice.actors.ports import DispatcherPort
 from taskservice.actors.runner import Runner
-from taskservice.core.effects import CatalogAnswer, ItemsAnswer, StatusAnswer, TasksAnswer
+from taskservice.core.effects import CatalogAnswer, ItemsAnswer, StatusAnswer, TaskAnswer, TasksAnswer
 from taskservice.core.types import (
     ApiKey,
     FunctionSpec,
     ListFilter,
     NewTask,
     RunnerId,
-    Task,
     TaskId,
     TaskNo,
     Tenant,
@@ -33,7 +32,7 @@ RETRY_INTERVAL_S = 0.05
 
 DISPATCHER_METHODS = {
     "submit": Method(tuple[TenantId, list[NewTask], bool], ItemsAnswer),
-    "get": Method(tuple[TenantId, TaskId, float], Task | None),
+    "get": Method(tuple[TenantId, TaskId, float], TaskAnswer),
     "list_tasks": Method(tuple[ListFilter, TaskNo | None, int], TasksAnswer),
     "cancel": Method(tuple[TenantId, list[TaskId]], ItemsAnswer),
     "status": Method(tuple[TenantId | None], StatusAnswer),
@@ -113,8 +112,8 @@ class LineDispatcher:
         answer: ItemsAnswer = await self._ask("submit", tenant, tasks, reject_duplicates)
         return answer
 
-    async def get(self, tenant: TenantId, id: TaskId, wait_s: float = 0.0) -> Task | None:
-        answer: Task | None = await self._ask("get", tenant, id, wait_s, wait_s=wait_s)
+    async def get(self, tenant: TenantId, id: TaskId, wait_s: float = 0.0) -> TaskAnswer:
+        answer: TaskAnswer = await self._ask("get", tenant, id, wait_s, wait_s=wait_s)
         return answer
 
     async def list_tasks(self, wanted: ListFilter, before_no: TaskNo | None, limit: int) -> TasksAnswer:

@@ -181,6 +181,21 @@ def _cancelled(state: State, record: r.TasksCancelled) -> list[Held]:
     return [(state.segment, Ended(TaskState.CANCELLED, tuple((task.tenant, task.id) for task in tasks)))]
 
 
+def _archived(state: State, record: r.TasksArchived) -> list[Held]:
+    state.table.past.archive(record.file, record.rows, last=record.last)
+    return []
+
+
+def _forgotten(state: State, record: r.HistoryForgotten) -> list[Held]:
+    state.table.past.forget(record.nos)
+    return []
+
+
+def _dropped(state: State, record: r.FilesDropped) -> list[Held]:
+    state.table.past.drop(record.keys)
+    return drop_values(state, record.value_keys)
+
+
 def drop_values(state: State, keys: tuple[str, ...]) -> list[Held]:
     """Nothing refers to the values of these keys any more: for records that take tasks or results away."""
     if not keys:
@@ -234,5 +249,8 @@ _APPLY = dict(
         _for(r.TasksFailed, _failed),
         _for(r.TasksHandedBack, _handed_back),
         _for(r.TasksCancelled, _cancelled),
+        _for(r.TasksArchived, _archived),
+        _for(r.HistoryForgotten, _forgotten),
+        _for(r.FilesDropped, _dropped),
     ]
 )

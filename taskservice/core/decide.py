@@ -10,7 +10,7 @@ from random import Random
 from typing import TypeVar
 
 from taskservice.core import events as e
-from taskservice.core import operate, query
+from taskservice.core import history, operate, query
 from taskservice.core.admit import admit
 from taskservice.core.decision import Decision
 from taskservice.core.effects import DoneAnswer
@@ -104,5 +104,12 @@ _DECIDE = dict(
         _for(e.RunnersSettled, _runners_settled),
         _for(e.RunnerReported, report),
         _for(e.Ticked, _ticked),
+        _for(e.EndedAsked, lambda state, event, now_ms, rng: history.ended(state, event, now_ms)),
+        _for(e.FileWritten, lambda state, event, now_ms, rng: history.archive(state, event, now_ms)),
+        _for(e.UnfinishedAsked, lambda state, event, now_ms, rng: history.unfinished(state)),
+        _for(e.ForgetAsked, lambda state, event, now_ms, rng: history.forget(state, event, now_ms)),
+        _for(e.DropAsked, lambda state, event, now_ms, rng: history.droppable(state, event, now_ms)),
+        _for(e.OldFileRead, lambda state, event, now_ms, rng: history.drop(state, event, now_ms)),
+        _for(e.StrangersAsked, lambda state, event, now_ms, rng: history.strangers(state, event)),
     ]
 )

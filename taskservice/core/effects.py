@@ -7,6 +7,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from taskservice.core.lease_wire import LeaseSpec, ReportAck
+from taskservice.core.past import HistoryFile, Past
 from taskservice.core.types import (
     ApiKey,
     FunctionName,
@@ -59,6 +60,8 @@ class ItemAnswer(Struct, frozen=True):
     message: str = ""
     limit: int | None = None
     """The value of the limit that refused it."""
+    past: Past | None = None
+    """The task, if it is in history."""
 
 
 class ItemsAnswer(Struct, frozen=True):
@@ -68,13 +71,19 @@ class ItemsAnswer(Struct, frozen=True):
 
 
 class TaskAnswer(Struct, frozen=True):
+    """The task, or where it is in history, or neither."""
+
     task: Task | None
+    past: Past | None = None
 
 
 class TasksAnswer(Struct, frozen=True):
+    """A page: newest first, but those in history apart from the others."""
+
     tasks: tuple[Task, ...]
     next_before_no: TaskNo | None
     """Ask again with this for the next page; None: there is none."""
+    past: tuple[Past, ...] = ()
 
 
 class RunnerStatus(Struct, frozen=True):
@@ -116,8 +125,43 @@ class DoneAnswer(Struct, frozen=True):
     """It is done and durable."""
 
 
+class EndedAnswer(Struct, frozen=True):
+    """Tasks for history."""
+
+    tasks: tuple[Task, ...]
+
+
+class FilesAnswer(Struct, frozen=True):
+    """Files of history."""
+
+    files: tuple[HistoryFile, ...]
+
+
+class KeysAnswer(Struct, frozen=True):
+    """Keys of objects."""
+
+    keys: tuple[str, ...]
+
+
+class CountAnswer(Struct, frozen=True):
+    """With how many tasks that was done."""
+
+    count: int
+
+
 AnswerValue = (
-    ItemsAnswer | TaskAnswer | TasksAnswer | StatusAnswer | CatalogAnswer | ReferencesAnswer | DoneAnswer | ReportAck
+    ItemsAnswer
+    | TaskAnswer
+    | TasksAnswer
+    | StatusAnswer
+    | CatalogAnswer
+    | ReferencesAnswer
+    | DoneAnswer
+    | ReportAck
+    | EndedAnswer
+    | FilesAnswer
+    | KeysAnswer
+    | CountAnswer
 )
 
 

@@ -105,7 +105,8 @@ class Shard:
             self._append(record)
         ref = getattr(event, "ref", 0)
         if decision.answer is not None and ref:
-            self._hold([(self._position, Answer(ref, decision.answer))])
+            after = self._durable if decision.near else self._position
+            self._hold([(after, Answer(ref, decision.answer))])
         if decision.dropped:
             self._hold([(self._position, ValuesDropped(decision.dropped))])
 

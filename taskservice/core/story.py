@@ -40,6 +40,12 @@ def _line(record: r.Record, no: TaskNo) -> str:
             return f"queued: handed back under {_token(record.token)}"
         case r.TasksCancelled(nos=nos) if no in nos:
             return "cancelled"
+        case r.TasksArchived(rows=archived):
+            for entry in archived:
+                if entry[0] == no:
+                    return f"archived as row {entry[1]} of {record.file.key}"
+        case r.HistoryForgotten(nos=nos) if no in nos:
+            return "forgotten: its id may be used again"
         case _:
             pass
     return ""

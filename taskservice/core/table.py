@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from taskservice.core.past import PastTasks
 from taskservice.core.records import DeadRow, RetryRow
 from taskservice.core.types import (
     Leaf,
@@ -60,8 +61,12 @@ class TaskTable(Protocol):
     """The tasks. Every change names the tasks by number and fails whole with `IllegalMove` if one of them is not in a
     state that `apply.TRANSITIONS` allows for it, or (where a token is given) does not hold that token."""
 
+    @property
+    def past(self) -> PastTasks:
+        """What is known of tasks that have left for history."""
+
     def insert(self, tasks: Sequence[Task]) -> None:
-        """The tasks are kept. Raises IllegalMove if a number or a (tenant, id) is taken."""
+        """The tasks are kept. Raises IllegalMove if a number, or a (tenant, id) here or in history, is taken."""
 
     def make_due(self, nos: Sequence[TaskNo]) -> None:
         """scheduled, retrying -> queued."""

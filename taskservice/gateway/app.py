@@ -17,6 +17,7 @@ from taskservice.gateway.access import Gateway
 from taskservice.gateway.catalog import Catalog
 from taskservice.gateway.handlers import HANDLERS
 from taskservice.gateway.headers import SafeHeaders
+from taskservice.gateway.history import HistoryReader
 from taskservice.gateway.logs import LogReader
 from taskservice.gateway.openapi import DocumentedAPI
 from taskservice.gateway.settings import GatewaySettings
@@ -32,6 +33,7 @@ def create_app(
     settings: GatewaySettings,
     logs: LogReader,
     values: ValueStore,
+    history: HistoryReader,
     *,
     clock_s: Callable[[], float] = time.monotonic,
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
@@ -47,7 +49,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.gateway = Gateway(dispatcher, settings, logs, GatewayValues(values, settings), catalog, now_ms)
+    app.state.gateway = Gateway(dispatcher, settings, logs, GatewayValues(values, settings), history, catalog, now_ms)
     app.add_middleware(SafeHeaders)
     for router in ROUTERS:
         app.include_router(router)

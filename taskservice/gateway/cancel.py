@@ -12,6 +12,7 @@ from taskservice.core.types import TaskId
 from taskservice.gateway.access import Here, Operator
 from taskservice.gateway.answers import CancelView, TaskView, json_answer, task_view
 from taskservice.gateway.body import read_json
+from taskservice.gateway.history import here_or_past
 from taskservice.gateway.openapi import documented
 from taskservice.gateway.problems import refusal_problem, too_large
 from taskservice.gateway.query import IdInPath, TenantQuery, task_not_found
@@ -31,9 +32,12 @@ async def cancel(gateway: Here, caller: Operator, id: IdInPath, query: Annotated
     if not is_task_id(id):
         raise task_not_found(id)
     item = (await gateway.dispatcher.cancel(tenant, [TaskId(id)])).items[0]
-    if item.task is None or item.status is ItemStatus.REFUSED:
+    if item.status is ItemStatus.REFUSED:
         raise refusal_problem(item, gateway.settings.queue_retry_after_s)
-    return json_answer(task_view(item.task, await gateway.values.of(item.task)))
+    cancelled = await here_or_past(gateway.history, item.task, item.past)
+    if cancelled is None:
+        raise task_not_found(id)
+    return json_answer(task_view(cancelled, await gateway.values.of(cancelled)))
 
 
 @routes.post("/tasks/cancel", **documented({200: CancelView}, (400, 413, 415), body=CancelRequest))

@@ -142,12 +142,13 @@ class Problem(Exception):
 def refusal_problem(item: ItemAnswer, retry_after_s: float) -> Problem:
     """The problem that a refused item is. `retry_after_s` is told to those who need only wait."""
     kind = REFUSALS[item.refusal] if item.refusal is not None else INTERNAL_ERROR
+    known = item.task or item.past
     return Problem(
         kind,
         item.message or f"{kind.title}.",
         value=item.limit,
         retry_after_s=retry_after_s if kind.status == HTTPStatus.TOO_MANY_REQUESTS else None,
-        state=item.task.state.value if item.task is not None else None,
+        state=known.state.value if known is not None else None,
     )
 
 

@@ -17,6 +17,7 @@ from taskservice.core.values import ref_of
 from taskservice.gateway.access import Caller, Gateway, Here, Reader
 from taskservice.gateway.answers import LogsView, LogView, TaskPage, TaskView, json_answer, task_view
 from taskservice.gateway.body import JSON
+from taskservice.gateway.history import here_or_past, page_of
 from taskservice.gateway.logs import LogPart
 from taskservice.gateway.openapi import documented, reference
 from taskservice.gateway.problems import (
@@ -121,7 +122,8 @@ async def list_tasks(gateway: Here, caller: Reader, query: Annotated[ListQuery, 
     before_no = None if query.cursor is None else _decode_cursor(query.cursor)
     page = await gateway.dispatcher.list_tasks(_filter(caller, query), before_no, min(limit, limit_max))
     cursor = None if page.next_before_no is None else encode_cursor(page.next_before_no)
-    return json_answer(TaskPage([task_view(task) for task in page.tasks], cursor))
+    tasks = await page_of(gateway.history, page)
+    return json_answer(TaskPage([task_view(task) for task in tasks], cursor))
 
 
 async def _find(request: Request, gateway: Gateway, tenant: TenantId, task_id: str, wait_s: float) -> Task:
@@ -130,7 +132,8 @@ async def _find(request: Request, gateway: Gateway, tenant: TenantId, task_id: s
     if is_task_id(task_id):
         waiting_s = min(wait_s, gateway.settings.wait_s_max)
         getting = gateway.dispatcher.get(tenant, TaskId(task_id), waiting_s)
-        task = await (while_connected(request, getting) if waiting_s > 0 else getting)
+        answer = await (while_connected(request, getting) if waiting_s > 0 else getting)
+        task = await here_or_past(gateway.history, answer.task, answer.past)
     if task is None:
         raise task_not_found(task_id)
     return task

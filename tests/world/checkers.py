@@ -9,7 +9,9 @@ from taskservice.core.check import check
 from taskservice.core.report import POISON
 from taskservice.core.state import State
 from taskservice.core.story import story
-from taskservice.core.types import OutcomeKind, Task, TaskId, TaskState, TenantId
+from taskservice.core.types import ListFilter, OutcomeKind, Task, TaskId, TaskState, TenantId
+from taskservice.core.values import digest
+from taskservice.history.reader import HistoryReader
 from taskservice.journal.codec import decode
 from taskservice.journal.memory import MemoryJournal
 from world.dispatcher import LIMITS
@@ -24,7 +26,10 @@ def everything(simulation: Simulation) -> None:
     check(state)
     records = _records(simulation)
     _one_end_each(records)
-    tasks = {(task.tenant, task.id): task for task in all_tasks(state)}
+    _each_task_is_in_one_place(records)
+    everywhere = [*all_tasks(state), *_in_history(simulation, state)]
+    tasks = {(task.tenant, task.id): task for task in everywhere}
+    assert len(tasks) == len(everywhere)
     for client in simulation.clients:
         for id in client.promised:
             _promise_kept(client.tenant, id, client.ended.get(id), tasks, records)
@@ -51,6 +56,23 @@ def _one_end_each(records: list[r.Record]) -> None:
     twice = [no for no, count in ends.items() if count > 1]
     assert not twice, "\n".join(story(records, twice[0]))
     assert not [key for key, count in born.items() if count > 1]
+
+
+def _in_history(simulation: Simulation, state: State) -> list[Task]:
+    """What the files say, at the places that the shard knows: each of its tasks as the shard knows it."""
+    places = state.table.past.listing(ListFilter(), None, 1_000_000)
+    tasks = HistoryReader(lambda: simulation.objects).read(places, whole=True)
+    assert [(task.no, task.tenant, task.id, task.state, digest(task.payload)) for task in tasks] == [
+        (place.no, place.tenant, place.id, place.state, place.digest) for place in places
+    ]
+    return tasks
+
+
+def _each_task_is_in_one_place(records: list[r.Record]) -> None:
+    """No task leaves for history twice."""
+    left = Counter(no for record in records if isinstance(record, r.TasksArchived) for no, _ in record.rows)
+    twice = [no for no, count in left.items() if count > 1]
+    assert not twice, "\n".join(story(records, twice[0]))
 
 
 def _promise_kept(

@@ -104,13 +104,15 @@ class SimClient:
     def _see_items(self, value: AnswerValue) -> None:
         assert isinstance(value, ItemsAnswer)
         for item in value.items:
-            if item.task is not None:
-                self._see(item.task.id, item.task.state)
+            known = item.task or item.past
+            if known is not None:
+                self._see(known.id, known.state)
 
     def _see_task(self, value: AnswerValue) -> None:
         assert isinstance(value, TaskAnswer)
-        assert value.task is not None, f"{self.name}: a task that was promised is not there"
-        self._see(value.task.id, value.task.state)
+        known = value.task or value.past
+        assert known is not None, f"{self.name}: a task that was promised is not there"
+        self._see(known.id, known.state)
 
     def _see(self, id: TaskId, state: TaskState) -> None:
         self._clock.note("seen", id, state)

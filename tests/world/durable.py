@@ -35,6 +35,9 @@ def durable(state: State) -> dict[str, object]:
         "running": _positive(state.running),
         "queues": {leaf: (queue.count, queue.payload_bytes) for leaf, queue in state.queues.items() if queue.count},
         "next due": state.table.next_due_ms(),
+        "history": state.table.past.listing(ListFilter(), None, 1_000_000),
+        "files": state.table.past.files(),
+        "unfinished files": state.table.past.unfinished(),
     }
 
 

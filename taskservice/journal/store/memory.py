@@ -25,6 +25,7 @@ from taskservice.core.types import (
 from taskservice.journal.store import moves
 from taskservice.journal.store.counts import Counts
 from taskservice.journal.store.grants import Grants
+from taskservice.journal.store.memory_past import MemoryPast
 from taskservice.journal.store.moves import Move
 from taskservice.journal.store.references import keys_among
 
@@ -44,13 +45,18 @@ class MemoryTable:
         self._references: dict[str, None] = {}
         self._notes: dict[str, dict[str, bytes]] = {}
         self._mark: Mark | None = None
+        self._past = MemoryPast(self._tasks, self._nos, self._left)
+
+    @property
+    def past(self) -> MemoryPast:
+        return self._past
 
     def copy(self) -> MemoryTable:
         """Another table that holds the same: after a commit, what a file would be good for."""
         twin = MemoryTable()
-        twin._tasks = dict(self._tasks)
+        twin._tasks.update(self._tasks)
         twin._order = list(self._order)
-        twin._nos = dict(self._nos)
+        twin._nos.update(self._nos)
         twin._queued = {leaf: list(keys) for leaf, keys in self._queued.items()}
         twin._waiting = list(self._waiting)
         twin._counts = deepcopy(self._counts)
@@ -58,6 +64,7 @@ class MemoryTable:
         twin._references = dict(self._references)
         twin._notes = {kind: dict(noted) for kind, noted in self._notes.items()}
         twin._mark = self._mark
+        twin._past.copied_from(self._past)
         return twin
 
     def insert(self, tasks: Sequence[Task]) -> None:
@@ -151,7 +158,8 @@ class MemoryTable:
         return [self._tasks[no] for no in nos]
 
     def find(self, tenant: TenantId, ids: Sequence[TaskId]) -> dict[TaskId, Task]:
-        return {id: self._tasks[self._nos[tenant, id]] for id in ids if (tenant, id) in self._nos}
+        nos = {id: self._nos[tenant, id] for id in ids if (tenant, id) in self._nos}
+        return {id: self._tasks[no] for id, no in nos.items() if no in self._tasks}
 
     def next_queued(self, leaf: Leaf, after: QueueKey | None, limit: int) -> list[QueueKey]:
         keys = self._queued.get(leaf, [])
@@ -225,6 +233,12 @@ class MemoryTable:
             self._counts.queued(_sizes(task for task in before if task.state is TaskState.QUEUED), -1)
         if token is not None:
             self._grants.ended(token, nos)
+
+    def _left(self, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            del self._tasks[task.no]
+            del self._order[bisect_left(self._order, task.no)]
+        self._counts.removed((task.leaf, task.state) for task in tasks)
 
     def _enter(self, task: Task) -> None:
         keys = self._keys_of(task)

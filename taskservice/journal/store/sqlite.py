@@ -23,6 +23,7 @@ from taskservice.journal.store.grants import Grants
 from taskservice.journal.store.ids import Ids
 from taskservice.journal.store.moves import Move
 from taskservice.journal.store.numbers import Numbers
+from taskservice.journal.store.past import SqlitePast
 from taskservice.journal.store.references import References
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class SqliteTable:
         self._grants = Grants()
         self._references = References(self._db)
         self._ids = Ids(self._db) if db is None else Ids(self._db, *self._db.execute(statements.GET_SETTLED).fetchone())
+        self._past = SqlitePast(self._db, self._numbers, self._counts, self._ids)
         self._running: dict[TaskNo, _Standing] = {}
         """What stands in a row as state, epoch and seq of a task that runs."""
         self._mark: Mark | None = None
@@ -96,6 +98,10 @@ class SqliteTable:
         if self._main is not None:
             os.close(self._main)
             self._main = None
+
+    @property
+    def past(self) -> SqlitePast:
+        return self._past
 
     @property
     def mark(self) -> Mark | None:
@@ -246,7 +252,8 @@ class SqliteTable:
     def find(self, tenant: TenantId, ids: Sequence[TaskId]) -> dict[TaskId, Task]:
         number = self._numbers.of_known_tenant(tenant)
         found = {} if number is None else self._ids.find(number, ids)
-        tasks = {task.id: task for task in self.load(list(found.values()))} if found else {}
+        here = self._tasks(statements.LOAD, (mapping.json_list(found.values()),)) if found else []
+        tasks = {task.id: task for task in here}
         return {id: tasks[id] for id in ids if id in tasks}
 
     def next_queued(self, leaf: Leaf, after: QueueKey | None, limit: int) -> list[QueueKey]:
@@ -370,7 +377,8 @@ class SqliteTable:
     def _check_insert(self, tasks: Sequence[Task]) -> None:
         """Raises IllegalMove if the tasks cannot be inserted. Slow: asked only when they could not."""
         taken = {no for (no, _, _) in self._db.execute(statements.STANDINGS, (mapping.json_list(t.no for t in tasks),))}
-        known = {(task.tenant, task.id) for task in tasks if self.find(task.tenant, [task.id])}
+        number = self._numbers.of_tenant
+        known = {(task.tenant, task.id) for task in tasks if self._ids.find(number(task.tenant), [task.id])}
         moves.check_insert(tasks, taken, known)
 
 
