@@ -174,6 +174,32 @@ def tell_of_an_incumbent(directory: Path, code: Code, fate: Fate, at: int, round
     story.check()
 
 
+# A last word
+
+
+def last_words(calls: Sequence[Call]) -> Iterator[tuple[int, int]]:
+    """At which call a claimant stalls, and how much the owner has done before."""
+    for at in range(len(calls)):
+        for steps in (len(OPEN), len(FIRST)):
+            yield at, steps
+
+
+def tell_of_a_last_word(directory: Path, code: Code, at: int, steps: int) -> None:
+    """While a claimant stalls, the owner gets one more segment there, and then another claimant has the log: the first
+    has seen a hole, and then comes to where that segment was and has been collected."""
+    story = Story(directory, code)
+    owner = Walk(story, "a", [*FIRST[:steps], Owner.append])
+    owner.go(steps)
+    second = Walk(story, "t", SUCCESSOR)
+
+    def meanwhile() -> None:
+        owner.go()
+        second.go()
+
+    Walk(story, "s", SUCCESSOR, CrashingObjects(story.store, stalls_before(meanwhile), at)).go()
+    story.check()
+
+
 # Two successors
 
 
@@ -211,12 +237,13 @@ STRIDE = 17
 
 
 def everything(directory: Path) -> Iterator[tuple[Callable[..., None], Any]]:
-    """All histories of all three kinds, with who tells them; neighbours are far apart, so what spoils some is found soon."""
+    """All histories of all kinds, with who tells them; neighbours are far apart, so what spoils some is found soon."""
     first, second = calls_of_the_workload(directory), calls_of_a_claimant(directory)
     kinds = [
         [(tell_of_one_successor, each) for each in _mixed(one_successor(first))],
         [(tell_of_two_successors, each) for each in _mixed(two_successors(first, second))],
         [(tell_of_an_incumbent, each) for each in _mixed(incumbents(second))],
+        [(tell_of_a_last_word, each) for each in _mixed(last_words(second))],
     ]
     for at in range(max(map(len, kinds))):
         yield from (kind[at] for kind in kinds if at < len(kind))
