@@ -7,6 +7,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from taskservice.core.lease_wire import LeaseSpec, ReportAck
+from taskservice.core.sweep import Sweep
 from taskservice.core.types import (
     ApiKey,
     FunctionName,
@@ -47,6 +48,8 @@ class Refusal(StrEnum):
     RUNNING = "running"
     """It has started; only tasks that have not started can be cancelled."""
     ENDED = "ended"
+    OPERATIONS_MAX = "operations_max"
+    """As many bulk operations are under way as may be."""
 
 
 class ItemAnswer(Struct, frozen=True):
@@ -106,11 +109,23 @@ class CatalogAnswer(Struct, frozen=True):
     functions: tuple[FunctionSpec, ...]
 
 
+class OperationAnswer(Struct, frozen=True):
+    """A bulk operation, as far as it has come; None: there is no such one, or it was refused."""
+
+    operation: Sweep | None
+    refusal: Refusal | None = None
+    message: str = ""
+    limit: int | None = None
+    """The value of the limit that refused it."""
+
+
 class DoneAnswer(Struct, frozen=True):
     """It is done and durable."""
 
 
-AnswerValue = ItemsAnswer | TaskAnswer | TasksAnswer | StatusAnswer | CatalogAnswer | DoneAnswer | ReportAck
+AnswerValue = (
+    ItemsAnswer | TaskAnswer | TasksAnswer | StatusAnswer | CatalogAnswer | OperationAnswer | DoneAnswer | ReportAck
+)
 
 
 class Answer(Struct, frozen=True):

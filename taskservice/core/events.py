@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from taskservice.core.lease_wire import HeldLease, RunnerReport
+from taskservice.core.sweep import SweepKind
 from taskservice.core.types import (
     ApiKey,
     FunctionSpec,
@@ -34,6 +35,24 @@ class CancelAsked(Struct, frozen=True, tag=True):
     ref: int
     tenant: TenantId
     ids: tuple[TaskId, ...]
+
+
+class BulkAsked(Struct, frozen=True, tag=True):
+    """Something is to be done to all tasks that pass the filter: its tenant's, or everybody's if it names none."""
+
+    ref: int
+    kind: SweepKind
+    filter: ListFilter
+    dry_run: bool = False
+    """Only say how many they are."""
+
+
+class OperationAsked(Struct, frozen=True, tag=True):
+    """Somebody wants to know how far a bulk operation has come; `tenant` None: whosever it is."""
+
+    ref: int
+    tenant: TenantId | None
+    id: str
 
 
 class TaskAsked(Struct, frozen=True, tag=True):
@@ -117,9 +136,15 @@ class Ticked(Struct, frozen=True, tag=True):
     """Time has passed: what waited for the clock may be due."""
 
 
+class SweepTurn(Struct, frozen=True, tag=True):
+    """There is time for a step of the bulk operations that are under way."""
+
+
 Event = (
     Submitted
     | CancelAsked
+    | BulkAsked
+    | OperationAsked
     | TaskAsked
     | TasksListed
     | StatusAsked
@@ -133,4 +158,5 @@ Event = (
     | RunnersSettled
     | RunnerReported
     | Ticked
+    | SweepTurn
 )

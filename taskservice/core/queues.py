@@ -74,6 +74,7 @@ class LeafQueue:
         removed = self._remove_first(nos) if self._starts_with(nos) else self._remove_anywhere(nos)
         if not self.head and self.count:
             self.fill(table.next_queued(self.leaf, None, self.head_max), segment)
+        self.complete = len(self.head) == self.count
         return removed
 
     def fill(self, keys: Iterable[QueueKey], segment: int) -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from taskservice.core.sweep import Sweep, SweepKind
 from taskservice.core.types import (
     ApiKey,
     ErrorInfo,
     FunctionSpec,
     Leaf,
+    ListFilter,
     RunnerId,
     Task,
     TaskNo,
@@ -129,6 +131,41 @@ class TasksCancelled(Struct, frozen=True, array_like=True, tag="cancelled"):
     nos: tuple[TaskNo, ...]
 
 
+class SweepBegun(Struct, frozen=True, array_like=True, tag="sweep"):
+    """A bulk operation holds from now on for all tasks up to number `upto_no` that pass the filter."""
+
+    at_ms: int
+    id: str
+    kind: SweepKind
+    filter: ListFilter
+    upto_no: TaskNo
+    dry_run: bool
+    matched: int | None
+
+    @property
+    def sweep(self) -> Sweep:
+        return Sweep(self.id, self.kind, self.filter, self.upto_no, self.at_ms, self.dry_run, self.matched)
+
+
+class SweepStep(Struct, frozen=True, array_like=True, tag="sweep_step"):
+    """The operation is through with one leaf up to number `to_no`: whatever passes its filter there, as the table is now,
+    has been changed. `leaf` None: there was nothing to do."""
+
+    at_ms: int
+    id: str
+    leaf: Leaf | None
+    to_no: TaskNo
+    done: bool
+
+
+class SweepCaught(Struct, frozen=True, array_like=True, tag="sweep_caught"):
+    """The time of these tasks has come before the operation has come to them: scheduled or retrying -> cancelled."""
+
+    at_ms: int
+    id: str
+    nos: tuple[TaskNo, ...]
+
+
 Record = (
     EpochOpened
     | TenantSet
@@ -142,6 +179,9 @@ Record = (
     | TasksFailed
     | TasksHandedBack
     | TasksCancelled
+    | SweepBegun
+    | SweepStep
+    | SweepCaught
 )
 
 

@@ -12,6 +12,7 @@ from taskservice.core.fairness import Fairness
 from taskservice.core.pool import Pool
 from taskservice.core.queues import LeafQueue
 from taskservice.core.speed import Speed
+from taskservice.core.sweep import Sweeps
 from taskservice.core.table import TaskTable
 from taskservice.core.types import (
     ApiKey,
@@ -83,6 +84,8 @@ class State:
     """Tasks of each tenant that have not ended."""
     running: dict[TenantId, int] = field(default_factory=dict)
     """Of them, those that run: the open attempts of `leases`."""
+    sweeps: Sweeps = field(default_factory=Sweeps)
+    """Bulk operations, under way and done."""
     queues: dict[Leaf, LeafQueue] = field(default_factory=dict)
     """A queue for each leaf that ever had a task; its head is a cache of the table."""
 

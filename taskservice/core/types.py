@@ -241,3 +241,7 @@ class Limits(Struct, frozen=True, array_like=True):
     """Times that an attempt may vanish with its machine before the task is dead-lettered."""
     due_batch_max: int = 1_000
     """Waiting tasks made ready in one turn."""
+    sweep_batch_max: int = 2_000
+    """Tasks that bulk operations change in one turn."""
+    operations_max: int = 10
+    """Bulk operations of one tenant that may be under way."""

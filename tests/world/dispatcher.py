@@ -7,7 +7,7 @@ from random import Random
 
 from taskservice.core.check import check
 from taskservice.core.effects import Answer, AnswerValue, Effect, Ended, Launch
-from taskservice.core.events import Event, Ticked
+from taskservice.core.events import Event, SweepTurn, Ticked
 from taskservice.core.shard import Cut
 from taskservice.core.types import Limits
 from taskservice.journal import Fenced
@@ -18,7 +18,7 @@ from world.clock import Clock
 from world.durable import Disk, check_restored
 from world.network import Network
 
-LIMITS = Limits(lease_tasks_max=20, head_tasks_max=15, losses_max=1_000, due_batch_max=7)
+LIMITS = Limits(lease_tasks_max=20, head_tasks_max=15, losses_max=1_000, due_batch_max=7, sweep_batch_max=5)
 
 
 class SimDispatcher:
@@ -101,6 +101,9 @@ class SimDispatcher:
             else:
                 self._clock.after(min(60_000, due_ms - now_ms), self._plan_turn)
         self.shard.dispatch(now_ms)
+        if self.shard.sweeping:
+            self.shard.handle(SweepTurn(), now_ms, self._rng)
+            self._plan_turn()
         if self._checked:
             check(self.shard.state)
         self._commit()

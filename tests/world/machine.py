@@ -5,16 +5,28 @@ from __future__ import annotations
 from random import Random
 
 from taskservice.core.check import check
-from taskservice.core.effects import Answer, AnswerValue, Effect, Ended, ItemAnswer, ItemsAnswer, Launch
+from taskservice.core.effects import (
+    Answer,
+    AnswerValue,
+    Effect,
+    Ended,
+    ItemAnswer,
+    ItemsAnswer,
+    Launch,
+    OperationAnswer,
+)
 from taskservice.core.events import (
+    BulkAsked,
     CancelAsked,
     Event,
     FunctionsRegistered,
+    OperationAsked,
     RunnerJoined,
     RunnerLost,
     RunnerReported,
     RunnersSettled,
     Submitted,
+    SweepTurn,
     TenantPut,
     Ticked,
 )
@@ -22,6 +34,7 @@ from taskservice.core.lease_wire import HeldLease, LeaseReport, LeaseSpec, Outco
 from taskservice.core.records import Record
 from taskservice.core.shard import DEFAULT_TENANT
 from taskservice.core.state import State
+from taskservice.core.sweep import Sweep, SweepKind
 from taskservice.core.types import (
     Bundle,
     FunctionName,
@@ -148,6 +161,33 @@ class Machine:
         answer = self.ask(CancelAsked(self.next_ref(), tenant, tuple(TaskId(id) for id in ids)))
         assert isinstance(answer, ItemsAnswer)
         return answer.items
+
+    def bulk(self, *, dry_run: bool = False, tenant: TenantId | None = DEFAULT_TENANT, **wanted: object) -> Sweep:
+        """All tasks that pass are to be cancelled; gives the operation as it was answered."""
+        wish = ListFilter(tenant=tenant, **wanted)  # type: ignore[arg-type]
+        answer = self.ask(BulkAsked(self.next_ref(), SweepKind.CANCEL, wish, dry_run))
+        assert isinstance(answer, OperationAnswer)
+        assert answer.operation is not None, answer
+        return answer.operation
+
+    def operation(self, id: str, tenant: TenantId | None = DEFAULT_TENANT) -> Sweep | None:
+        answer = self.ask(OperationAsked(self.next_ref(), tenant, id))
+        assert isinstance(answer, OperationAnswer)
+        return answer.operation
+
+    def step(self, times: int = 1) -> None:
+        """The bulk operations that are under way have had so many turns."""
+        for _ in range(times):
+            self.handle(SweepTurn())
+            self.commit()
+
+    def sweep(self) -> int:
+        """All bulk operations are done; gives the number of turns that it took."""
+        turns = 0
+        while self.shard.sweeping:
+            self.step()
+            turns += 1
+        return turns
 
     def join(self, runner: str = "r1", cpus: int = 1, held: tuple[HeldLease, ...] = ()) -> None:
         self.handle(RunnerJoined(RunnerId(runner), "node", Resources(cpu_m=1000 * cpus), held))
