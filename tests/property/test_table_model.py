@@ -12,6 +12,7 @@ from contextlib import closing
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
 from helpers.tables import BOOM, EVERYTHING, RUNNER, mark, seen, task
 from taskservice.core.records import DeadRow, RetryRow
@@ -20,7 +21,7 @@ from taskservice.core.types import Leaf, ListFilter, Priority, Task, TaskState, 
 from taskservice.journal.store.memory import MemoryTable
 from taskservice.journal.store.sqlite import SqliteTable
 
-STEPS = 200
+STEPS = 260
 TASKS_MAX = 40
 TIMES_MS = 8
 TENANTS = ("acme", "umbrella")
@@ -55,7 +56,7 @@ MOVES: dict[str, tuple[tuple[TaskState, ...], Move]] = {
 }
 """The states that each move starts from, and the call."""
 
-OFTEN = ("insert", "insert", "lease", "lease", "make_due", *MOVES, "commit")
+OFTEN = ("insert", "insert", "lease", "lease", "make_due", *MOVES, *["cancel_between"] * 2, "commit")
 
 
 class Twins:
@@ -74,12 +75,34 @@ class Twins:
         if name == "insert":
             tasks = self.new_tasks()
             self.both(name, lambda table: table.insert(tasks), tasks)
+        elif name == "cancel_between":
+            self.cancel_between(at_ms)
         elif name == "commit":
             self.both(name, lambda table: table.commit(mark(1, at_ms)))
         else:
             states, move = MOVES[name]
             nos = self.picked(states, token)
             self.both(name, lambda table: move(table, nos, token, at_ms), nos, token, at_ms)
+
+    def cancel_between(self, at_ms: int) -> None:
+        """A range of a leaf's tasks: what is said of it beforehand is what comes of it."""
+        leaf = self.rng.choice([one.leaf for one in self.plain.listing(ListFilter(), None, EVERYTHING)] or LEAVES)
+        first, last = sorted(self.rng.randrange(-1, TASKS_MAX) for _ in range(2))
+        states = MOVES["cancel"][0]
+        wish = self.wish() if self.rng.random() < 0.5 else ListFilter()
+        wanted = replace(wish, states=states[: self.rng.randrange(1, 4)])
+        limit = self.rng.randrange(1, 6)
+        reach = self.plain.reach(leaf, wanted.states, first, last, limit)
+        assert reach == self.sqlite.reach(leaf, wanted.states, first, last, limit)
+        assert self.plain.queued_since(leaf, first, limit) == self.sqlite.queued_since(leaf, first, limit)
+        told = (leaf, wanted, first, reach.to_no)
+        print("cancel_between", *told, at_ms)
+        count = self.plain.count_between(*told)
+        assert count == self.sqlite.count_between(*told)
+        swept = self.plain.cancel_between(*told, at_ms)
+        assert swept == self.sqlite.cancel_between(*told, at_ms)
+        assert len(swept.ids) == count <= max(limit, len(wanted.states))
+        self.happened["cancel_between", count > 0] += 1
 
     def both(self, name: str, call: Callable[[TaskTable], None], *told: object) -> None:
         refused, refused_too = refusal(self.plain, call), refusal(self.sqlite, call)
@@ -173,5 +196,5 @@ def test_both_tables_live_through_the_same_story(seed: int) -> None:
         for _ in range(STEPS):
             twins.call_something()
             twins.compare()
-    made_and_refused = {(name, made) for name in ("insert", *MOVES) for made in (True, False)}
+    made_and_refused = {(name, made) for name in ("insert", "cancel_between", *MOVES) for made in (True, False)}
     assert made_and_refused <= set(twins.happened), "the driver has become too tame"

@@ -18,7 +18,10 @@ from world.clock import Clock
 from world.durable import Disk, check_restored
 from world.network import Network
 
-LIMITS = Limits(lease_tasks_max=20, head_tasks_max=15, losses_max=1_000, due_batch_max=7, sweep_batch_max=5)
+SWEEP_MS = 20
+SWEEP_RATIO = 0.2
+"""Bulk operations are slow here, so that much happens before they have come through."""
+LIMITS = Limits(lease_tasks_max=20, head_tasks_max=15, losses_max=1_000, due_batch_max=7, sweep_batch_max=3)
 
 
 class SimDispatcher:
@@ -102,8 +105,9 @@ class SimDispatcher:
                 self._clock.after(min(60_000, due_ms - now_ms), self._plan_turn)
         self.shard.dispatch(now_ms)
         if self.shard.sweeping:
-            self.shard.handle(SweepTurn(), now_ms, self._rng)
-            self._plan_turn()
+            if self._rng.random() < SWEEP_RATIO:
+                self.shard.handle(SweepTurn(), now_ms, self._rng)
+            self._clock.after(SWEEP_MS, self._plan_turn)
         if self._checked:
             check(self.shard.state)
         self._commit()

@@ -170,7 +170,8 @@ class Simulation:
         state = self.dispatcher.shard.state
         unfinished = sum(state.unfinished.values())
         outstanding = sum(client.outstanding for client in self.clients)
-        return not unfinished and not outstanding and self.dispatcher.idle
+        sweeping = self.dispatcher.shard.sweeping
+        return not unfinished and not outstanding and not sweeping and self.dispatcher.idle
 
     def _stuck(self) -> str:
         state = self.dispatcher.shard.state
