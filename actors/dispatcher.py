@@ -22,10 +22,12 @@ import msgspec
 from taskservice.actors.commits import CommitOptions, Commits
 from taskservice.actors.keeper import Keeper
 from taskservice.actors.notifier import Notifier
+from taskservice.actors.sweeper import Sweeper
 from taskservice.core import effects as fx
 from taskservice.core import events as e
 from taskservice.core.lease_wire import LeaseSpec, ReportAck, RunnerReport
 from taskservice.core.shard import Shard
+from taskservice.core.sweep import Sweep, SweepKind
 from taskservice.core.types import (
     TERMINAL_STATES,
     ApiKey,
@@ -109,6 +111,8 @@ class Dispatcher:
         self._commits = Commits(journal, shard, self._wake.set, self._die, self.options.commits)
         self._keeper = keeper(self._wake.set, self._die) if keeper is not None else None
         self._tasks: list[asyncio.Task[None]] = []
+        self._sweeper = Sweeper(shard, self._wake.set)
+        self._closing = False
         self._fatal: BaseException | None = None
 
     # Life
@@ -123,10 +127,11 @@ class Dispatcher:
             self._keeper.sweep()
 
     async def close(self) -> None:
-        """All that was handed over is durable, or refused; the journal is released.
+        """All that was handed over is durable, or refused; the journal is released. Bulk operations go on with the next one.
 
         If the journal does not take it within `commit_timeout_s`, whoever waits is told to come back.
         """
+        self._closing = True
         give_up_s = time.monotonic() + self.options.commit_timeout_s
         while self._fatal is None and (self._mailbox or not self._commits.idle) and time.monotonic() < give_up_s:
             self._wake.clear()
@@ -164,7 +169,11 @@ class Dispatcher:
         for event in events:
             self._shard.handle(event, now_ms, self._rng)
         self._tick(now_ms)
-        leases = 0 if self._behind() else self._shard.dispatch(now_ms)
+        leases = 0
+        if not self._behind():
+            leases = self._shard.dispatch(now_ms)
+            if not self._closing:
+                self._sweeper.run_once(now_ms, self._rng)
         self._commits.begin()
         released = self._shard.release()
         self._perform(released)
@@ -221,6 +230,7 @@ class Dispatcher:
     def _stop(self, answer: BackOffError) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._sweeper.stop()
         for task in self._tasks:
             task.cancel()
         for future in self._answers.values():
@@ -338,6 +348,14 @@ class Dispatcher:
     async def cancel(self, tenant: TenantId, ids: Sequence[TaskId]) -> fx.ItemsAnswer:
         """See `DispatcherPort`."""
         return await self._ask(lambda ref: e.CancelAsked(ref, tenant, tuple(ids)), fx.ItemsAnswer)
+
+    async def bulk(self, kind: SweepKind, wanted: ListFilter, dry_run: bool = False) -> fx.OperationAnswer:
+        """See `DispatcherPort`."""
+        return await self._ask(lambda ref: e.BulkAsked(ref, kind, wanted, dry_run), fx.OperationAnswer)
+
+    async def operation(self, tenant: TenantId | None, id: str) -> Sweep | None:
+        """See `DispatcherPort`."""
+        return (await self._ask(lambda ref: e.OperationAsked(ref, tenant, id), fx.OperationAnswer)).operation
 
     async def status(self, tenant: TenantId | None = None) -> fx.StatusAnswer:
         """See `DispatcherPort`."""

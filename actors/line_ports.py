@@ -12,7 +12,8 @@ from typing import Any
 from taskservice.actors.line import Line, LineServer, Method
 from taskservice.actors.ports import DispatcherPort
 from taskservice.actors.runner import Runner
-from taskservice.core.effects import CatalogAnswer, ItemsAnswer, StatusAnswer, TasksAnswer
+from taskservice.core.effects import CatalogAnswer, ItemsAnswer, OperationAnswer, StatusAnswer, TasksAnswer
+from taskservice.core.sweep import Sweep, SweepKind
 from taskservice.core.types import (
     ApiKey,
     FunctionSpec,
@@ -36,6 +37,8 @@ DISPATCHER_METHODS = {
     "get": Method(tuple[TenantId, TaskId, float], Task | None),
     "list_tasks": Method(tuple[ListFilter, TaskNo | None, int], TasksAnswer),
     "cancel": Method(tuple[TenantId, list[TaskId]], ItemsAnswer),
+    "bulk": Method(tuple[SweepKind, ListFilter, bool], OperationAnswer),
+    "operation": Method(tuple[TenantId | None, str], Sweep | None),
     "status": Method(tuple[TenantId | None], StatusAnswer),
     "catalog": Method(tuple[int, float], CatalogAnswer | None),
     "register": Method(tuple[list[FunctionSpec]], None),
@@ -112,6 +115,14 @@ class LineDispatcher:
 
     async def cancel(self, tenant: TenantId, ids: Sequence[TaskId]) -> ItemsAnswer:
         answer: ItemsAnswer = await self._ask("cancel", tenant, ids)
+        return answer
+
+    async def bulk(self, kind: SweepKind, wanted: ListFilter, dry_run: bool = False) -> OperationAnswer:
+        answer: OperationAnswer = await self._ask("bulk", kind, wanted, dry_run)
+        return answer
+
+    async def operation(self, tenant: TenantId | None, id: str) -> Sweep | None:
+        answer: Sweep | None = await self._ask("operation", tenant, id)
         return answer
 
     async def status(self, tenant: TenantId | None = None) -> StatusAnswer:

@@ -7,6 +7,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from starlette.responses import Response
 
 from taskservice.core.effects import ItemStatus, RunnerStatus, StatusAnswer
+from taskservice.core.sweep import Sweep, SweepKind
 from taskservice.core.types import ApiKey, ErrorInfo, FunctionSpec, Priority, Task, TaskState, Tenant
 from taskservice.gateway.problems import ProblemDocument
 from taskservice.gateway.times import iso
@@ -75,6 +76,22 @@ class CancelView(Struct, frozen=True):
     results: list[ItemView]
     cancelled: int
     refused: int
+
+
+class OperationView(Struct, frozen=True, kw_only=True):
+    """Something that is done to all tasks that pass a filter."""
+
+    operation: str | None
+    """Ask for its progress at /v1/operations/{operation}; null if there is nothing to ask for."""
+    kind: SweepKind
+    dry_run: bool
+    matched: int | None
+    """Tasks that passed the filter when it began; null while that is not known."""
+    changed: int
+    """Of them, those that it has done so far."""
+    done: bool
+    begun_at: str
+    done_at: str | None
 
 
 class LogView(Struct, frozen=True):
@@ -184,7 +201,7 @@ class HealthView(Struct, frozen=True):
 
 
 MODELS = (
-    TaskView, TaskPage, BatchView, CancelView, LogsView, FunctionView, FunctionsView, ClusterView, TenantView,
+    TaskView, TaskPage, BatchView, CancelView, OperationView, LogsView, FunctionView, FunctionsView, ClusterView, TenantView,
     TenantsView, KeyView, KeysView, HealthView, ProblemDocument,
 )  # fmt: skip
 """All that the OpenAPI document describes; what they hold is found by itself."""
@@ -227,6 +244,20 @@ def result_json(task: Task) -> Raw:
 
 def _error_view(error: ErrorInfo) -> ErrorView:
     return ErrorView(error.reason, error.message, error.detail)
+
+
+def operation_view(sweep: Sweep) -> OperationView:
+    """An operation as users see it."""
+    return OperationView(
+        operation=sweep.id or None,
+        kind=sweep.kind,
+        dry_run=sweep.dry_run,
+        matched=sweep.matched,
+        changed=0 if sweep.dry_run else sweep.changed,
+        done=sweep.done_ms is not None,
+        begun_at=iso(sweep.begun_ms),
+        done_at=None if sweep.done_ms is None else iso(sweep.done_ms),
+    )
 
 
 def function_view(spec: FunctionSpec) -> FunctionView:

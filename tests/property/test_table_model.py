@@ -21,7 +21,7 @@ from taskservice.core.types import Leaf, ListFilter, Priority, Task, TaskState, 
 from taskservice.journal.store.memory import MemoryTable
 from taskservice.journal.store.sqlite import SqliteTable
 
-STEPS = 260
+STEPS = 340
 TASKS_MAX = 40
 TIMES_MS = 8
 TENANTS = ("acme", "umbrella")
