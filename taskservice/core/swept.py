@@ -53,7 +53,9 @@ def _ended(state: State, leaf: Leaf, swept: Swept) -> list[tuple[int, Effect]]:
         return []
     state.unfinished[leaf.tenant] -= len(swept.ids)
     if swept.queued:
-        state.queue(leaf).remove(swept.queued, swept.queued_bytes, state.table, state.segment)
+        # The next step may remove these as well: so no more of them are read than a lease may have.
+        refill_max = state.limits.lease_tasks_max
+        state.queue(leaf).remove(swept.queued, swept.queued_bytes, state.table, state.segment, refill_max)
     return [(state.segment, Ended(TaskState.CANCELLED, tuple((leaf.tenant, id) for id in swept.ids)))]
 
 
