@@ -19,6 +19,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from taskservice.actors.bulk import BulkTurns
 from taskservice.actors.commits import CommitOptions, Commits
 from taskservice.actors.keeper import Keeper
 from taskservice.actors.notifier import Notifier
@@ -26,6 +27,7 @@ from taskservice.actors.remover import Remover
 from taskservice.core import effects as fx
 from taskservice.core import events as e
 from taskservice.core.lease_wire import LeaseSpec, ReportAck, RunnerReport
+from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.shard import Shard
 from taskservice.core.types import (
     TERMINAL_STATES,
@@ -112,6 +114,8 @@ class Dispatcher:
         self._keeper = keeper(self._wake.set, self._die) if keeper is not None else None
         self._remover = remover
         self._tasks: list[asyncio.Task[None]] = []
+        self._bulk = BulkTurns(shard, self._wake.set)
+        self._closing = False
         self._fatal: BaseException | None = None
 
     # Life
@@ -126,10 +130,11 @@ class Dispatcher:
             self._keeper.sweep()
 
     async def close(self) -> None:
-        """All that was handed over is durable, or refused; the journal is released.
+        """All that was handed over is durable, or refused; the journal is released. Bulk operations go on with the next one.
 
         If the journal does not take it within `commit_timeout_s`, whoever waits is told to come back.
         """
+        self._closing = True
         give_up_s = time.monotonic() + self.options.commit_timeout_s
         while self._fatal is None and (self._mailbox or not self._commits.idle) and time.monotonic() < give_up_s:
             self._wake.clear()
@@ -169,7 +174,11 @@ class Dispatcher:
         for event in events:
             self._shard.handle(event, now_ms, self._rng)
         self._tick(now_ms)
-        leases = 0 if self._behind() else self._shard.dispatch(now_ms)
+        leases = 0
+        if not self._behind():
+            leases = self._shard.dispatch(now_ms)
+            if not self._closing:
+                self._bulk.run_once(now_ms, self._rng)
         self._commits.begin()
         released = self._shard.release()
         self._perform(released)
@@ -226,6 +235,7 @@ class Dispatcher:
     def _stop(self, answer: BackOffError) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._bulk.stop()
         for task in self._tasks:
             task.cancel()
         for future in self._answers.values():
@@ -345,6 +355,14 @@ class Dispatcher:
     async def cancel(self, tenant: TenantId, ids: Sequence[TaskId]) -> fx.ItemsAnswer:
         """See `DispatcherPort`."""
         return await self.ask(lambda ref: e.CancelAsked(ref, tenant, tuple(ids)), fx.ItemsAnswer)
+
+    async def bulk(self, kind: OperationKind, wanted: ListFilter, dry_run: bool = False) -> fx.OperationAnswer:
+        """See `DispatcherPort`."""
+        return await self.ask(lambda ref: e.BulkAsked(ref, kind, wanted, dry_run), fx.OperationAnswer)
+
+    async def operation(self, tenant: TenantId | None, id: str) -> Operation | None:
+        """See `DispatcherPort`."""
+        return (await self.ask(lambda ref: e.OperationAsked(ref, tenant, id), fx.OperationAnswer)).operation
 
     async def status(self, tenant: TenantId | None = None) -> fx.StatusAnswer:
         """See `DispatcherPort`."""

@@ -12,7 +12,8 @@ from typing import Any
 from taskservice.actors.line import Line, LineServer, Method
 from taskservice.actors.ports import DispatcherPort
 from taskservice.actors.runner import Runner
-from taskservice.core.effects import CatalogAnswer, ItemsAnswer, StatusAnswer, TaskAnswer, TasksAnswer
+from taskservice.core.effects import CatalogAnswer, ItemsAnswer, OperationAnswer, StatusAnswer, TaskAnswer, TasksAnswer
+from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.types import (
     ApiKey,
     FunctionSpec,
@@ -35,6 +36,8 @@ DISPATCHER_METHODS = {
     "get": Method(tuple[TenantId, TaskId, float], TaskAnswer),
     "list_tasks": Method(tuple[ListFilter, TaskNo | None, int], TasksAnswer),
     "cancel": Method(tuple[TenantId, list[TaskId]], ItemsAnswer),
+    "bulk": Method(tuple[OperationKind, ListFilter, bool], OperationAnswer),
+    "operation": Method(tuple[TenantId | None, str], Operation | None),
     "status": Method(tuple[TenantId | None], StatusAnswer),
     "catalog": Method(tuple[int, float], CatalogAnswer | None),
     "register": Method(tuple[list[FunctionSpec]], None),
@@ -122,6 +125,14 @@ class LineDispatcher:
 
     async def cancel(self, tenant: TenantId, ids: Sequence[TaskId]) -> ItemsAnswer:
         answer: ItemsAnswer = await self._ask("cancel", tenant, ids)
+        return answer
+
+    async def bulk(self, kind: OperationKind, wanted: ListFilter, dry_run: bool = False) -> OperationAnswer:
+        answer: OperationAnswer = await self._ask("bulk", kind, wanted, dry_run)
+        return answer
+
+    async def operation(self, tenant: TenantId | None, id: str) -> Operation | None:
+        answer: Operation | None = await self._ask("operation", tenant, id)
         return answer
 
     async def status(self, tenant: TenantId | None = None) -> StatusAnswer:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from taskservice.core.effects import CatalogAnswer, ItemsAnswer, StatusAnswer, TaskAnswer, TasksAnswer
+from taskservice.core.effects import CatalogAnswer, ItemsAnswer, OperationAnswer, StatusAnswer, TaskAnswer, TasksAnswer
 from taskservice.core.lease_wire import HeldLease
+from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.types import (
     ApiKey,
     FunctionSpec,
@@ -38,6 +39,12 @@ class DispatcherPort(Protocol):
 
     async def cancel(self, tenant: TenantId, ids: Sequence[TaskId]) -> ItemsAnswer:
         """Each task is cancelled, or says why not."""
+
+    async def bulk(self, kind: OperationKind, wanted: ListFilter, dry_run: bool = False) -> OperationAnswer:
+        """An operation on all tasks that pass the filter holds for those that there are; or, for a dry run, how many pass."""
+
+    async def operation(self, tenant: TenantId | None, id: str) -> Operation | None:
+        """How far the tenant's operation has come (None: whosever it is); None if it is not known (any more)."""
 
     async def status(self, tenant: TenantId | None = None) -> StatusAnswer:
         """Counts and runners."""

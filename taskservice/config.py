@@ -125,6 +125,8 @@ class Settings(BaseSettings):
         10, ge=0, description="Times that an attempt may vanish with its machine before the task is dead-lettered."
     )
     due_batch_max: int = Field(1_000, gt=0, description="Waiting tasks that are made ready in one turn.")
+    operation_batch_max: int = Field(2_000, gt=0, description="Tasks that bulk operations change in one turn.")
+    operations_max: int = Field(10, gt=0, description="Bulk operations of one tenant that may be under way.")
     journal_file_bytes_max: Annotated[int, Bytes] = Field(
         64 * MIB, gt=0, description="Bytes of a journal file, after which the next one is begun."
     )

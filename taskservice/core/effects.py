@@ -7,6 +7,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from taskservice.core.lease_wire import LeaseSpec, ReportAck
+from taskservice.core.operations import Operation
 from taskservice.core.past import HistoryFile, Past
 from taskservice.core.types import (
     ApiKey,
@@ -48,6 +49,8 @@ class Refusal(StrEnum):
     RUNNING = "running"
     """It has started; only tasks that have not started can be cancelled."""
     ENDED = "ended"
+    OPERATIONS_MAX = "operations_max"
+    """As many bulk operations are under way as may be."""
 
 
 class ItemAnswer(Struct, frozen=True):
@@ -121,6 +124,16 @@ class ReferencesAnswer(Struct, frozen=True):
     keys: tuple[str, ...]
 
 
+class OperationAnswer(Struct, frozen=True):
+    """A bulk operation, as far as it has come; None: there is no such one, or it was refused."""
+
+    operation: Operation | None
+    refusal: Refusal | None = None
+    message: str = ""
+    limit: int | None = None
+    """The value of the limit that refused it."""
+
+
 class DoneAnswer(Struct, frozen=True):
     """It is done and durable."""
 
@@ -155,6 +168,7 @@ AnswerValue = (
     | TasksAnswer
     | StatusAnswer
     | CatalogAnswer
+    | OperationAnswer
     | ReferencesAnswer
     | DoneAnswer
     | ReportAck

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from taskservice.core.lease_wire import HeldLease, RunnerReport
+from taskservice.core.operations import OperationKind
 from taskservice.core.past import EndedKey, HistoryFile, WrittenTask
 from taskservice.core.types import (
     ApiKey,
@@ -35,6 +36,24 @@ class CancelAsked(Struct, frozen=True, tag=True):
     ref: int
     tenant: TenantId
     ids: tuple[TaskId, ...]
+
+
+class BulkAsked(Struct, frozen=True, tag=True):
+    """Something is to be done to all tasks that pass the filter: its tenant's, or everybody's if it names none."""
+
+    ref: int
+    kind: OperationKind
+    filter: ListFilter
+    dry_run: bool = False
+    """Only say how many they are."""
+
+
+class OperationAsked(Struct, frozen=True, tag=True):
+    """Somebody wants to know how far a bulk operation has come; `tenant` None: whosever it is."""
+
+    ref: int
+    tenant: TenantId | None
+    id: str
 
 
 class TaskAsked(Struct, frozen=True, tag=True):
@@ -182,9 +201,15 @@ class StrangersAsked(Struct, frozen=True, tag=True):
     keys: tuple[str, ...]
 
 
+class OperationTurn(Struct, frozen=True, tag=True):
+    """There is time for a step of the bulk operations that are under way."""
+
+
 Event = (
     Submitted
     | CancelAsked
+    | BulkAsked
+    | OperationAsked
     | TaskAsked
     | TasksListed
     | StatusAsked
@@ -206,4 +231,5 @@ Event = (
     | DropAsked
     | OldFileRead
     | StrangersAsked
+    | OperationTurn
 )

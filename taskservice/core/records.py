@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.past import HistoryFile
 from taskservice.core.types import (
     ApiKey,
     ErrorInfo,
     FunctionSpec,
     Leaf,
+    ListFilter,
     RunnerId,
     Task,
     TaskNo,
@@ -155,6 +157,41 @@ class FilesDropped(Struct, frozen=True, array_like=True, tag="dropped"):
     value_keys: tuple[str, ...] = ()
 
 
+class OperationBegun(Struct, frozen=True, array_like=True, tag="operation"):
+    """A bulk operation holds from now on for all tasks up to number `upto_no` that pass the filter."""
+
+    at_ms: int
+    id: str
+    kind: OperationKind
+    filter: ListFilter
+    upto_no: TaskNo
+    dry_run: bool
+    matched: int | None
+
+    @property
+    def operation(self) -> Operation:
+        return Operation(self.id, self.kind, self.filter, self.upto_no, self.at_ms, self.dry_run, self.matched)
+
+
+class OperationStep(Struct, frozen=True, array_like=True, tag="operation_step"):
+    """The operation is through with one leaf up to number `to_no`: whatever passes its filter there, as the table is now,
+    has been changed. `leaf` None: there was nothing to do."""
+
+    at_ms: int
+    id: str
+    leaf: Leaf | None
+    to_no: TaskNo
+    done: bool
+
+
+class OperationCaught(Struct, frozen=True, array_like=True, tag="operation_caught"):
+    """The time of these tasks has come before the operation has come to them: scheduled or retrying -> cancelled."""
+
+    at_ms: int
+    id: str
+    nos: tuple[TaskNo, ...]
+
+
 Record = (
     EpochOpened
     | TenantSet
@@ -171,6 +208,9 @@ Record = (
     | TasksArchived
     | HistoryForgotten
     | FilesDropped
+    | OperationBegun
+    | OperationStep
+    | OperationCaught
 )
 
 

@@ -155,6 +155,11 @@ class Shard:
         return self._pending_bytes + SEGMENT_BYTES * len(self._cuts)
 
     @property
+    def operating(self) -> bool:
+        """Whether a bulk operation is under way: it goes on with each `OperationTurn`."""
+        return bool(self.state.operations.under_way)
+
+    @property
     def awaited(self) -> bool:
         """Whether anything that the world is to see waits for a record that `cut` has not given out yet."""
         return any(segment > self._given for segment in self._held)

@@ -255,3 +255,7 @@ class Limits(Struct, frozen=True, array_like=True):
     """How long after its end a task's id is known, in the table or in history."""
     history_keep_s: float = 0.0
     """How long after its day a file of history is kept; 0: for ever."""
+    operation_batch_max: int = 2_000
+    """Tasks that bulk operations change in one turn."""
+    operations_max: int = 10
+    """Bulk operations of one tenant that may be under way."""

@@ -39,7 +39,7 @@ routes = APIRouter(prefix="/v1", tags=["query"])
 
 TEXT = "text/plain"
 _RESULT_SCHEMA = {"description": "What the handler returned."}
-_ALL_TENANTS = "*"
+ALL_TENANTS = "*"
 _TIME_FORMS = "ISO 8601 with a zone, or seconds since the epoch."
 
 IdInPath = Annotated[str, Path(description="The task's id.")]
@@ -58,8 +58,8 @@ class WaitQuery(TenantQuery):
     wait: float = Field(0.0, ge=0, allow_inf_nan=False, description="Seconds to wait for the task to end, at most.")
 
 
-class ListQuery(TenantQuery):
-    """Which tasks are wanted."""
+class Filters(TenantQuery):
+    """Which tasks are meant."""
 
     tenant: str | None = Field(None, description="For admins: another tenant than the key's own, or * for all.")
     state: list[TaskState] = Field([], description="May be given several times.")
@@ -68,6 +68,11 @@ class ListQuery(TenantQuery):
     tag: str | None = Field(None, description="NAME=VALUE")
     created_after: str | None = Field(None, description=f"Created then or later. {_TIME_FORMS}")
     created_before: str | None = Field(None, description=f"Created before then. {_TIME_FORMS}")
+
+
+class ListQuery(Filters):
+    """Which tasks are wanted, and how many of them."""
+
     cursor: str | None = Field(None, description="The `next_cursor` of the page before.")
     limit: int | None = Field(None, ge=1, description="Tasks on a page, at most.")
 
@@ -120,7 +125,7 @@ async def list_tasks(gateway: Here, caller: Reader, query: Annotated[ListQuery, 
     if limit > limit_max:
         raise invalid("limit", f"at most {limit_max} tasks make a page", limit="list_limit_max", value=limit_max)
     before_no = None if query.cursor is None else _decode_cursor(query.cursor)
-    page = await gateway.dispatcher.list_tasks(_filter(caller, query), before_no, min(limit, limit_max))
+    page = await gateway.dispatcher.list_tasks(list_filter(caller, query), before_no, min(limit, limit_max))
     cursor = None if page.next_before_no is None else encode_cursor(page.next_before_no)
     tasks = await page_of(gateway.history, page)
     return json_answer(TaskPage([task_view(task) for task in tasks], cursor))
@@ -177,10 +182,11 @@ def _headed(part: LogPart) -> str:
     return f"--- run {part.run}, attempt {part.attempt} ---\n{part.text}{end}"
 
 
-def _filter(caller: Caller, query: ListQuery) -> ListFilter:
+def list_filter(caller: Caller, query: Filters) -> ListFilter:
+    """What the caller means, and may see. Raises Problem."""
     tenant = caller.acting_for(query.tenant)
     return ListFilter(
-        tenant=None if tenant == _ALL_TENANTS else tenant,
+        tenant=None if tenant == ALL_TENANTS else tenant,
         states=tuple(query.state),
         function=None if query.function is None else FunctionName(query.function),
         priority=query.priority,

@@ -12,6 +12,7 @@ from contextlib import closing
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
 from helpers.large import key, reference
 from helpers.tables import BOOM, EVERYTHING, RUNNER, history_file, mark, seen, task
@@ -23,7 +24,7 @@ from taskservice.core.types import Leaf, ListFilter, Priority, Task, TaskState, 
 from taskservice.journal.store.memory import MemoryTable
 from taskservice.journal.store.sqlite import SqliteTable
 
-STEPS = 260
+STEPS = 340
 TASKS_MAX = 40
 TIMES_MS = 8
 TENANTS = ("acme", "umbrella")
@@ -62,7 +63,16 @@ MOVES: dict[str, tuple[tuple[TaskState, ...], Move]] = {
 
 HISTORY = ("archive", "archive", "forget", "drop")
 
-OFTEN = (*HISTORY, "insert", "insert", "lease", "lease", "make_due", *MOVES, "commit", "drop_references")
+OFTEN = (
+    *HISTORY,
+    *["insert"] * 2,
+    *["lease"] * 2,
+    "make_due",
+    *MOVES,
+    *["cancel_between"] * 2,
+    "commit",
+    "drop_references",
+)
 KEYS = [key(no) for no in range(200)]
 
 
@@ -88,6 +98,8 @@ class Twins:
             self.both(name, lambda table: table.drop_references(keys), keys)
         elif name in HISTORY:
             self.change_history(name)
+        elif name == "cancel_between":
+            self.cancel_between(at_ms)
         elif name == "commit":
             self.both(name, lambda table: table.commit(mark(1, at_ms)))
         else:
@@ -114,6 +126,26 @@ class Twins:
             if rng.random() < 0.3:
                 keys = [*keys, f"history/{rng.randrange(6)}"]
             self.both(name, lambda table: table.past.drop(keys), keys)
+
+    def cancel_between(self, at_ms: int) -> None:
+        """A range of a leaf's tasks: what is said of it beforehand is what comes of it."""
+        leaf = self.rng.choice([one.leaf for one in self.plain.listing(ListFilter(), None, EVERYTHING)] or LEAVES)
+        first, last = sorted(self.rng.randrange(-1, TASKS_MAX) for _ in range(2))
+        states = MOVES["cancel"][0]
+        wish = self.wish() if self.rng.random() < 0.5 else ListFilter()
+        wanted = replace(wish, states=states[: self.rng.randrange(1, 4)])
+        limit = self.rng.randrange(1, 6)
+        reach = self.plain.reach(leaf, wanted.states, first, last, limit)
+        assert reach == self.sqlite.reach(leaf, wanted.states, first, last, limit)
+        assert self.plain.queued_since(leaf, first, limit) == self.sqlite.queued_since(leaf, first, limit)
+        told = (leaf, wanted, first, reach.to_no)
+        print("cancel_between", *told, at_ms)
+        count = self.plain.count_between(*told)
+        assert count == self.sqlite.count_between(*told)
+        changed = self.plain.cancel_between(*told, at_ms)
+        assert changed == self.sqlite.cancel_between(*told, at_ms)
+        assert len(changed.ids) == count <= max(limit, len(wanted.states))
+        self.happened["cancel_between", count > 0] += 1
 
     def both(self, name: str, call: Callable[[TaskTable], None], *told: object) -> None:
         refused, refused_too = refusal(self.plain, call), refusal(self.sqlite, call)
@@ -222,5 +254,6 @@ def test_both_tables_live_through_the_same_story(seed: int) -> None:
         for _ in range(STEPS):
             twins.call_something()
             twins.compare()
-    made_and_refused = {(name, made) for name in ("insert", *MOVES, *HISTORY) for made in (True, False)}
+    names = ("insert", "cancel_between", *MOVES, *HISTORY)
+    made_and_refused = {(name, made) for name in names for made in (True, False)}
     assert made_and_refused <= set(twins.happened), "the driver has become too tame"

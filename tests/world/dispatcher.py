@@ -8,7 +8,7 @@ from random import Random
 
 from taskservice.core.check import check
 from taskservice.core.effects import Answer, AnswerValue, Effect, Ended, Launch
-from taskservice.core.events import Event, Ticked
+from taskservice.core.events import Event, OperationTurn, Ticked
 from taskservice.core.shard import Cut
 from taskservice.core.types import Limits
 from taskservice.journal import Fenced
@@ -26,10 +26,14 @@ LIMITS = Limits(
     head_tasks_max=15,
     losses_max=1_000,
     due_batch_max=7,
+    operation_batch_max=3,
     retention_s=1.0,
     retention_failed_s=3.0,
     dedup_window_s=10 * 365 * 86_400.0,  # longer than any clock jumps: what was promised stays known
 )
+BULK_MS = 20
+BULK_RATIO = 0.2
+"""Bulk operations are slow here, so that much happens before they have come through."""
 
 
 class SimDispatcher:
@@ -123,6 +127,10 @@ class SimDispatcher:
             else:
                 self._clock.after(min(60_000, due_ms - now_ms), self._plan_turn)
         self.shard.dispatch(now_ms)
+        if self.shard.operating:
+            if self._rng.random() < BULK_RATIO:
+                self.shard.handle(OperationTurn(), now_ms, self._rng)
+            self._clock.after(BULK_MS, self._plan_turn)
         if self._checked:
             check(self.shard.state)
         self._commit()

@@ -184,7 +184,8 @@ class Simulation:
         state = self.dispatcher.shard.state
         unfinished = sum(state.unfinished.values())
         outstanding = sum(client.outstanding for client in self.clients)
-        return not unfinished and not outstanding and self.dispatcher.idle
+        operating = self.dispatcher.shard.operating
+        return not unfinished and not outstanding and not operating and self.dispatcher.idle
 
     def _stuck(self) -> str:
         state = self.dispatcher.shard.state

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from taskservice.core.records import DeadRow, RetryRow
-from taskservice.core.table import Grant, Mark, QueueKey
+from taskservice.core.table import Changed, Grant, Mark, QueueKey, Reach
 from taskservice.core.types import Leaf, ListFilter, RunnerId, Task, TaskId, TaskNo, TaskState, TenantId, Token
 from taskservice.journal.store import file, mapping, moves, statements
 from taskservice.journal.store.counts import Counts, LeafState
@@ -24,6 +24,7 @@ from taskservice.journal.store.ids import Ids
 from taskservice.journal.store.moves import Move
 from taskservice.journal.store.numbers import Numbers
 from taskservice.journal.store.past import SqlitePast
+from taskservice.journal.store.ranges import Ranges
 from taskservice.journal.store.references import References
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class SqliteTable:
         self._references = References(self._db)
         self._ids = Ids(self._db) if db is None else Ids(self._db, *self._db.execute(statements.GET_SETTLED).fetchone())
         self._past = SqlitePast(self._db, self._numbers, self._counts, self._ids)
+        self._ranges = Ranges(self._db, self._numbers, self._counts)
         self._running: dict[TaskNo, _Standing] = {}
         """What stands in a row as state, epoch and seq of a task that runs."""
         self._mark: Mark | None = None
@@ -288,6 +290,18 @@ class SqliteTable:
             return self.load(self._nos(statements.LIST_ALL, wish))
         places = [place for place, _ in self._counts.items(wanted.tenant) if _has(wanted, place)]
         return self.load(sorted(self._nos_by_place(places, wish), reverse=True)[:limit])
+
+    def reach(self, leaf: Leaf, states: Sequence[TaskState], after_no: TaskNo, upto_no: TaskNo, limit: int) -> Reach:
+        return self._ranges.reach(leaf, states, after_no, upto_no, limit)
+
+    def count_between(self, leaf: Leaf, wanted: ListFilter, after_no: TaskNo, to_no: TaskNo) -> int:
+        return self._ranges.count(leaf, wanted, after_no, to_no)
+
+    def cancel_between(self, leaf: Leaf, wanted: ListFilter, after_no: TaskNo, to_no: TaskNo, at_ms: int) -> Changed:
+        return self._ranges.cancel(leaf, wanted, after_no, to_no, at_ms)
+
+    def queued_since(self, leaf: Leaf, after_no: TaskNo, limit: int) -> list[TaskNo]:
+        return self._ranges.queued_since(leaf, after_no, limit)
 
     def counts(self, tenant: TenantId | None = None) -> dict[LeafState, int]:
         return dict(self._counts.items(tenant))
