@@ -118,7 +118,7 @@ class Twins:
             self.both(name, lambda table: table.past.archive(file, rows, last=last), file.key, rows, last)
         elif name == "forget":
             nos = self.plain.past.forgettable(rng.randrange(60), rng.randrange(1, 4))
-            if rng.random() < 0.3:
+            if rng.random() < 0.6:
                 nos = [*nos, rng.randrange(self.next_no + 1)]
             self.both(name, lambda table: table.past.forget(nos), nos)
         else:
