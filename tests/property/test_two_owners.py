@@ -49,6 +49,7 @@ class Contest:
         rng = Random(f"{self._seed} {name}")
         for life in range(LIVES_MAX):
             owner = Owner(CrashingObjects(store), self._directory, f"{name}{life}", self._code)
+            owner.others = self.owners
             self.owners.append(owner)
             steps = [*OPEN]
             for _ in range(rng.randrange(3, 12)):
