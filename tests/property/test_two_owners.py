@@ -109,10 +109,7 @@ def test_the_seeds_are_worth_something(tmp_path: Path, code: Code):
     assert published > 60
 
 
-TOO_RARE = {
-    "a late claim is believed",
-    "an opener does not look whether it was overtaken while it sealed",
-}
+TOO_RARE = {"an opener does not look whether it was overtaken while it sealed"}
 """What seeds do not find; `test_crash_points` does."""
 
 
