@@ -60,8 +60,10 @@ class Story:
         self._code = code
 
     def owner(self, name: str, store: CrashingObjects | None = None) -> Owner:
-        self.owners.append(Owner(store or CrashingObjects(self.store), self._directory, name, self._code))
-        return self.owners[-1]
+        owner = Owner(store or CrashingObjects(self.store), self._directory, name, self._code)
+        owner.others = self.owners
+        self.owners.append(owner)
+        return owner
 
     def check(self) -> None:
         """Raises Violated if anything is not as it must be; see `owners`."""
@@ -82,14 +84,9 @@ class Walk:
         if ended is None:
             return
         self._steps = iter(())
-        fenced = isinstance(ended, Fenced) and self._story.store.published[-1].epoch > self._epoch
+        fenced = isinstance(ended, Fenced) and self._story.store.published[-1].epoch > self._owner.epoch
         if not fenced and not may_die:
             raise Violated(f"{self._owner.name} was stopped by {ended!r}")
-
-    @property
-    def _epoch(self) -> int:
-        """Of its claim; 0 if it has none, or one that came too late."""
-        return self._owner.journal.epoch if self._owner.journal is not None else 0
 
 
 # One successor

@@ -49,6 +49,7 @@ class Contest:
         rng = Random(f"{self._seed} {name}")
         for life in range(LIVES_MAX):
             owner = Owner(CrashingObjects(store), self._directory, f"{name}{life}", self._code)
+            owner.others = self.owners
             self.owners.append(owner)
             steps = [*OPEN]
             for _ in range(rng.randrange(3, 12)):
@@ -108,10 +109,7 @@ def test_the_seeds_are_worth_something(tmp_path: Path, code: Code):
     assert published > 60
 
 
-TOO_RARE = {
-    "a late claim is believed",
-    "an opener does not look whether it was overtaken while it sealed",
-}
+TOO_RARE = {"an opener does not look whether it was overtaken while it sealed"}
 """What seeds do not find; `test_crash_points` does."""
 
 
