@@ -68,7 +68,7 @@ def dump_log(place: str, wish: Wish) -> None:
             if not wish.story:
                 print(as_line(entry, wish.payload_bytes))
                 continue
-            for line in story_lines(entry, wanted.nos):
+            for line in story_lines(entry, wanted.leaves):
                 if wish.as_json:
                     named = {"epoch": entry.epoch, "segment": entry.segment, "line": line}
                     print(json.dumps(named, ensure_ascii=False))
@@ -88,12 +88,12 @@ def _wanted(reader: Reader, wish: Wish) -> Wanted:
         raise NotFoundError(f"Nothing that is kept speaks of a task {task}.", code="no_such_task")
     for each in earlier:
         _say(f"{task} of {each.tenant} was accepted before {reader.start.epoch}/{reader.start.number}.")
-    return Wanted(tenant, task, [each.no for each in earlier])
+    return Wanted(tenant, task, earlier)
 
 
 def _is_accepted(reader: Reader, wanted: Wanted) -> bool:
     """Whether the segments speak of the acceptance of the task that is wanted."""
-    return any(wanted.nos for _ in entries(reader.follow(reader.start, lambda _: None), wanted, (0, 0), None))
+    return any(wanted.leaves for _ in entries(reader.follow(reader.start, lambda _: None), wanted, (0, 0), None))
 
 
 def show_log(place: str, *, tasks: bool | None, as_json: bool) -> None:

@@ -8,17 +8,19 @@ from taskservice.core import records as r
 from taskservice.core.types import Leaf, TaskNo
 
 
-def story(records: Iterable[r.Record], no: TaskNo) -> list[str]:
-    """One line for each record that speaks of task `no`, in order, beginning with its time in ms."""
+def story(records: Iterable[r.Record], no: TaskNo, leaf: Leaf | None = None) -> list[str]:
+    """One line for each record that speaks of task `no`, in order, beginning with its time in ms.
+
+    `leaf`: the task's, to be given if its acceptance is not among the records: a bulk operation's step names nothing else.
+    """
     records = list(records)
-    passed = _steps_past(records, no)
+    passed = _steps_past(records, no, leaf)
     return [f"{record.at_ms} {line}" for record in records if (line := _line(record, no) or passed.get(id(record), ""))]
 
 
-def _steps_past(records: Iterable[r.Record], no: TaskNo) -> dict[int, str]:
+def _steps_past(records: Iterable[r.Record], no: TaskNo, leaf: Leaf | None) -> dict[int, str]:
     """What to say of the step with which each bulk operation came past the task: whether the task passed its filter, the
     record does not say."""
-    leaf: Leaf | None = None
     first: dict[str, int] = {}
     for record in records:
         if isinstance(record, r.TasksAccepted):

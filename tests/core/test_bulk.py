@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from core.test_history import ended, file_of, look, tell, written
 from taskservice.core import records as r
 from taskservice.core.effects import Launch, OperationAnswer, Refusal
 from taskservice.core.events import BulkAsked, Submitted
@@ -263,3 +264,30 @@ def test_a_lease_with_a_task_from_behind_the_head_waits_for_its_own_record(machi
     assert not any(isinstance(effect, Launch) for effect in machine.shard.release())
     machine.commit()
     assert [task.id for task in machine.launches[-1].lease.tasks] == ["free", "new"]
+
+
+def test_what_is_in_history_is_no_bulk_operations_business() -> None:
+    """Nor does it matter to the others of an operation that some of its tasks leave before it is done."""
+    machine = Machine(Limits(operation_batch_max=2, retention_s=10))
+    machine.register()
+    machine.join()
+    machine.succeed(machine.run("old"))
+    machine.later(10_000)
+    old = ended(machine)
+    assert tell(machine, file_of(old), written(old)) == 1
+    machine.submit(*names("a", 5), delay_ms=10**9)
+    operation = machine.bulk()
+    assert operation.matched == 5
+    machine.step()
+    machine.later(10_000)
+    first = ended(machine)
+    assert [task.state for task in first] == [TaskState.CANCELLED] * 2
+    assert tell(machine, file_of(first, "history/b"), written(first)) == 2
+    machine.restart()
+    machine.finish_bulk()
+    done = machine.operation(operation.id)
+    assert done is not None
+    assert (done.changed, done.matched, by_state(machine)) == (5, 5, {"cancelled": 3})
+    assert [past.state for id in ("old", "a00") if (past := look(machine, id).past)] == ["succeeded", "cancelled"]
+    machine.submit("later", delay_ms=10**9)
+    assert machine.bulk().matched == 1

@@ -24,7 +24,7 @@ from taskservice.core.types import Leaf, ListFilter, Priority, Task, TaskState, 
 from taskservice.journal.store.memory import MemoryTable
 from taskservice.journal.store.sqlite import SqliteTable
 
-STEPS = 340
+STEPS = 400
 TASKS_MAX = 40
 TIMES_MS = 8
 TENANTS = ("acme", "umbrella")
@@ -129,8 +129,9 @@ class Twins:
 
     def cancel_between(self, at_ms: int) -> None:
         """A range of a leaf's tasks: what is said of it beforehand is what comes of it."""
-        leaf = self.rng.choice([one.leaf for one in self.plain.listing(ListFilter(), None, EVERYTHING)] or LEAVES)
-        first, last = sorted(self.rng.randrange(-1, TASKS_MAX) for _ in range(2))
+        waiting = self.plain.listing(ListFilter(states=MOVES["cancel"][0]), None, EVERYTHING)
+        leaf = self.rng.choice([*(one.leaf for one in waiting), self.rng.choice(LEAVES)])
+        first, last = sorted(self.rng.randrange(-1, self.next_no + 1) for _ in range(2))
         states = MOVES["cancel"][0]
         wish = self.wish() if self.rng.random() < 0.5 else ListFilter()
         wanted = replace(wish, states=states[: self.rng.randrange(1, 4)])

@@ -26,7 +26,7 @@ def test_a_bulk_operation_goes_on_by_itself_and_lets_others_in() -> None:
             await bench.dispatcher.submit(DEFAULT_TENANT, [new("later")])
             assert (await bench.runner.launched.get()).tasks[0].id == "later"
             assert bench.dispatcher._shard.operating, "it was done before anybody else had a turn"
-            task = await waiting
+            task = (await waiting).task
             assert task is not None
             assert task.state is TaskState.CANCELLED
             done = await bench.dispatcher.operation(DEFAULT_TENANT, answer.operation.id)
@@ -46,7 +46,7 @@ def test_closing_leaves_bulk_operations_to_the_next_dispatcher() -> None:
             assert answer.operation is not None
         assert bench.dispatcher._shard.operating
         async with Bench(store) as successor:
-            task = await successor.dispatcher.get(DEFAULT_TENANT, TaskId("t499"), wait_s=10)
+            task = (await successor.dispatcher.get(DEFAULT_TENANT, TaskId("t499"), wait_s=10)).task
             assert task is not None
             assert task.state is TaskState.CANCELLED
 

@@ -6,8 +6,9 @@ import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 
+from taskservice.core.filters import touches
 from taskservice.core.past import EndedKey, HistoryFile, Past
-from taskservice.core.types import TERMINAL_STATES, Leaf, ListFilter, Task, TaskId, TaskNo, TaskState, TenantId
+from taskservice.core.types import TERMINAL_STATES, ListFilter, Task, TaskId, TaskNo, TaskState, TenantId
 from taskservice.core.values import digest
 from taskservice.journal.store import mapping, moves
 from taskservice.journal.store import past_statements as statements
@@ -84,7 +85,7 @@ class SqlitePast:
             return self._load(self._nos(statements.LIST_PAST, wish))
         nos: list[TaskNo] = []
         for number, leaf in enumerate(self._numbers.leaves):
-            if _has(wanted, leaf):
+            if touches(leaf, wanted):
                 for state in TERMINAL_STATES:
                     if not wanted.states or state in wanted.states:
                         nos += self._nos(statements.LIST_PAST_PLACE, {**wish, "leaf": number, "state": state})
@@ -163,12 +164,4 @@ def _file_row(file: HistoryFile) -> mapping.Row:
         file.tasks,
         file.size_bytes,
         file.last_ended_ms,
-    )
-
-
-def _has(wanted: ListFilter, leaf: Leaf) -> bool:
-    return (
-        (wanted.tenant is None or leaf.tenant == wanted.tenant)
-        and (wanted.function is None or leaf.function == wanted.function)
-        and (wanted.priority is None or leaf.priority == wanted.priority)
     )

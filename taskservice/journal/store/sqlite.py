@@ -14,6 +14,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
+from taskservice.core.filters import touches
 from taskservice.core.records import DeadRow, RetryRow
 from taskservice.core.table import Changed, Grant, Mark, QueueKey, Reach
 from taskservice.core.types import Leaf, ListFilter, RunnerId, Task, TaskId, TaskNo, TaskState, TenantId, Token
@@ -288,7 +289,8 @@ class SqliteTable:
         }
         if (wanted.tenant, wanted.function, wanted.priority, wanted.states) == (None, None, None, ()):
             return self.load(self._nos(statements.LIST_ALL, wish))
-        places = [place for place, _ in self._counts.items(wanted.tenant) if _has(wanted, place)]
+        states = wanted.states or tuple(TaskState)
+        places = [at for at, _ in self._counts.items(wanted.tenant) if touches(at[0], wanted) and at[1] in states]
         return self.load(sorted(self._nos_by_place(places, wish), reverse=True)[:limit])
 
     def reach(self, leaf: Leaf, states: Sequence[TaskState], after_no: TaskNo, upto_no: TaskNo, limit: int) -> Reach:
@@ -394,13 +396,3 @@ class SqliteTable:
         number = self._numbers.of_tenant
         known = {(task.tenant, task.id) for task in tasks if self._ids.find(number(task.tenant), [task.id])}
         moves.check_insert(tasks, taken, known)
-
-
-def _has(wanted: ListFilter, place: LeafState) -> bool:
-    """Whether a place of the wanted tenant may hold what is wanted."""
-    leaf, state = place
-    return (
-        (wanted.function is None or leaf.function == wanted.function)
-        and (wanted.priority is None or leaf.priority == wanted.priority)
-        and (not wanted.states or state in wanted.states)
-    )
