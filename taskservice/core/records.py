@@ -162,7 +162,7 @@ class OperationBegun(Struct, frozen=True, array_like=True, tag="operation"):
 
     at_ms: int
     id: str
-    kind: OperationKind
+    action: OperationKind
     filter: ListFilter
     upto_no: TaskNo
     dry_run: bool
@@ -170,7 +170,7 @@ class OperationBegun(Struct, frozen=True, array_like=True, tag="operation"):
 
     @property
     def operation(self) -> Operation:
-        return Operation(self.id, self.kind, self.filter, self.upto_no, self.at_ms, self.dry_run, self.matched)
+        return Operation(self.id, self.action, self.filter, self.upto_no, self.at_ms, self.dry_run, self.matched)
 
 
 class OperationStep(Struct, frozen=True, array_like=True, tag="operation_step"):

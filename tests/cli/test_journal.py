@@ -6,12 +6,14 @@ import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from helpers.ledger import Ledger, Place, busy, in_two_epochs, went_on
 from helpers.seaweed import BUCKET, Seaweed
 from taskservice.cli import journal_work
+from taskservice.core import records as r
 from taskservice.core.events import KeyPut
 from taskservice.core.types import ApiKey, TaskState, TenantId
 from taskservice.errors import UnreachableError
@@ -68,6 +70,12 @@ def test_records_as_lines_of_json(run, ledger: Ledger):
     assert {"epoch", "accepted", "lease", "succeeded", "retrying", "cancelled"} <= {line["kind"] for line in lines}
     task = next(line for line in lines if line["kind"] == "accepted")["tasks"][0]
     assert (task["id"], task["payload"], task["state"]) == ("c-1", '{"to": "c"}', "queued")
+
+
+def test_no_field_of_a_record_hides_where_and_what_it_is():
+    """A line has the record's fields beside these names."""
+    named = {"segment", "record", "kind"}
+    assert [kind for kind in get_args(r.Record) if named & {*kind.__struct_fields__}] == []
 
 
 def test_payloads_are_cut(run, ledger: Ledger):

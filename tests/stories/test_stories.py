@@ -127,7 +127,7 @@ def _record(record: r.Record) -> str:
             return f"handed back {_nos(nos)}"
         case r.TasksCancelled(nos=nos):
             return f"cancelled {_nos(nos)}"
-        case r.OperationBegun(kind=kind, filter=wanted, upto_no=upto_no):
+        case r.OperationBegun(action=kind, filter=wanted, upto_no=upto_no):
             return f"{kind} all that are {' or '.join(wanted.states)}, up to #{upto_no}"
         case r.OperationStep(to_no=to_no, done=done):
             return f"step up to #{to_no}" + (", done" if done else "")
