@@ -19,6 +19,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from taskservice.actors.bulk import BulkTurns
 from taskservice.actors.commits import CommitOptions, Commits
 from taskservice.actors.keeper import Keeper
 from taskservice.actors.notifier import Notifier
@@ -26,6 +27,7 @@ from taskservice.actors.remover import Remover
 from taskservice.core import effects as fx
 from taskservice.core import events as e
 from taskservice.core.lease_wire import LeaseSpec, ReportAck, RunnerReport
+from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.shard import Shard
 from taskservice.core.types import (
     TERMINAL_STATES,
@@ -34,7 +36,6 @@ from taskservice.core.types import (
     ListFilter,
     NewTask,
     RunnerId,
-    Task,
     TaskId,
     TaskNo,
     Tenant,
@@ -113,6 +114,8 @@ class Dispatcher:
         self._keeper = keeper(self._wake.set, self._die) if keeper is not None else None
         self._remover = remover
         self._tasks: list[asyncio.Task[None]] = []
+        self._bulk = BulkTurns(shard, self._wake.set)
+        self._closing = False
         self._fatal: BaseException | None = None
 
     # Life
@@ -127,10 +130,11 @@ class Dispatcher:
             self._keeper.sweep()
 
     async def close(self) -> None:
-        """All that was handed over is durable, or refused; the journal is released.
+        """All that was handed over is durable, or refused; the journal is released. Bulk operations go on with the next one.
 
         If the journal does not take it within `commit_timeout_s`, whoever waits is told to come back.
         """
+        self._closing = True
         give_up_s = time.monotonic() + self.options.commit_timeout_s
         while self._fatal is None and (self._mailbox or not self._commits.idle) and time.monotonic() < give_up_s:
             self._wake.clear()
@@ -170,7 +174,11 @@ class Dispatcher:
         for event in events:
             self._shard.handle(event, now_ms, self._rng)
         self._tick(now_ms)
-        leases = 0 if self._behind() else self._shard.dispatch(now_ms)
+        leases = 0
+        if not self._behind():
+            leases = self._shard.dispatch(now_ms)
+            if not self._closing:
+                self._bulk.run_once(now_ms, self._rng)
         self._commits.begin()
         released = self._shard.release()
         self._perform(released)
@@ -227,6 +235,7 @@ class Dispatcher:
     def _stop(self, answer: BackOffError) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._bulk.stop()
         for task in self._tasks:
             task.cancel()
         for future in self._answers.values():
@@ -287,7 +296,7 @@ class Dispatcher:
         self._mailbox.append(event)
         self._wake.set()
 
-    async def _ask(self, make: Callable[[int], e.Event], kind: type[A]) -> A:
+    async def ask(self, make: Callable[[int], e.Event], kind: type[A]) -> A:
         """The answer to an event, once all that it shows is durable."""
         self._check_open()
         self._last_ref += 1
@@ -325,53 +334,61 @@ class Dispatcher:
         self, tenant: TenantId, tasks: Sequence[NewTask], reject_duplicates: bool = False
     ) -> fx.ItemsAnswer:
         """See `DispatcherPort`."""
-        return await self._ask(lambda ref: e.Submitted(ref, tenant, tuple(tasks), reject_duplicates), fx.ItemsAnswer)
+        return await self.ask(lambda ref: e.Submitted(ref, tenant, tuple(tasks), reject_duplicates), fx.ItemsAnswer)
 
-    async def get(self, tenant: TenantId, id: TaskId, wait_s: float = 0.0) -> Task | None:
+    async def get(self, tenant: TenantId, id: TaskId, wait_s: float = 0.0) -> fx.TaskAnswer:
         """See `DispatcherPort`."""
         with self._notifier.waiting(tenant, id) as ended:
-            task = await self._task(tenant, id)
-            if wait_s <= 0 or task is None or task.state in TERMINAL_STATES:
-                return task
+            answer = await self._task(tenant, id)
+            if wait_s <= 0 or answer.task is None or answer.task.state in TERMINAL_STATES:
+                return answer
             await asyncio.wait([ended], timeout=wait_s)
         return await self._task(tenant, id)
 
-    async def _task(self, tenant: TenantId, id: TaskId) -> Task | None:
-        return (await self._ask(lambda ref: e.TaskAsked(ref, tenant, id), fx.TaskAnswer)).task
+    async def _task(self, tenant: TenantId, id: TaskId) -> fx.TaskAnswer:
+        return await self.ask(lambda ref: e.TaskAsked(ref, tenant, id), fx.TaskAnswer)
 
     async def list_tasks(self, wanted: ListFilter, before_no: TaskNo | None, limit: int) -> fx.TasksAnswer:
         """See `DispatcherPort`."""
-        return await self._ask(lambda ref: e.TasksListed(ref, wanted, before_no, limit), fx.TasksAnswer)
+        return await self.ask(lambda ref: e.TasksListed(ref, wanted, before_no, limit), fx.TasksAnswer)
 
     async def cancel(self, tenant: TenantId, ids: Sequence[TaskId]) -> fx.ItemsAnswer:
         """See `DispatcherPort`."""
-        return await self._ask(lambda ref: e.CancelAsked(ref, tenant, tuple(ids)), fx.ItemsAnswer)
+        return await self.ask(lambda ref: e.CancelAsked(ref, tenant, tuple(ids)), fx.ItemsAnswer)
+
+    async def bulk(self, kind: OperationKind, wanted: ListFilter, dry_run: bool = False) -> fx.OperationAnswer:
+        """See `DispatcherPort`."""
+        return await self.ask(lambda ref: e.BulkAsked(ref, kind, wanted, dry_run), fx.OperationAnswer)
+
+    async def operation(self, tenant: TenantId | None, id: str) -> Operation | None:
+        """See `DispatcherPort`."""
+        return (await self.ask(lambda ref: e.OperationAsked(ref, tenant, id), fx.OperationAnswer)).operation
 
     async def status(self, tenant: TenantId | None = None) -> fx.StatusAnswer:
         """See `DispatcherPort`."""
-        return await self._ask(lambda ref: e.StatusAsked(ref, tenant), fx.StatusAnswer)
+        return await self.ask(lambda ref: e.StatusAsked(ref, tenant), fx.StatusAnswer)
 
     async def catalog(self, known_version: int = -1, wait_s: float = 0.0) -> fx.CatalogAnswer | None:
         """See `DispatcherPort`."""
         if known_version >= 0 and not await self._notifier.catalog_other_than(known_version, wait_s):
             return None
-        return await self._ask(e.CatalogAsked, fx.CatalogAnswer)
+        return await self.ask(e.CatalogAsked, fx.CatalogAnswer)
 
     async def references(self, keys: Sequence[str]) -> Sequence[str]:
         """Those of these keys of values that are referred to."""
-        return (await self._ask(lambda ref: e.ReferencesAsked(ref, tuple(keys)), fx.ReferencesAnswer)).keys
+        return (await self.ask(lambda ref: e.ReferencesAsked(ref, tuple(keys)), fx.ReferencesAnswer)).keys
 
     async def register(self, functions: Sequence[FunctionSpec]) -> None:
         """See `DispatcherPort`."""
-        await self._ask(lambda ref: e.FunctionsRegistered(ref, tuple(functions)), fx.DoneAnswer)
+        await self.ask(lambda ref: e.FunctionsRegistered(ref, tuple(functions)), fx.DoneAnswer)
 
     async def put_tenant(self, tenant: Tenant) -> None:
         """See `DispatcherPort`."""
-        await self._ask(lambda ref: e.TenantPut(ref, tenant), fx.DoneAnswer)
+        await self.ask(lambda ref: e.TenantPut(ref, tenant), fx.DoneAnswer)
 
     async def put_key(self, key: ApiKey) -> None:
         """See `DispatcherPort`."""
-        await self._ask(lambda ref: e.KeyPut(ref, key), fx.DoneAnswer)
+        await self.ask(lambda ref: e.KeyPut(ref, key), fx.DoneAnswer)
 
     async def report(self, body: bytes) -> bytes:
         """See `DispatcherPort`."""
@@ -379,4 +396,4 @@ class Dispatcher:
         self.heard[report.runner] = time.monotonic()
         if not report.leases:
             return msgspec.msgpack.encode(ReportAck())
-        return msgspec.msgpack.encode(await self._ask(lambda ref: e.RunnerReported(ref, report), ReportAck))
+        return msgspec.msgpack.encode(await self.ask(lambda ref: e.RunnerReported(ref, report), ReportAck))

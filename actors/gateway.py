@@ -11,6 +11,7 @@ import uvicorn
 from taskservice.actors.ports import DispatcherPort
 from taskservice.errors import RequestError
 from taskservice.gateway.app import create_app
+from taskservice.gateway.history import HistoryReader
 from taskservice.gateway.logs import LogReader
 from taskservice.gateway.settings import GatewaySettings
 from taskservice.gateway.values import ValueStore
@@ -29,6 +30,7 @@ class HttpServer:
         settings: GatewaySettings,
         logs: LogReader,
         values: ValueStore,
+        history: HistoryReader,
         host: str,
         port: int,
     ) -> None:
@@ -38,7 +40,7 @@ class HttpServer:
         """
         self._socket = listening_socket(host, port)
         config = uvicorn.Config(
-            create_app(dispatcher, settings, logs, values),
+            create_app(dispatcher, settings, logs, values, history),
             http="httptools",
             log_config=None,
             access_log=False,

@@ -12,14 +12,14 @@ from typing import Any
 from taskservice.actors.line import Line, LineServer, Method
 from taskservice.actors.ports import DispatcherPort
 from taskservice.actors.runner import Runner
-from taskservice.core.effects import CatalogAnswer, ItemsAnswer, StatusAnswer, TasksAnswer
+from taskservice.core.effects import CatalogAnswer, ItemsAnswer, OperationAnswer, StatusAnswer, TaskAnswer, TasksAnswer
+from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.types import (
     ApiKey,
     FunctionSpec,
     ListFilter,
     NewTask,
     RunnerId,
-    Task,
     TaskId,
     TaskNo,
     Tenant,
@@ -33,9 +33,11 @@ RETRY_INTERVAL_S = 0.05
 
 DISPATCHER_METHODS = {
     "submit": Method(tuple[TenantId, list[NewTask], bool], ItemsAnswer),
-    "get": Method(tuple[TenantId, TaskId, float], Task | None),
+    "get": Method(tuple[TenantId, TaskId, float], TaskAnswer),
     "list_tasks": Method(tuple[ListFilter, TaskNo | None, int], TasksAnswer),
     "cancel": Method(tuple[TenantId, list[TaskId]], ItemsAnswer),
+    "bulk": Method(tuple[OperationKind, ListFilter, bool], OperationAnswer),
+    "operation": Method(tuple[TenantId | None, str], Operation | None),
     "status": Method(tuple[TenantId | None], StatusAnswer),
     "catalog": Method(tuple[int, float], CatalogAnswer | None),
     "register": Method(tuple[list[FunctionSpec]], None),
@@ -113,8 +115,8 @@ class LineDispatcher:
         answer: ItemsAnswer = await self._ask("submit", tenant, tasks, reject_duplicates)
         return answer
 
-    async def get(self, tenant: TenantId, id: TaskId, wait_s: float = 0.0) -> Task | None:
-        answer: Task | None = await self._ask("get", tenant, id, wait_s, wait_s=wait_s)
+    async def get(self, tenant: TenantId, id: TaskId, wait_s: float = 0.0) -> TaskAnswer:
+        answer: TaskAnswer = await self._ask("get", tenant, id, wait_s, wait_s=wait_s)
         return answer
 
     async def list_tasks(self, wanted: ListFilter, before_no: TaskNo | None, limit: int) -> TasksAnswer:
@@ -123,6 +125,14 @@ class LineDispatcher:
 
     async def cancel(self, tenant: TenantId, ids: Sequence[TaskId]) -> ItemsAnswer:
         answer: ItemsAnswer = await self._ask("cancel", tenant, ids)
+        return answer
+
+    async def bulk(self, kind: OperationKind, wanted: ListFilter, dry_run: bool = False) -> OperationAnswer:
+        answer: OperationAnswer = await self._ask("bulk", kind, wanted, dry_run)
+        return answer
+
+    async def operation(self, tenant: TenantId | None, id: str) -> Operation | None:
+        answer: Operation | None = await self._ask("operation", tenant, id)
         return answer
 
     async def status(self, tenant: TenantId | None = None) -> StatusAnswer:

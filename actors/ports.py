@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from taskservice.core.effects import CatalogAnswer, ItemsAnswer, StatusAnswer, TasksAnswer
+from taskservice.core.effects import CatalogAnswer, ItemsAnswer, OperationAnswer, StatusAnswer, TaskAnswer, TasksAnswer
 from taskservice.core.lease_wire import HeldLease
+from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.types import (
     ApiKey,
     FunctionSpec,
     ListFilter,
     NewTask,
-    Task,
     TaskId,
     TaskNo,
     Tenant,
@@ -30,14 +30,21 @@ class DispatcherPort(Protocol):
     async def submit(self, tenant: TenantId, tasks: Sequence[NewTask], reject_duplicates: bool = False) -> ItemsAnswer:
         """Each item is accepted, known already, or refused; in the order given."""
 
-    async def get(self, tenant: TenantId, id: TaskId, wait_s: float = 0.0) -> Task | None:
-        """The task, once it has ended or `wait_s` have passed; None if the tenant has no such task."""
+    async def get(self, tenant: TenantId, id: TaskId, wait_s: float = 0.0) -> TaskAnswer:
+        """The task, once it has ended or `wait_s` have passed, or where it is in history; neither, if the tenant has no such
+        task."""
 
     async def list_tasks(self, wanted: ListFilter, before_no: TaskNo | None, limit: int) -> TasksAnswer:
-        """A page of tasks, newest first."""
+        """A page of tasks, and of places of tasks in history, each newest first."""
 
     async def cancel(self, tenant: TenantId, ids: Sequence[TaskId]) -> ItemsAnswer:
         """Each task is cancelled, or says why not."""
+
+    async def bulk(self, kind: OperationKind, wanted: ListFilter, dry_run: bool = False) -> OperationAnswer:
+        """An operation on all tasks that pass the filter holds for those that there are; or, for a dry run, how many pass."""
+
+    async def operation(self, tenant: TenantId | None, id: str) -> Operation | None:
+        """How far the tenant's operation has come (None: whosever it is); None if it is not known (any more)."""
 
     async def status(self, tenant: TenantId | None = None) -> StatusAnswer:
         """Counts and runners."""

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from taskservice.actors.archiver import Archiver, ArchiverOptions
 from taskservice.actors.commits import CommitOptions
 from taskservice.actors.dispatcher import Dispatcher, DispatcherOptions
 from taskservice.actors.fleet import Fleet, FleetOptions
@@ -30,11 +31,13 @@ from taskservice.config import Settings
 from taskservice.core.types import RunnerId
 from taskservice.errors import BackOffError
 from taskservice.gateway.settings import GatewaySettings
+from taskservice.history.reader import HistoryReader
 from taskservice.journal.checkpointer import Checkpointer
 from taskservice.journal.failures import check_room
 from taskservice.journal.opening import open_state
 from taskservice.journal.recovery import recover
 from taskservice.journal.store.place import take_place
+from taskservice.objects.location import open_objects
 from taskservice.runtime.logstore import LogStore
 from taskservice.values import Values, values_in
 
@@ -93,6 +96,14 @@ class DispatcherProcess(Dispatcher):
             now_ms=now_ms,
         )
         self._sweeper_loop = end_with(asyncio.create_task(sweeper.run(_die)))
+        archiver = Archiver(
+            self.ask,
+            self._state.store,
+            self._state.journal.epoch,
+            lambda: uuid.uuid4().hex[:8],
+            archiver_options(settings),
+        )
+        self._archiver_loop = end_with(asyncio.create_task(archiver.run()))
 
     def _open(self, settings: Settings, again: bool) -> None:
         for path in (settings.home, *([Path(settings.state_dir)] if settings.state_is_local else [])):
@@ -128,6 +139,7 @@ class DispatcherProcess(Dispatcher):
         durable."""
         self._fleet_loop.cancel()
         self._sweeper_loop.cancel()
+        self._archiver_loop.cancel()
         grace_s = self._settings.stop_grace_s
         ports = [self._cluster.port(id) for id in self._fleet.drain_all()]
         results = await asyncio.gather(
@@ -176,6 +188,7 @@ class GatewayProcess(HttpServer):
             gateway_settings(settings),
             LogStore(logs_dir(settings)),
             values_in(settings.state_dir, settings.value_timeout_s),
+            HistoryReader(partial(open_objects, settings.state_dir)),
             settings.host,
             settings.port,
         )
@@ -208,6 +221,16 @@ def keeper_options(settings: Settings) -> KeeperOptions:
         wal_bytes_max=settings.table_log_bytes_max,
         interval_s=settings.checkpoint_interval_s,
         journal_bytes_max=settings.checkpoint_journal_bytes_max,
+    )
+
+
+def archiver_options(settings: Settings) -> ArchiverOptions:
+    """How history is made, from the settings."""
+    return ArchiverOptions(
+        file_tasks_max=settings.history_file_tasks_max,
+        file_bytes_max=settings.history_file_bytes_max,
+        turn_tasks_max=settings.history_turn_tasks_max,
+        interval_s=settings.history_interval_s,
     )
 
 

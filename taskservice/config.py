@@ -31,6 +31,7 @@ from taskservice.errors import RequestError
 from taskservice.units import parse_bytes
 
 MIB = 1 << 20
+DAY_S = 86_400.0
 ENV_PREFIX = "TASKSERVICE_"
 HEARTBEATS_MISSED_MIN = 3
 """A runner is given up for silent only after so many heartbeats in a row did not come."""
@@ -124,6 +125,8 @@ class Settings(BaseSettings):
         10, ge=0, description="Times that an attempt may vanish with its machine before the task is dead-lettered."
     )
     due_batch_max: int = Field(1_000, gt=0, description="Waiting tasks that are made ready in one turn.")
+    operation_batch_max: int = Field(2_000, gt=0, description="Tasks that bulk operations change in one turn.")
+    operations_max: int = Field(10, gt=0, description="Bulk operations of one tenant that may be under way.")
     journal_file_bytes_max: Annotated[int, Bytes] = Field(
         64 * MIB, gt=0, description="Bytes of a journal file, after which the next one is begun."
     )
@@ -154,6 +157,39 @@ class Settings(BaseSettings):
     journal_check_s: float = _seconds(
         60.0, description="Seconds after which an idle dispatcher asks whether the journal is still its own."
     )
+
+    retention_s: float = Field(
+        DAY_S,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds that a task stays in the working table after it succeeded or was cancelled.",
+    )
+    retention_failed_s: float = Field(
+        30 * DAY_S,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds that a dead letter stays in the working table.",
+    )
+    dedup_window_s: float = Field(
+        7 * DAY_S,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds after its end that a task's id is known, so that the task is shown, and not accepted again.",
+    )
+    history_keep_s: float = Field(
+        0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds after its day that a file of history is kept; 0 means for ever.",
+    )
+    history_interval_s: float = _seconds(
+        900.0, description="Seconds between two looks for tasks that may leave for history, while they are few."
+    )
+    history_file_tasks_max: int = Field(50_000, gt=0, description="Tasks in a file of history.")
+    history_file_bytes_max: Annotated[int, Bytes] = Field(
+        64 * MIB, gt=0, description="Bytes of payloads and results in a file of history, before it is compressed."
+    )
+    history_turn_tasks_max: int = Field(500, gt=0, description="Tasks that leave for history in one turn.")
 
     runner_heartbeat_ms: int = Field(1_000, gt=0, description="Milliseconds between two signs of life of a runner.")
     runner_silence_ms: int = Field(
@@ -201,6 +237,8 @@ class Settings(BaseSettings):
             raise ValueError(f"payload_bytes_max cannot be above body_bytes_max ({self.body_bytes_max})")
         if self.lease_slice_ms < self.lease_target_ms:
             raise ValueError(f"lease_slice_ms cannot be below lease_target_ms ({self.lease_target_ms})")
+        if self.dedup_window_s < self.retention_s:
+            raise ValueError(f"dedup_window_s cannot be below retention_s ({self.retention_s})")
         if self.runner_silence_ms < heartbeats_ms:
             raise ValueError(
                 f"runner_silence_ms cannot be below {HEARTBEATS_MISSED_MIN} runner_heartbeat_ms ({heartbeats_ms})"

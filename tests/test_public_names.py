@@ -23,7 +23,7 @@ EXPORTED = {
 
 COMMANDS = {
     "up", "down", "status", "submit", "list", "show", "logs", "cancel", "pause", "resume", "retry", "delete", "dlq",
-    "schedule", "import", "export", "tenant", "key", "deploy", "top", "simulate", "doctor",
+    "schedule", "import", "export", "tenant", "key", "deploy", "top", "simulate", "doctor", "journal",
 }  # fmt: skip
 BUILT_COMMANDS = {"up", "down", "status", "submit", "list", "show", "cancel"}
 

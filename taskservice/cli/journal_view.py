@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from taskservice.cli import render
 from taskservice.journal.stats import CheckpointStats, EpochStats, Stats
@@ -79,8 +79,8 @@ def _epoch_row(epoch: EpochStats) -> tuple[object, ...]:
 def _checkpoint_row(checkpoint: CheckpointStats, now_ms: int) -> tuple[object, ...]:
     return (
         f"{checkpoint.epoch}/{checkpoint.segment}",
-        _moment(checkpoint.published_ms),
-        None if checkpoint.published_ms is None else render.duration(now_ms - checkpoint.published_ms),
+        _moment(checkpoint.made_ms),
+        None if checkpoint.made_ms is None else render.duration(max(0, now_ms - checkpoint.made_ms)),
         _size(checkpoint.file_bytes),
         f"{checkpoint.chunks} ({checkpoint.chunks_shared} shared)",
         _size(checkpoint.chunks_bytes),
@@ -88,10 +88,17 @@ def _checkpoint_row(checkpoint: CheckpointStats, now_ms: int) -> tuple[object, .
     )
 
 
+def show_story(place: str, line: str) -> None:
+    """A line of a task's story, with its time in this machine's zone."""
+    at_ms, _, said = line.partition(" ")
+    moment = datetime.fromtimestamp(int(at_ms) / 1000, UTC).astimezone()
+    print(f"{moment.isoformat(sep=' ', timespec='milliseconds')}  {place:<9} {said}")
+
+
 def _moment(at_ms: int | None) -> str | None:
     if at_ms is None:
         return None
-    return datetime.fromtimestamp(at_ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(at_ms / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _size(count: int) -> str:

@@ -16,7 +16,7 @@ from rich.progress import Progress as Bars
 from rich.progress import SpinnerColumn, TextColumn
 
 from taskservice.cli import render
-from taskservice.cli.journal_view import show_stats, show_verified
+from taskservice.cli.journal_view import show_stats, show_story, show_verified
 from taskservice.core.types import TaskId, TenantId
 from taskservice.errors import NotFoundError, RequestError, TaskServiceError, UnreachableError
 from taskservice.journal import JournalCorrupt, JournalError, Position
@@ -68,11 +68,12 @@ def dump_log(place: str, wish: Wish) -> None:
             if not wish.story:
                 print(as_line(entry, wish.payload_bytes))
                 continue
-            for line in story_lines(entry, wanted.nos):
-                named = {"epoch": entry.epoch, "segment": entry.segment, "line": line}
-                print(
-                    json.dumps(named, ensure_ascii=False) if wish.as_json else f"{entry.epoch}/{entry.segment} {line}"
-                )
+            for line in story_lines(entry, wanted.leaves):
+                if wish.as_json:
+                    named = {"epoch": entry.epoch, "segment": entry.segment, "line": line}
+                    print(json.dumps(named, ensure_ascii=False))
+                else:
+                    show_story(f"{entry.epoch}/{entry.segment}", line)
         if wanted.strangers and wish.task is None:
             _say(f"Left out: {wanted.strangers} mentions of tasks whose acceptance is not kept any more.")
 
@@ -87,12 +88,12 @@ def _wanted(reader: Reader, wish: Wish) -> Wanted:
         raise NotFoundError(f"Nothing that is kept speaks of a task {task}.", code="no_such_task")
     for each in earlier:
         _say(f"{task} of {each.tenant} was accepted before {reader.start.epoch}/{reader.start.number}.")
-    return Wanted(tenant, task, [each.no for each in earlier])
+    return Wanted(tenant, task, earlier)
 
 
 def _is_accepted(reader: Reader, wanted: Wanted) -> bool:
     """Whether the segments speak of the acceptance of the task that is wanted."""
-    return any(wanted.nos for _ in entries(reader.follow(reader.start, lambda _: None), wanted, (0, 0), None))
+    return any(wanted.leaves for _ in entries(reader.follow(reader.start, lambda _: None), wanted, (0, 0), None))
 
 
 def show_log(place: str, *, tasks: bool | None, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""`submit`, `list`, `show`, `logs`, `cancel`: tasks from the command line."""
+"""`submit`, `list`, `show`, `logs`: tasks from the command line."""
 
 from __future__ import annotations
 
@@ -19,8 +19,15 @@ TIMEOUT_S = 15.0
 LISTED_DEFAULT = 20
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-TaskIds = Annotated[list[str], typer.Argument(metavar="ID...", help="The tasks' ids.")]
 TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task's id.")]
+
+# The filters, of whatever is done to many tasks.
+States = Annotated[list[str], typer.Option("--state", help="In this state; may be repeated.")]
+Function = Annotated[str | None, typer.Option(help="Of this function.")]
+Priority = Annotated[str | None, typer.Option(help="Of this priority.")]
+Tag = Annotated[str | None, typer.Option(metavar="NAME=VALUE", help="With this tag.")]
+Moment = Annotated[str | None, typer.Option(help="ISO 8601 with a zone, or epoch seconds.")]
+Tenant = Annotated[str | None, typer.Option(help="For admins: of this tenant, or * for all.")]
 
 
 @contextmanager
@@ -66,13 +73,13 @@ def submit(
 
 
 def list_(
-    state: Annotated[list[str], typer.Option(help="In this state; may be repeated.")] = [],  # noqa: B006
-    function: Annotated[str | None, typer.Option(help="Of this function.")] = None,
-    priority: Annotated[str | None, typer.Option(help="Of this priority.")] = None,
-    tag: Annotated[str | None, typer.Option(metavar="NAME=VALUE", help="With this tag.")] = None,
-    created_after: Annotated[str | None, typer.Option(help="ISO 8601 with a zone, or epoch seconds.")] = None,
-    created_before: Annotated[str | None, typer.Option(help="ISO 8601 with a zone, or epoch seconds.")] = None,
-    tenant: Annotated[str | None, typer.Option(help="For admins: of this tenant, or * for all.")] = None,
+    state: States = [],  # noqa: B006
+    function: Function = None,
+    priority: Priority = None,
+    tag: Tag = None,
+    created_after: Moment = None,
+    created_before: Moment = None,
+    tenant: Tenant = None,
     limit: Annotated[int, typer.Option(min=1, help="So many at most.")] = LISTED_DEFAULT,
     as_json: AsJson = False,
 ) -> None:
@@ -109,19 +116,6 @@ def logs(id: TaskId) -> None:
     """Print what a task's attempts have written."""
     with connected() as client:
         sys.stdout.write(client.logs(id))
-
-
-def cancel(ids: TaskIds, as_json: AsJson = False) -> None:
-    """Cancel tasks that have not started. Exit code 1 if one of them could not be."""
-    with connected() as client:
-        answer = client.cancel_many(ids)
-    rows = [(item.id, item.status, "" if item.error is None else item.error.message) for item in answer.results]
-    if as_json:
-        render.print_json([{"id": id, "status": status, "error": error or None} for id, status, error in rows])
-    else:
-        render.print_table(("ID", "STATUS", "WHY"), rows, "No tasks.")
-    if answer.refused:
-        raise typer.Exit(1)
 
 
 def read_payload(text: str) -> dict[str, Any]:

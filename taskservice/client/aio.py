@@ -102,6 +102,16 @@ class AsyncClient:
         """See `Client.cancel_many`."""
         return await self._run(self._talk.cancel_many(ids))
 
+    async def cancel_all(
+        self, *, dry_run: bool = False, timeout: float | None = None, **filters: Unpack[ListFilters]
+    ) -> JsonObject:
+        """See `Client.cancel_all`."""
+        return await self._run(self._talk.cancel_all(filters, dry_run=dry_run, timeout_s=timeout))
+
+    async def operation(self, id: str) -> JsonObject:
+        """See `Client.operation`."""
+        return await self._run(self._talk.ask_object(requests.get_operation(id)))
+
     async def functions(self) -> JsonObjects:
         """See `Client.functions`."""
         return await self._run(self._talk.ask_list("functions"))

@@ -119,6 +119,21 @@ class Client:
         """Each of these tasks will not run, or says why not."""
         return self._run(self._talk.cancel_many(ids))
 
+    def cancel_all(
+        self, *, dry_run: bool = False, timeout: float | None = None, **filters: Unpack[ListFilters]
+    ) -> JsonObject:
+        """None of the tasks that there are and that fit the filters will run, however many: `matched`, `changed`, `done`.
+
+        That holds from the moment in which the service has the request. At most `timeout` seconds (None: as many as it
+        takes) are waited until each of them is `cancelled`; see `operation`. Tasks that run go on. At least one filter has to
+        be given. `dry_run`: they are only counted.
+        """
+        return self._run(self._talk.cancel_all(filters, dry_run=dry_run, timeout_s=timeout))
+
+    def operation(self, id: str) -> JsonObject:
+        """How far the operation has come that an answer of `cancel_all` names. Raises NotFoundError."""
+        return self._run(self._talk.ask_object(requests.get_operation(id)))
+
     def functions(self) -> JsonObjects:
         """What can be submitted to: `name`, `doc`, `payload_schema` and limits of each."""
         return self._run(self._talk.ask_list("functions"))

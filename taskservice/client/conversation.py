@@ -181,6 +181,17 @@ class Talk:
             results += answers.read_items((yield from self.ask(request)))
         return BatchAnswer(tuple(results))
 
+    def cancel_all(self, filters: ListFilters, *, dry_run: bool, timeout_s: float | None) -> Conversation[JsonObject]:
+        clock_s = self.patience.clock_s
+        until_s = math.inf if timeout_s is None else clock_s() + timeout_s
+        operation = yield from self.ask_object(requests.cancel_all(filters, dry_run=dry_run))
+        nap_s = FIRST_PAUSE_S
+        while not operation["done"] and clock_s() + nap_s <= until_s:
+            yield Pause(nap_s)
+            nap_s = min(2 * nap_s, PAUSE_S_MAX)
+            operation = yield from self.ask_object(requests.get_operation(operation["operation"]))
+        return operation
+
 
 REPEATED_STATUSES = {
     HTTPStatus.TOO_MANY_REQUESTS,

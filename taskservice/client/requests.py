@@ -133,23 +133,24 @@ def get_logs(task_id: str) -> Request:
 
 def list_tasks(filters: ListFilters, cursor: str | None, limit: int) -> Request:
     """A page of at most `limit` tasks."""
-    unknown = sorted(set(filters) - set(ListFilters.__annotations__))
-    if unknown:
-        raise TypeError(
-            f"a listing has no filter {', '.join(unknown)}: it has {', '.join(ListFilters.__annotations__)}"
-        )
     params = [("limit", str(limit))]
-    for name, value in filters.items():
-        if value is None:
-            continue
-        if name == "state":
-            states = [value] if isinstance(value, str) else list(filters["state"] or ())
-            params += [("state", state) for state in states]
-        else:
-            params.append((name, str(_in_json(value))))
+    for name, value in _said(filters).items():
+        params += [(name, str(each)) for each in (value if isinstance(value, list) else [value])]
     if cursor is not None:
         params.append(("cursor", cursor))
     return Request("GET", "/v1/tasks", tuple(params))
+
+
+def _said(filters: ListFilters) -> dict[str, object]:
+    """The filters that say something, as the API takes them."""
+    unknown = sorted(set(filters) - set(ListFilters.__annotations__))
+    if unknown:
+        raise TypeError(f"there is no filter {', '.join(unknown)}: there are {', '.join(ListFilters.__annotations__)}")
+    said = {name: _in_json(value) for name, value in filters.items() if value is not None}
+    states = filters.get("state")
+    if states is not None:
+        said["state"] = [states] if isinstance(states, str) else list(states)
+    return said
 
 
 def cancel(task_id: str) -> Request:
@@ -158,6 +159,16 @@ def cancel(task_id: str) -> Request:
 
 def cancel_many(task_ids: Iterable[str]) -> Request:
     return Request("POST", "/v1/tasks/cancel", body=to_json({"ids": list(task_ids)}))
+
+
+def cancel_all(filters: ListFilters, *, dry_run: bool) -> Request:
+    return Request(
+        "POST", "/v1/tasks/cancel", body=to_json({**_said(filters), **({"dry_run": True} if dry_run else {})})
+    )
+
+
+def get_operation(operation_id: str) -> Request:
+    return Request("GET", f"/v1/operations/{quote(operation_id, safe='')}")
 
 
 def get(path: str) -> Request:

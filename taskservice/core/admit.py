@@ -5,10 +5,11 @@ from __future__ import annotations
 from taskservice.core.decision import Decision
 from taskservice.core.effects import ItemAnswer, ItemsAnswer, ItemStatus, Refusal
 from taskservice.core.events import Submitted
+from taskservice.core.past import Past
 from taskservice.core.records import TasksAccepted
 from taskservice.core.state import State
-from taskservice.core.types import FunctionSpec, NewTask, Task, TaskId, TaskNo, TaskState, Tenant
-from taskservice.core.values import same
+from taskservice.core.types import FunctionName, FunctionSpec, NewTask, Task, TaskId, TaskNo, TaskState, Tenant
+from taskservice.core.values import digest, same
 
 
 def admit(state: State, event: Submitted, now_ms: int) -> Decision:
@@ -16,7 +17,9 @@ def admit(state: State, event: Submitted, now_ms: int) -> Decision:
     tenant = state.tenants.get(event.tenant)
     if tenant is None:
         return Decision(answer=ItemsAnswer(tuple(_unknown_tenant(event, task) for task in event.tasks)))
-    known = state.table.find(event.tenant, [task.id for task in event.tasks])
+    ids = [task.id for task in event.tasks]
+    known: dict[TaskId, Task] = state.table.find(event.tenant, ids)
+    past: dict[TaskId, Past] = state.table.past.find(event.tenant, [id for id in ids if id not in known])
     room = _room(state, tenant)
     accepted: list[Task] = []
     items: list[ItemAnswer] = []
@@ -24,6 +27,10 @@ def admit(state: State, event: Submitted, now_ms: int) -> Decision:
         before = known.get(new.id)
         if before is not None:
             items.append(_known(new, before, reject=event.reject_duplicates))
+            continue
+        gone = past.get(new.id)
+        if gone is not None:
+            items.append(_known_in_history(new, gone, reject=event.reject_duplicates))
             continue
         refused = _refusal(state, tenant, new, full=room is not None and len(accepted) >= room)
         if refused is not None:
@@ -50,14 +57,33 @@ def _unknown_tenant(event: Submitted, new: NewTask) -> ItemAnswer:
 
 
 def _known(new: NewTask, before: Task, *, reject: bool) -> ItemAnswer:
-    if before.function != new.function or not same(before.payload, new.payload):
-        what = "payload" if before.function == new.function else "function"
-        message = f"task {new.id!r} is known with another {what}; choose another id, or send what was sent first"
-        return ItemAnswer(new.id, ItemStatus.REFUSED, before, Refusal.CONFLICT, message)
-    if reject:
-        message = f"task {new.id!r} is known, and on_conflict is reject"
-        return ItemAnswer(new.id, ItemStatus.REFUSED, before, Refusal.DUPLICATE, message)
-    return ItemAnswer(new.id, ItemStatus.DUPLICATE, before)
+    same_payload = same(before.payload, new.payload)
+    refused = _conflict(new, before.function, same_payload=same_payload) or _rejected(new, reject=reject)
+    return _with_task(new, refused, before, None)
+
+
+def _known_in_history(new: NewTask, before: Past, *, reject: bool) -> ItemAnswer:
+    same_payload = before.digest == digest(new.payload)
+    refused = _conflict(new, before.function, same_payload=same_payload) or _rejected(new, reject=reject)
+    return _with_task(new, refused, None, before)
+
+
+def _conflict(new: NewTask, function: FunctionName, *, same_payload: bool) -> tuple[Refusal, str] | None:
+    if new.function == function and same_payload:
+        return None
+    what = "payload" if new.function == function else "function"
+    message = f"task {new.id!r} is known with another {what}; choose another id, or send what was sent first"
+    return Refusal.CONFLICT, message
+
+
+def _rejected(new: NewTask, *, reject: bool) -> tuple[Refusal, str] | None:
+    return (Refusal.DUPLICATE, f"task {new.id!r} is known, and on_conflict is reject") if reject else None
+
+
+def _with_task(new: NewTask, refused: tuple[Refusal, str] | None, task: Task | None, past: Past | None) -> ItemAnswer:
+    if refused is None:
+        return ItemAnswer(new.id, ItemStatus.DUPLICATE, task, past=past)
+    return ItemAnswer(new.id, ItemStatus.REFUSED, task, *refused, past=past)
 
 
 def _refusal(state: State, tenant: Tenant, new: NewTask, *, full: bool) -> ItemAnswer | None:

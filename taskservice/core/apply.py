@@ -6,10 +6,11 @@ must be durable before it may leave the shard.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import TypeVar
 
+from taskservice.core import bulk_apply
 from taskservice.core import records as r
 from taskservice.core.effects import CatalogChanged, Effect, Ended, Launch, ValuesDropped
 from taskservice.core.lease import launch_spec
@@ -120,13 +121,15 @@ def _granted(state: State, record: r.LeaseGranted) -> list[Held]:
     return [(_safe_after(state, tasks, entries), Launch(record.runner, spec))]
 
 
-def _safe_after(state: State, tasks: Iterable[Task], entries: Iterable[HeadEntry]) -> int:
+def _safe_after(state: State, tasks: Sequence[Task], entries: Sequence[HeadEntry]) -> int:
     """The segment after which these tasks may be launched.
 
     Ordinarily the one that made the newest of them ready: the lease itself may become durable later, for were it lost,
     the tasks would only run again. But a task that may have brought a process of ours down must have its attempt on
     record first, or it could do so for ever.
     """
+    if len(entries) < len(tasks):
+        return state.segment  # the others were not in the head, so nobody knows when they were made ready
     if any(task.crashes or task.losses or task.no < state.recovered_no for task in tasks):
         return state.segment
     return max((entry.segment for entry in entries), default=state.segment)
@@ -167,7 +170,7 @@ def _handed_back(state: State, record: r.TasksHandedBack) -> list[Held]:
     return []
 
 
-def _cancelled(state: State, record: r.TasksCancelled) -> list[Held]:
+def _cancelled(state: State, record: r.TasksCancelled | r.OperationCaught) -> list[Held]:
     tasks = state.table.load(record.nos)
     state.table.cancel(record.nos, record.at_ms)
     queued: dict[Leaf, list[Task]] = {}
@@ -181,12 +184,32 @@ def _cancelled(state: State, record: r.TasksCancelled) -> list[Held]:
     return [(state.segment, Ended(TaskState.CANCELLED, tuple((task.tenant, task.id) for task in tasks)))]
 
 
+def _archived(state: State, record: r.TasksArchived) -> list[Held]:
+    state.table.past.archive(record.file, record.rows, last=record.last)
+    return []
+
+
+def _forgotten(state: State, record: r.HistoryForgotten) -> list[Held]:
+    state.table.past.forget(record.nos)
+    return []
+
+
+def _dropped(state: State, record: r.FilesDropped) -> list[Held]:
+    state.table.past.drop(record.keys)
+    return drop_values(state, record.value_keys)
+
+
 def drop_values(state: State, keys: tuple[str, ...]) -> list[Held]:
     """Nothing refers to the values of these keys any more: for records that take tasks or results away."""
     if not keys:
         return []
     state.table.drop_references(keys)
     return [(state.segment, ValuesDropped(keys))]
+
+
+def _caught(state: State, record: r.OperationCaught) -> list[Held]:
+    bulk_apply.caught(state, record)
+    return _cancelled(state, record)
 
 
 def _enqueue(state: State, leaf: Leaf, key: QueueKey, payload_bytes: int) -> None:
@@ -234,5 +257,11 @@ _APPLY = dict(
         _for(r.TasksFailed, _failed),
         _for(r.TasksHandedBack, _handed_back),
         _for(r.TasksCancelled, _cancelled),
+        _for(r.TasksArchived, _archived),
+        _for(r.HistoryForgotten, _forgotten),
+        _for(r.FilesDropped, _dropped),
+        _for(r.OperationBegun, bulk_apply.begun),
+        _for(r.OperationStep, bulk_apply.stepped),
+        _for(r.OperationCaught, _caught),
     ]
 )

@@ -22,6 +22,7 @@ def check(state: State) -> None:
     _check_leases(state, counts)
     _check_tenants(state, counts)
     _check_pool(state)
+    _check_past(state)
 
 
 def _require(holds: bool, message: str) -> None:
@@ -98,3 +99,8 @@ def _check_pool(state: State) -> None:
         for occupied in runner.leases.values():
             add(used, occupied.need)
         _require(used == runner.used, f"{runner.id}: {runner.used} is booked, its leases take {used}")
+
+
+def _check_past(state: State) -> None:
+    files, entries = state.table.past.files(), state.table.past.entries()
+    _require(sum(files.values()) == entries, f"{entries} tasks are known in history, and of its files {files}")

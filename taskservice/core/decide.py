@@ -9,12 +9,12 @@ from collections.abc import Callable
 from random import Random
 from typing import TypeVar
 
+from taskservice.core import bulk, history, operate, query
 from taskservice.core import events as e
-from taskservice.core import operate, query
 from taskservice.core.admit import admit
 from taskservice.core.decision import Decision
 from taskservice.core.effects import DoneAnswer
-from taskservice.core.records import FunctionsSet, KeySet, Record, TasksDue, TenantSet
+from taskservice.core.records import FunctionsSet, KeySet, TenantSet
 from taskservice.core.report import lost, report
 from taskservice.core.state import State
 
@@ -70,8 +70,7 @@ def _runners_settled(state: State, event: e.RunnersSettled, now_ms: int, rng: Ra
 
 def _ticked(state: State, event: e.Ticked, now_ms: int, rng: Random) -> Decision:
     due = state.table.due_by(now_ms, state.limits.due_batch_max)
-    records: tuple[Record, ...] = (TasksDue(now_ms, tuple(task.no for task in due)),) if due else ()
-    return Decision(records)
+    return Decision(bulk.due(state, due, now_ms))
 
 
 def _nothing(state: State, event: e.Event, now_ms: int, rng: Random) -> Decision:
@@ -90,6 +89,8 @@ _DECIDE = dict(
     [
         _for(e.Submitted, lambda state, event, now_ms, rng: admit(state, event, now_ms)),
         _for(e.CancelAsked, lambda state, event, now_ms, rng: operate.cancel(state, event, now_ms)),
+        _for(e.BulkAsked, bulk.begin),
+        _for(e.OperationAsked, lambda state, event, now_ms, rng: Decision(answer=bulk.find(state, event))),
         _for(e.TaskAsked, lambda state, event, now_ms, rng: Decision(answer=query.task(state, event))),
         _for(e.TasksListed, lambda state, event, now_ms, rng: Decision(answer=query.listing(state, event))),
         _for(e.StatusAsked, lambda state, event, now_ms, rng: Decision(answer=query.status(state, event))),
@@ -104,5 +105,13 @@ _DECIDE = dict(
         _for(e.RunnersSettled, _runners_settled),
         _for(e.RunnerReported, report),
         _for(e.Ticked, _ticked),
+        _for(e.EndedAsked, lambda state, event, now_ms, rng: history.ended(state, event, now_ms)),
+        _for(e.FileWritten, lambda state, event, now_ms, rng: history.archive(state, event, now_ms)),
+        _for(e.UnfinishedAsked, lambda state, event, now_ms, rng: history.unfinished(state)),
+        _for(e.ForgetAsked, lambda state, event, now_ms, rng: history.forget(state, event, now_ms)),
+        _for(e.DropAsked, lambda state, event, now_ms, rng: history.droppable(state, event, now_ms)),
+        _for(e.OldFileRead, lambda state, event, now_ms, rng: history.drop(state, event, now_ms)),
+        _for(e.StrangersAsked, lambda state, event, now_ms, rng: history.strangers(state, event)),
+        _for(e.OperationTurn, lambda state, event, now_ms, rng: bulk.go_on(state, now_ms)),
     ]
 )

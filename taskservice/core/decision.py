@@ -10,9 +10,11 @@ from taskservice.core.records import Record
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Chosen, and not yet true. The answer leaves only when the records are durable."""
+    """Chosen, and not yet true. The answer leaves only when the records are durable, unless it is `near`."""
 
     records: tuple[Record, ...] = ()
     answer: AnswerValue | None = None
     dropped: tuple[str, ...] = ()
     """Keys of values that came with the event and that nothing will refer to."""
+    near: bool = False
+    """The answer is for somebody in the same process, who lets nothing out of it before it is durable: it need not wait."""

@@ -7,6 +7,8 @@ from enum import StrEnum
 from msgspec import Struct
 
 from taskservice.core.lease_wire import LeaseSpec, ReportAck
+from taskservice.core.operations import Operation
+from taskservice.core.past import HistoryFile, Past
 from taskservice.core.types import (
     ApiKey,
     FunctionName,
@@ -47,6 +49,8 @@ class Refusal(StrEnum):
     RUNNING = "running"
     """It has started; only tasks that have not started can be cancelled."""
     ENDED = "ended"
+    OPERATIONS_MAX = "operations_max"
+    """As many bulk operations are under way as may be."""
 
 
 class ItemAnswer(Struct, frozen=True):
@@ -59,6 +63,8 @@ class ItemAnswer(Struct, frozen=True):
     message: str = ""
     limit: int | None = None
     """The value of the limit that refused it."""
+    past: Past | None = None
+    """The task, if it is in history."""
 
 
 class ItemsAnswer(Struct, frozen=True):
@@ -68,13 +74,19 @@ class ItemsAnswer(Struct, frozen=True):
 
 
 class TaskAnswer(Struct, frozen=True):
+    """The task, or where it is in history, or neither."""
+
     task: Task | None
+    past: Past | None = None
 
 
 class TasksAnswer(Struct, frozen=True):
+    """A page: newest first, but those in history apart from the others."""
+
     tasks: tuple[Task, ...]
     next_before_no: TaskNo | None
     """Ask again with this for the next page; None: there is none."""
+    past: tuple[Past, ...] = ()
 
 
 class RunnerStatus(Struct, frozen=True):
@@ -112,12 +124,58 @@ class ReferencesAnswer(Struct, frozen=True):
     keys: tuple[str, ...]
 
 
+class OperationAnswer(Struct, frozen=True):
+    """A bulk operation, as far as it has come; None: there is no such one, or it was refused."""
+
+    operation: Operation | None
+    refusal: Refusal | None = None
+    message: str = ""
+    limit: int | None = None
+    """The value of the limit that refused it."""
+
+
 class DoneAnswer(Struct, frozen=True):
     """It is done and durable."""
 
 
+class EndedAnswer(Struct, frozen=True):
+    """Tasks for history."""
+
+    tasks: tuple[Task, ...]
+
+
+class FilesAnswer(Struct, frozen=True):
+    """Files of history."""
+
+    files: tuple[HistoryFile, ...]
+
+
+class KeysAnswer(Struct, frozen=True):
+    """Keys of objects."""
+
+    keys: tuple[str, ...]
+
+
+class CountAnswer(Struct, frozen=True):
+    """With how many tasks that was done."""
+
+    count: int
+
+
 AnswerValue = (
-    ItemsAnswer | TaskAnswer | TasksAnswer | StatusAnswer | CatalogAnswer | ReferencesAnswer | DoneAnswer | ReportAck
+    ItemsAnswer
+    | TaskAnswer
+    | TasksAnswer
+    | StatusAnswer
+    | CatalogAnswer
+    | OperationAnswer
+    | ReferencesAnswer
+    | DoneAnswer
+    | ReportAck
+    | EndedAnswer
+    | FilesAnswer
+    | KeysAnswer
+    | CountAnswer
 )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from msgspec import Struct
 
 from taskservice.core.lease_wire import HeldLease, RunnerReport
+from taskservice.core.operations import OperationKind
+from taskservice.core.past import EndedKey, HistoryFile, WrittenTask
 from taskservice.core.types import (
     ApiKey,
     FunctionSpec,
@@ -34,6 +36,24 @@ class CancelAsked(Struct, frozen=True, tag=True):
     ref: int
     tenant: TenantId
     ids: tuple[TaskId, ...]
+
+
+class BulkAsked(Struct, frozen=True, tag=True):
+    """Something is to be done to all tasks that pass the filter: its tenant's, or everybody's if it names none."""
+
+    ref: int
+    kind: OperationKind
+    filter: ListFilter
+    dry_run: bool = False
+    """Only say how many they are."""
+
+
+class OperationAsked(Struct, frozen=True, tag=True):
+    """Somebody wants to know how far a bulk operation has come; `tenant` None: whosever it is."""
+
+    ref: int
+    tenant: TenantId | None
+    id: str
 
 
 class TaskAsked(Struct, frozen=True, tag=True):
@@ -124,9 +144,72 @@ class Ticked(Struct, frozen=True, tag=True):
     """Time has passed: what waited for the clock may be due."""
 
 
+class EndedAsked(Struct, frozen=True, tag=True):
+    """The archiver wants tasks whose time in the table is over: of one day, after `after` if that is given."""
+
+    ref: int
+    dead: bool
+    """Dead letters, which are kept longer, or all others."""
+    after: EndedKey | None
+    limit: int
+    bytes_max: int
+    """Of payloads and results."""
+
+
+class FileWritten(Struct, frozen=True, tag=True):
+    """A file of history is durable; these are some of its tasks, or with `last` the rest of them."""
+
+    ref: int
+    file: HistoryFile
+    rows: tuple[WrittenTask, ...]
+    last: bool
+
+
+class UnfinishedAsked(Struct, frozen=True, tag=True):
+    """The archiver wants to know which files it, or one before it, has not told to the end."""
+
+    ref: int
+
+
+class ForgetAsked(Struct, frozen=True, tag=True):
+    """Tasks in history whose time is over may be forgotten; at most so many now."""
+
+    ref: int
+    limit: int
+
+
+class DropAsked(Struct, frozen=True, tag=True):
+    """The archiver wants to know which files of history may be dropped, because their time is over; at most so many."""
+
+    ref: int
+    limit: int
+
+
+class OldFileRead(Struct, frozen=True, tag=True):
+    """A file that may be dropped refers to these values, or with `last` to no others: then it is dropped."""
+
+    ref: int
+    key: str
+    value_keys: tuple[str, ...]
+    last: bool
+
+
+class StrangersAsked(Struct, frozen=True, tag=True):
+    """Which of these objects are no files of history?"""
+
+    ref: int
+    keys: tuple[str, ...]
+
+
+class OperationTurn(Struct, frozen=True, tag=True):
+    """There is time for a step of the bulk operations that are under way."""
+
+
 Event = (
     Submitted
     | CancelAsked
+    | BulkAsked
+    | OperationAsked
     | TaskAsked
     | TasksListed
     | StatusAsked
@@ -141,4 +224,12 @@ Event = (
     | RunnersSettled
     | RunnerReported
     | Ticked
+    | EndedAsked
+    | FileWritten
+    | UnfinishedAsked
+    | ForgetAsked
+    | DropAsked
+    | OldFileRead
+    | StrangersAsked
+    | OperationTurn
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
+from taskservice.core.operations import Operation, Operations
 from taskservice.core.table import TaskTable
 from taskservice.core.types import ApiKey, FunctionName, FunctionSpec, Tenant, TenantId
 
@@ -12,6 +13,7 @@ TENANT = "tenant"
 KEY = "key"
 FUNCTION = "function"
 SHARD = "shard"
+OPERATIONS = "operations"
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -37,6 +39,11 @@ def note_function(table: TaskTable, function: FunctionSpec) -> None:
     table.note(FUNCTION, function.name, _encoder.encode(function))
 
 
+def note_operations(table: TaskTable, owner: TenantId | None, operations: list[Operation]) -> None:
+    """All that are remembered of one owner."""
+    table.note(OPERATIONS, owner or "", _encoder.encode(operations))
+
+
 def note_numbers(table: TaskTable, numbers: Numbers) -> None:
     table.note(SHARD, "", _encoder.encode(numbers))
 
@@ -55,6 +62,15 @@ def functions(table: TaskTable) -> dict[FunctionName, FunctionSpec]:
     """All functions, in the order in which they were first set."""
     noted = table.notes(FUNCTION)
     return {FunctionName(name): msgspec.msgpack.decode(value, type=FunctionSpec) for name, value in noted.items()}
+
+
+def operations(table: TaskTable) -> Operations:
+    """The bulk operations, under way and done."""
+    found = Operations()
+    for value in table.notes(OPERATIONS).values():
+        for operation in msgspec.msgpack.decode(value, type=list[Operation]):
+            found.put(operation)
+    return found
 
 
 def numbers(table: TaskTable) -> Numbers:

@@ -17,15 +17,25 @@ from taskservice.core.types import TERMINAL_STATES, FunctionName, TaskState
 
 
 def task(state: State, event: TaskAsked) -> TaskAnswer:
-    """The task as it is now, or None."""
-    return TaskAnswer(state.table.find(event.tenant, [event.id]).get(event.id))
+    """The task as it is now, or where it is in history, or neither."""
+    here = state.table.find(event.tenant, [event.id]).get(event.id)
+    return TaskAnswer(here, None if here else state.table.past.find(event.tenant, [event.id]).get(event.id))
 
 
 def listing(state: State, event: TasksListed) -> TasksAnswer:
-    """A page, and where the next one begins."""
-    found = state.table.listing(event.filter, event.before_no, event.limit + 1)
-    page = found[: event.limit]
-    return TasksAnswer(tuple(page), page[-1].no if len(found) > event.limit else None)
+    """A page, and where the next one begins. By number: so a task that leaves for history between two pages is in one
+    of them, and in no other."""
+    wanted, limit = event.filter, event.limit
+    here = state.table.listing(wanted, event.before_no, limit + 1)
+    oldest_no = here[-1].no if len(here) > limit else None
+    past = state.table.past.listing(wanted, event.before_no, limit + 1, oldest_no)
+    nos = sorted([task.no for task in here] + [task.no for task in past], reverse=True)
+    more = len(nos) > limit
+    last_no = nos[limit - 1] if more else None
+    if last_no is not None:
+        here = [task for task in here if task.no >= last_no]
+        past = [task for task in past if task.no >= last_no]
+    return TasksAnswer(tuple(here), last_no, tuple(past))
 
 
 def status(state: State, event: StatusAsked) -> StatusAnswer:

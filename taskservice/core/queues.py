@@ -64,16 +64,25 @@ class LeafQueue:
         """The next tasks to run, at most `limit` and at most what is in RAM."""
         return [entry for _, entry in zip(range(limit), self.head, strict=False)]
 
-    def remove(self, nos: Collection[TaskNo], payload_bytes: int, table: TaskTable, segment: int) -> list[HeadEntry]:
+    def remove(
+        self,
+        nos: Collection[TaskNo],
+        payload_bytes: int,
+        table: TaskTable,
+        segment: int,
+        refill_max: int | None = None,
+    ) -> list[HeadEntry]:
         """These tasks, of so many bytes together, are not queued any more; gives those that were in the head.
 
         `segment`: that of the record being applied, which every task in the table was made ready by at the latest.
+        `refill_max`: how many to read if the head has become empty; all that there is room for if it is not given.
         """
         self.count -= len(nos)
         self.payload_bytes -= payload_bytes
         removed = self._remove_first(nos) if self._starts_with(nos) else self._remove_anywhere(nos)
         if not self.head and self.count:
-            self.fill(table.next_queued(self.leaf, None, self.head_max), segment)
+            self.fill(table.next_queued(self.leaf, None, min(refill_max or self.head_max, self.head_max)), segment)
+        self.complete = len(self.head) == self.count
         return removed
 
     def fill(self, keys: Iterable[QueueKey], segment: int) -> None:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from taskservice.core.operations import Operation, OperationKind
+from taskservice.core.past import HistoryFile
 from taskservice.core.types import (
     ApiKey,
     ErrorInfo,
     FunctionSpec,
     Leaf,
+    ListFilter,
     RunnerId,
     Task,
     TaskNo,
@@ -129,6 +132,66 @@ class TasksCancelled(Struct, frozen=True, array_like=True, tag="cancelled"):
     nos: tuple[TaskNo, ...]
 
 
+class TasksArchived(Struct, frozen=True, array_like=True, tag="archived"):
+    """These tasks are in a file of history, which is durable, and no longer in the table. Rows: (no, row of the file)."""
+
+    at_ms: int
+    file: HistoryFile
+    rows: tuple[tuple[TaskNo, int], ...]
+    last: bool
+    """Whether these are the last of the file's tasks."""
+
+
+class HistoryForgotten(Struct, frozen=True, array_like=True, tag="forgotten"):
+    """These tasks are known no longer: their ids may be used again."""
+
+    at_ms: int
+    nos: tuple[TaskNo, ...]
+
+
+class FilesDropped(Struct, frozen=True, array_like=True, tag="dropped"):
+    """These files of history are part of it no longer, and may be deleted; nothing refers to these values any more."""
+
+    at_ms: int
+    keys: tuple[str, ...]
+    value_keys: tuple[str, ...] = ()
+
+
+class OperationBegun(Struct, frozen=True, array_like=True, tag="operation"):
+    """A bulk operation holds from now on for all tasks up to number `upto_no` that pass the filter."""
+
+    at_ms: int
+    id: str
+    action: OperationKind
+    filter: ListFilter
+    upto_no: TaskNo
+    dry_run: bool
+    matched: int | None
+
+    @property
+    def operation(self) -> Operation:
+        return Operation(self.id, self.action, self.filter, self.upto_no, self.at_ms, self.dry_run, self.matched)
+
+
+class OperationStep(Struct, frozen=True, array_like=True, tag="operation_step"):
+    """The operation is through with one leaf up to number `to_no`: whatever passes its filter there, as the table is now,
+    has been changed. `leaf` None: there was nothing to do."""
+
+    at_ms: int
+    id: str
+    leaf: Leaf | None
+    to_no: TaskNo
+    done: bool
+
+
+class OperationCaught(Struct, frozen=True, array_like=True, tag="operation_caught"):
+    """The time of these tasks has come before the operation has come to them: scheduled or retrying -> cancelled."""
+
+    at_ms: int
+    id: str
+    nos: tuple[TaskNo, ...]
+
+
 Record = (
     EpochOpened
     | TenantSet
@@ -142,11 +205,23 @@ Record = (
     | TasksFailed
     | TasksHandedBack
     | TasksCancelled
+    | TasksArchived
+    | HistoryForgotten
+    | FilesDropped
+    | OperationBegun
+    | OperationStep
+    | OperationCaught
 )
 
 
 ROW_BYTES = 200
 """What a task takes in a record beside its payload, result or error; roughly."""
+
+NO_BYTES = 10
+"""What it takes where it is but a number or two."""
+
+KEY_BYTES = 80
+"""What an object takes of which there is but the key."""
 
 
 def bytes_of(record: Record) -> int:
@@ -160,5 +235,11 @@ def bytes_of(record: Record) -> int:
             return sum(len(row.error.detail) + ROW_BYTES for row in retries)
         case TasksFailed(rows=dead):
             return sum(len(row.error.detail) + ROW_BYTES for row in dead)
+        case TasksArchived(rows=archived):
+            return ROW_BYTES + NO_BYTES * len(archived)
+        case HistoryForgotten(nos=nos):
+            return ROW_BYTES + NO_BYTES * len(nos)
+        case FilesDropped(keys=files, value_keys=values):
+            return ROW_BYTES + KEY_BYTES * (len(files) + len(values))
         case _:
             return ROW_BYTES

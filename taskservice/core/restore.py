@@ -37,6 +37,7 @@ def restore(table: TaskTable, limits: Limits) -> State:
         tenants=notes.tenants(table),
         keys=notes.keys(table),
         functions=notes.functions(table),
+        operations=notes.operations(table),
     )
     state.leases = {grant.token: _lease(table, grant) for grant in table.grants()}
     for (leaf, task_state), count in table.counts().items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from taskservice.core import lease
+from taskservice.core.bulk import leasable
 from taskservice.core.fairness import CLASS_WEIGHTS
 from taskservice.core.records import LeaseGranted
 from taskservice.core.resources import amounts
@@ -13,7 +14,7 @@ from taskservice.core.types import Leaf, Token
 def next_lease(state: State, passed_over: list[Leaf], now_ms: int) -> LeaseGranted | None:
     """The next lease by fair share that some runner has room for, or None.
 
-    Leaves whose turn it was but for which there is no room are added to `passed_over`; the caller puts them back
+    Leaves whose turn it was but for which there is no room, or whose tasks a bulk operation holds, are added to `passed_over`; the caller puts them back
     (`Fairness.put_back`) when its round is over.
     """
     while (leaf := state.fairness.next()) is not None:
@@ -39,7 +40,9 @@ def _grant(state: State, leaf: Leaf, now_ms: int) -> LeaseGranted | None:
     size = min(size, _running_left(state, leaf))
     if size <= 0:
         return None
-    nos = tuple(entry.no for entry in queue.first(size))
+    nos = leasable(state, queue, size)
+    if not nos:
+        return None
     return LeaseGranted(now_ms, Token(state.epoch, state.next_lease), runner.id, leaf, nos)
 
 

@@ -105,7 +105,8 @@ class Shard:
             self._append(record)
         ref = getattr(event, "ref", 0)
         if decision.answer is not None and ref:
-            self._hold([(self._position, Answer(ref, decision.answer))])
+            after = self._durable if decision.near else self._position
+            self._hold([(after, Answer(ref, decision.answer))])
         if decision.dropped:
             self._hold([(self._position, ValuesDropped(decision.dropped))])
 
@@ -152,6 +153,11 @@ class Shard:
     def pending_bytes(self) -> int:
         """About how large the records are that `cut` has not given out yet."""
         return self._pending_bytes + SEGMENT_BYTES * len(self._cuts)
+
+    @property
+    def operating(self) -> bool:
+        """Whether a bulk operation is under way: it goes on with each `OperationTurn`."""
+        return bool(self.state.operations.under_way)
 
     @property
     def awaited(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from taskservice.core.fairness import Fairness
+from taskservice.core.operations import Operations
 from taskservice.core.pool import Pool
 from taskservice.core.queues import LeafQueue
 from taskservice.core.speed import Speed
@@ -83,6 +84,8 @@ class State:
     """Tasks of each tenant that have not ended."""
     running: dict[TenantId, int] = field(default_factory=dict)
     """Of them, those that run: the open attempts of `leases`."""
+    operations: Operations = field(default_factory=Operations)
+    """Bulk operations, under way and done."""
     queues: dict[Leaf, LeafQueue] = field(default_factory=dict)
     """A queue for each leaf that ever had a task; its head is a cache of the table."""
 

@@ -5,12 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from taskservice.core import records as r
-from taskservice.core.types import TaskNo
+from taskservice.core.types import Leaf, TaskNo
 
 
-def story(records: Iterable[r.Record], no: TaskNo) -> list[str]:
-    """One line for each record that speaks of task `no`, in order, beginning with its time in ms."""
-    return [f"{record.at_ms} {line}" for record in records if (line := _line(record, no))]
+def story(records: Iterable[r.Record], no: TaskNo, leaf: Leaf | None = None) -> list[str]:
+    """One line for each record that speaks of task `no`, in order, beginning with its time in ms.
+
+    `leaf`: the task's, to be given if its acceptance is not among the records: a bulk operation's step names nothing else.
+    """
+    records = list(records)
+    passed = _steps_past(records, no, leaf)
+    return [f"{record.at_ms} {line}" for record in records if (line := _line(record, no) or passed.get(id(record), ""))]
+
+
+def _steps_past(records: Iterable[r.Record], no: TaskNo, leaf: Leaf | None) -> dict[int, str]:
+    """What to say of the step with which each bulk operation came past the task: whether the task passed its filter, the
+    record does not say."""
+    first: dict[str, int] = {}
+    for record in records:
+        if isinstance(record, r.TasksAccepted):
+            leaf = next((task.leaf for task in record.tasks if task.no == no), leaf)
+        elif isinstance(record, r.OperationStep) and record.leaf == leaf is not None and record.to_no >= no:
+            first.setdefault(record.id, id(record))
+    return {step: f"{operation} came past: cancelled, if it passes its filter" for operation, step in first.items()}
 
 
 def _line(record: r.Record, no: TaskNo) -> str:
@@ -40,6 +57,14 @@ def _line(record: r.Record, no: TaskNo) -> str:
             return f"queued: handed back under {_token(record.token)}"
         case r.TasksCancelled(nos=nos) if no in nos:
             return "cancelled"
+        case r.TasksArchived(rows=archived):
+            for entry in archived:
+                if entry[0] == no:
+                    return f"archived as row {entry[1]} of {record.file.key}"
+        case r.HistoryForgotten(nos=nos) if no in nos:
+            return "forgotten: its id may be used again"
+        case r.OperationCaught(nos=nos) if no in nos:
+            return f"cancelled by {record.id} when its time had come"
         case _:
             pass
     return ""

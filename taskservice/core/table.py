@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from taskservice.core.past import PastTasks
 from taskservice.core.records import DeadRow, RetryRow
 from taskservice.core.types import (
     Leaf,
@@ -52,6 +53,25 @@ class Grant(NamedTuple):
     """Those that run, in the order in which they were granted."""
 
 
+class Reach(NamedTuple):
+    """How far one goes in a leaf to meet so many tasks."""
+
+    to_no: TaskNo
+    tasks: int
+    """Those that are met on the way, passing a filter or not."""
+
+
+class Changed(NamedTuple):
+    """What a step of a bulk operation has changed."""
+
+    ids: tuple[TaskId, ...]
+    """In the order of the tasks' numbers, state by state."""
+    queued: tuple[TaskNo, ...]
+    """Those of them that were queued."""
+    queued_bytes: int
+    """The sum of their payloads."""
+
+
 class IllegalMove(Exception):
     """A record asks for a transition that the table of transitions does not have: a bug, or a corrupt journal."""
 
@@ -60,8 +80,12 @@ class TaskTable(Protocol):
     """The tasks. Every change names the tasks by number and fails whole with `IllegalMove` if one of them is not in a
     state that `apply.TRANSITIONS` allows for it, or (where a token is given) does not hold that token."""
 
+    @property
+    def past(self) -> PastTasks:
+        """What is known of tasks that have left for history."""
+
     def insert(self, tasks: Sequence[Task]) -> None:
-        """The tasks are kept. Raises IllegalMove if a number or a (tenant, id) is taken."""
+        """The tasks are kept. Raises IllegalMove if a number, or a (tenant, id) here or in history, is taken."""
 
     def make_due(self, nos: Sequence[TaskNo]) -> None:
         """scheduled, retrying -> queued."""
@@ -101,6 +125,20 @@ class TaskTable(Protocol):
 
     def listing(self, wanted: ListFilter, before_no: TaskNo | None, limit: int) -> list[Task]:
         """Tasks that pass the filter, newest (highest number) first."""
+
+    def reach(self, leaf: Leaf, states: Sequence[TaskState], after_no: TaskNo, upto_no: TaskNo, limit: int) -> Reach:
+        """How far to go from `after_no` so as to meet about `limit` tasks of the leaf in these states, none of them
+        running, each state having its share: `upto_no` at most. Takes time with those tasks, and not with what lies between."""
+
+    def count_between(self, leaf: Leaf, wanted: ListFilter, after_no: TaskNo, to_no: TaskNo) -> int:
+        """How many tasks of the leaf pass the filter that have numbers above `after_no`, up to `to_no`. The filter names
+        its states, which are not running; what it says about leaves is not looked at. Time: as in `reach`."""
+
+    def cancel_between(self, leaf: Leaf, wanted: ListFilter, after_no: TaskNo, to_no: TaskNo, at_ms: int) -> Changed:
+        """The tasks that `count_between` counts are cancelled, as by `cancel`. The filter's states are such as may be."""
+
+    def queued_since(self, leaf: Leaf, after_no: TaskNo, limit: int) -> list[TaskNo]:
+        """The leaf's queued tasks with numbers above `after_no`, in the order of their numbers."""
 
     def counts(self, tenant: TenantId | None = None) -> dict[tuple[Leaf, TaskState], int]:
         """How many tasks there are of each leaf and state. Zero counts may be left out."""

@@ -247,3 +247,15 @@ class Limits(Struct, frozen=True, array_like=True):
     """Times that an attempt may vanish with its machine before the task is dead-lettered."""
     due_batch_max: int = 1_000
     """Waiting tasks made ready in one turn."""
+    retention_s: float = 86_400.0
+    """How long a task that succeeded or was cancelled stays in the table."""
+    retention_failed_s: float = 30 * 86_400.0
+    """How long a dead letter does."""
+    dedup_window_s: float = 7 * 86_400.0
+    """How long after its end a task's id is known, in the table or in history."""
+    history_keep_s: float = 0.0
+    """How long after its day a file of history is kept; 0: for ever."""
+    operation_batch_max: int = 2_000
+    """Tasks that bulk operations change in one turn."""
+    operations_max: int = 10
+    """Bulk operations of one tenant that may be under way."""

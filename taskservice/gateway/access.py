@@ -12,6 +12,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityS
 from taskservice.actors.ports import DispatcherPort
 from taskservice.core.types import ApiKey, TenantId
 from taskservice.gateway.catalog import Catalog
+from taskservice.gateway.history import HistoryReader
 from taskservice.gateway.logs import LogReader
 from taskservice.gateway.problems import INVALID_KEY, MISSING_SCOPE, TENANT_FORBIDDEN, Problem
 from taskservice.gateway.settings import GatewaySettings
@@ -29,6 +30,7 @@ class Gateway:
     settings: GatewaySettings
     logs: LogReader
     values: GatewayValues
+    history: HistoryReader
     catalog: Catalog
     now_ms: Callable[[], int]
 

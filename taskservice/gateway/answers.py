@@ -11,6 +11,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from starlette.responses import Response
 
 from taskservice.core.effects import ItemStatus, RunnerStatus, StatusAnswer
+from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.types import ApiKey, ErrorInfo, FunctionSpec, Priority, Task, TaskState, Tenant
 from taskservice.gateway.problems import ProblemDocument
 from taskservice.gateway.times import iso
@@ -93,6 +94,22 @@ class CancelView(Struct, frozen=True):
     results: list[ItemView]
     cancelled: int
     refused: int
+
+
+class OperationView(Struct, frozen=True, kw_only=True):
+    """Something that is done to all tasks that pass a filter."""
+
+    operation: str | None
+    """Ask for its progress at /v1/operations/{operation}; null if there is nothing to ask for."""
+    kind: OperationKind
+    dry_run: bool
+    matched: int | None
+    """Tasks that passed the filter when it began; null while that is not known."""
+    changed: int
+    """Of them, those that it has done so far."""
+    done: bool
+    begun_at: str
+    done_at: str | None
 
 
 class LogView(Struct, frozen=True):
@@ -202,7 +219,7 @@ class HealthView(Struct, frozen=True):
 
 
 MODELS = (
-    TaskView, TaskPage, BatchView, CancelView, LogsView, FunctionView, FunctionsView, ClusterView, TenantView,
+    TaskView, TaskPage, BatchView, CancelView, OperationView, LogsView, FunctionView, FunctionsView, ClusterView, TenantView,
     TenantsView, KeyView, KeysView, HealthView, ProblemDocument,
 )  # fmt: skip
 """All that the OpenAPI document describes; what they hold is found by itself."""
@@ -241,6 +258,20 @@ def task_view(task: Task, values: TaskValues = NO_VALUES, duplicate: bool | Unse
 
 def _error_view(error: ErrorInfo) -> ErrorView:
     return ErrorView(error.reason, error.message, error.detail)
+
+
+def operation_view(operation: Operation) -> OperationView:
+    """An operation as users see it."""
+    return OperationView(
+        operation=operation.id or None,
+        kind=operation.kind,
+        dry_run=operation.dry_run,
+        matched=operation.matched,
+        changed=0 if operation.dry_run else operation.changed,
+        done=operation.done_ms is not None,
+        begun_at=iso(operation.begun_ms),
+        done_at=None if operation.done_ms is None else iso(operation.done_ms),
+    )
 
 
 def function_view(spec: FunctionSpec) -> FunctionView:

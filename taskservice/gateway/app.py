@@ -12,11 +12,12 @@ from fastapi import FastAPI
 
 from taskservice.actors.ports import DispatcherPort
 from taskservice.errors import BackOffError
-from taskservice.gateway import admin, cancel, functions, health, query, submit
+from taskservice.gateway import admin, cancel, functions, health, operations, query, submit
 from taskservice.gateway.access import Gateway
 from taskservice.gateway.catalog import Catalog
 from taskservice.gateway.handlers import HANDLERS
 from taskservice.gateway.headers import SafeHeaders
+from taskservice.gateway.history import HistoryReader
 from taskservice.gateway.logs import LogReader
 from taskservice.gateway.openapi import DocumentedAPI
 from taskservice.gateway.settings import GatewaySettings
@@ -24,7 +25,7 @@ from taskservice.gateway.values import GatewayValues, ValueStore
 
 _LOG = logging.getLogger(__name__)
 
-ROUTERS = (submit.routes, query.routes, cancel.routes, functions.routes, admin.routes, health.routes)
+ROUTERS = (submit.routes, query.routes, cancel.routes, operations.routes, functions.routes, admin.routes, health.routes)
 
 
 def create_app(
@@ -32,6 +33,7 @@ def create_app(
     settings: GatewaySettings,
     logs: LogReader,
     values: ValueStore,
+    history: HistoryReader,
     *,
     clock_s: Callable[[], float] = time.monotonic,
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
@@ -47,7 +49,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.gateway = Gateway(dispatcher, settings, logs, GatewayValues(values, settings), catalog, now_ms)
+    app.state.gateway = Gateway(dispatcher, settings, logs, GatewayValues(values, settings), history, catalog, now_ms)
     app.add_middleware(SafeHeaders)
     for router in ROUTERS:
         app.include_router(router)

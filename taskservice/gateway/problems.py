@@ -34,6 +34,7 @@ INVALID_KEY = Kind("invalid_key", 401, "A valid API key is needed")
 MISSING_SCOPE = Kind("missing_scope", 403, "The API key does not allow this")
 TENANT_FORBIDDEN = Kind("tenant_forbidden", 403, "Only an admin key may act for another tenant")
 TASK_NOT_FOUND = Kind("task_not_found", 404, "No such task")
+OPERATION_NOT_FOUND = Kind("operation_not_found", 404, "No such operation")
 FUNCTION_NOT_FOUND = Kind("function_not_found", 404, "No such function")
 TENANT_NOT_FOUND = Kind("tenant_not_found", 404, "No such tenant")
 KEY_NOT_FOUND = Kind("key_not_found", 404, "No such key")
@@ -71,6 +72,7 @@ REFUSALS: Final[Mapping[Refusal, Kind]] = {
     Refusal.NOT_FOUND: TASK_NOT_FOUND,
     Refusal.RUNNING: Kind("running", 409, "The task is running"),
     Refusal.ENDED: Kind("ended", 409, "The task has ended"),
+    Refusal.OPERATIONS_MAX: Kind("operations_max", 429, "Too many operations are under way", "operations_max"),
 }
 """What each refusal of the core is over HTTP."""
 
@@ -142,12 +144,13 @@ class Problem(Exception):
 def refusal_problem(item: ItemAnswer, retry_after_s: float) -> Problem:
     """The problem that a refused item is. `retry_after_s` is told to those who need only wait."""
     kind = REFUSALS[item.refusal] if item.refusal is not None else INTERNAL_ERROR
+    known = item.task or item.past
     return Problem(
         kind,
         item.message or f"{kind.title}.",
         value=item.limit,
         retry_after_s=retry_after_s if kind.status == HTTPStatus.TOO_MANY_REQUESTS else None,
-        state=item.task.state.value if item.task is not None else None,
+        state=known.state.value if known is not None else None,
     )
 
 

@@ -17,6 +17,7 @@ from taskservice.core.values import ref_of
 from taskservice.gateway.access import Caller, Gateway, Here, Reader
 from taskservice.gateway.answers import LogsView, LogView, TaskPage, TaskView, json_answer, task_view
 from taskservice.gateway.body import JSON
+from taskservice.gateway.history import here_or_past, page_of
 from taskservice.gateway.logs import LogPart
 from taskservice.gateway.openapi import documented, reference
 from taskservice.gateway.problems import (
@@ -38,7 +39,7 @@ routes = APIRouter(prefix="/v1", tags=["query"])
 
 TEXT = "text/plain"
 _RESULT_SCHEMA = {"description": "What the handler returned."}
-_ALL_TENANTS = "*"
+ALL_TENANTS = "*"
 _TIME_FORMS = "ISO 8601 with a zone, or seconds since the epoch."
 
 IdInPath = Annotated[str, Path(description="The task's id.")]
@@ -57,8 +58,8 @@ class WaitQuery(TenantQuery):
     wait: float = Field(0.0, ge=0, allow_inf_nan=False, description="Seconds to wait for the task to end, at most.")
 
 
-class ListQuery(TenantQuery):
-    """Which tasks are wanted."""
+class Filters(TenantQuery):
+    """Which tasks are meant."""
 
     tenant: str | None = Field(None, description="For admins: another tenant than the key's own, or * for all.")
     state: list[TaskState] = Field([], description="May be given several times.")
@@ -67,6 +68,11 @@ class ListQuery(TenantQuery):
     tag: str | None = Field(None, description="NAME=VALUE")
     created_after: str | None = Field(None, description=f"Created then or later. {_TIME_FORMS}")
     created_before: str | None = Field(None, description=f"Created before then. {_TIME_FORMS}")
+
+
+class ListQuery(Filters):
+    """Which tasks are wanted, and how many of them."""
+
     cursor: str | None = Field(None, description="The `next_cursor` of the page before.")
     limit: int | None = Field(None, ge=1, description="Tasks on a page, at most.")
 
@@ -119,9 +125,10 @@ async def list_tasks(gateway: Here, caller: Reader, query: Annotated[ListQuery, 
     if limit > limit_max:
         raise invalid("limit", f"at most {limit_max} tasks make a page", limit="list_limit_max", value=limit_max)
     before_no = None if query.cursor is None else _decode_cursor(query.cursor)
-    page = await gateway.dispatcher.list_tasks(_filter(caller, query), before_no, min(limit, limit_max))
+    page = await gateway.dispatcher.list_tasks(list_filter(caller, query), before_no, min(limit, limit_max))
     cursor = None if page.next_before_no is None else encode_cursor(page.next_before_no)
-    return json_answer(TaskPage([task_view(task) for task in page.tasks], cursor))
+    tasks = await page_of(gateway.history, page)
+    return json_answer(TaskPage([task_view(task) for task in tasks], cursor))
 
 
 async def _find(request: Request, gateway: Gateway, tenant: TenantId, task_id: str, wait_s: float) -> Task:
@@ -130,7 +137,8 @@ async def _find(request: Request, gateway: Gateway, tenant: TenantId, task_id: s
     if is_task_id(task_id):
         waiting_s = min(wait_s, gateway.settings.wait_s_max)
         getting = gateway.dispatcher.get(tenant, TaskId(task_id), waiting_s)
-        task = await (while_connected(request, getting) if waiting_s > 0 else getting)
+        answer = await (while_connected(request, getting) if waiting_s > 0 else getting)
+        task = await here_or_past(gateway.history, answer.task, answer.past)
     if task is None:
         raise task_not_found(task_id)
     return task
@@ -174,10 +182,11 @@ def _headed(part: LogPart) -> str:
     return f"--- run {part.run}, attempt {part.attempt} ---\n{part.text}{end}"
 
 
-def _filter(caller: Caller, query: ListQuery) -> ListFilter:
+def list_filter(caller: Caller, query: Filters) -> ListFilter:
+    """What the caller means, and may see. Raises Problem."""
     tenant = caller.acting_for(query.tenant)
     return ListFilter(
-        tenant=None if tenant == _ALL_TENANTS else tenant,
+        tenant=None if tenant == ALL_TENANTS else tenant,
         states=tuple(query.state),
         function=None if query.function is None else FunctionName(query.function),
         priority=query.priority,

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from taskservice.core.types import Priority
+from taskservice.core.types import Priority, TaskState
 from taskservice.ids import TASK_ID_PATTERN
 
 Scope = Literal["submit", "read", "operate", "admin"]
@@ -57,10 +57,21 @@ class BatchRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     on_conflict: OnConflict | UnsetType | None = UNSET
 
 
-class CancelRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """Tasks that are not to run any more."""
+class CancelRequest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Tasks that are not to run any more: by their ids, or all that pass the filters, which are those of a listing."""
 
-    ids: list[TaskIdText]
+    ids: list[TaskIdText] | UnsetType = UNSET
+    state: TaskState | list[TaskState] | UnsetType | None = UNSET
+    function: str | UnsetType | None = UNSET
+    priority: Priority | UnsetType | None = UNSET
+    tag: str | UnsetType | None = UNSET
+    """NAME=VALUE"""
+    created_after: Instant | UnsetType | None = UNSET
+    created_before: Instant | UnsetType | None = UNSET
+    tenant: str | UnsetType | None = UNSET
+    """For admins: another tenant than the key's own, or * for all."""
+    dry_run: bool = False
+    """Only say how many pass the filters."""
 
 
 class TenantRequest(Struct, frozen=True, forbid_unknown_fields=True):

@@ -12,11 +12,13 @@ from pydantic import BaseModel, ConfigDict
 
 from taskservice.core.effects import ItemAnswer, ItemStatus
 from taskservice.core.types import NewTask, TenantId
+from taskservice.errors import BackOffError
 from taskservice.gateway.access import Gateway, Here, Submitter
 from taskservice.gateway.admit import Admission
 from taskservice.gateway.answers import BatchView, ItemView, TaskView, json_answer, task_view
 from taskservice.gateway.batch import Item, json_items, ndjson_items
 from taskservice.gateway.body import JSON, NDJSON, decode, media_type, read_body
+from taskservice.gateway.history import here_or_past
 from taskservice.gateway.openapi import documented, reference
 from taskservice.gateway.problems import Problem, ProblemDocument, refusal_problem
 from taskservice.gateway.requests import BatchRequest, OnConflict, SubmitRequest
@@ -55,11 +57,15 @@ async def submit(
     stored = await gateway.values.put_away(task)
     item = (await gateway.dispatcher.submit(caller.key.tenant, [stored], reject)).items[0]
     gateway.values.settle(stored, item)
-    if item.task is None or item.status is ItemStatus.REFUSED:
+    if item.status is ItemStatus.REFUSED:
         raise refusal_problem(item, settings.queue_retry_after_s)
+    accepted = await here_or_past(gateway.history, item.task, item.past)
+    if accepted is None:
+        message = f"task {item.id} was known until this moment: submit it again"
+        raise BackOffError(message, retry_after_s=1.0, code="just_forgotten")
     duplicate = item.status is ItemStatus.DUPLICATE
-    values = await gateway.values.of(item.task, task.payload)
-    return json_answer(task_view(item.task, values, duplicate), 200 if duplicate else 202)
+    values = await gateway.values.of(accepted, task.payload)
+    return json_answer(task_view(accepted, values, duplicate), 200 if duplicate else 202)
 
 
 @routes.post(

@@ -59,8 +59,11 @@ class GatewayValues:
     def settle(self, task: NewTask, item: ItemAnswer) -> None:
         """The dispatcher has said what became of the task: if its payload's object is not the task's, it is going.
 
-        A submit may reach the dispatcher twice, and be a duplicate of itself: then the object is the task's.
+        A submit may reach the dispatcher twice, and be a duplicate of itself: then the object is the task's. Whose object
+        that of a task in history is only its file says: then it is left to the sweeper, which knows what is referred to.
         """
+        if item.past is not None:
+            return
         kept = keys_of(item.task.payload) if item.task is not None else ()
         unwanted = [key for key in keys_of(task.payload) if key not in kept]
         if unwanted:

@@ -27,7 +27,7 @@ from taskservice.journal import (
 from taskservice.journal import manifest as manifests
 from taskservice.journal.frames import FrameWriter
 from taskservice.journal.sealing import Sealed, seal
-from taskservice.journal.segments import PREFIX, key_of, may_be_fence, place_of, read_segment
+from taskservice.journal.segments import PREFIX, key_of, may_be_fence, place_if_any, read_segment
 from taskservice.objects import NoSuchObject, ObjectStore, StoreError
 
 log = logging.getLogger(__name__)
@@ -230,7 +230,9 @@ class BucketJournal:
         start = self._start
         stale: list[str] = []
         for info in self._store.list(PREFIX):
-            place = place_of(info.key)
+            place = place_if_any(info.key)
+            if place is None:
+                continue
             if place > (start.epoch, start.number):
                 break
             if not may_be_fence(info.size_bytes):

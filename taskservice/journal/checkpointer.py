@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from taskservice.journal import JournalCorrupt, Position
+from taskservice.journal import BEGINNING, JournalCorrupt, Position
 from taskservice.journal import manifest as manifests
 from taskservice.journal.checkpoint import (
     CHUNK_BYTES,
@@ -32,7 +32,7 @@ from taskservice.journal.checkpoint import (
 from taskservice.journal.chunks import CPU_RATIO_MAX, LOAD_THREADS, SAVE_THREADS, load, save
 from taskservice.journal.manifest import CHECKPOINTS_KEPT, CheckpointRef, Manifest, Ownership
 from taskservice.journal.patience import PatientObjects
-from taskservice.objects import ObjectStore
+from taskservice.objects import ObjectStore, StoreRefused
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,8 @@ class Published(NamedTuple):
     """As compressed."""
     objects_removed: int
     """Besides segments."""
+    refusal: str
+    """Why what is superfluous was not removed, as when keys may be put and not deleted; empty if it was."""
     requests: int
     seconds: float
 
@@ -78,7 +80,7 @@ class Checkpointer:
     """Publishes checkpoints of a table's file and removes what they make superfluous. No thread of its own.
 
     All calls block while the store is away, and raise Stopped once `stop` is set; Fenced if the log is somebody else's; and
-    StoreRefused if the store says no, after which the next call goes on where this one failed.
+    StoreRefused if the store says no: then nothing was published, and the next call does it all again.
     """
 
     def __init__(
@@ -173,7 +175,7 @@ class Checkpointer:
             self._check()  # before much is uploaded in vain
             index = self._save(path, position)
             self._publish(index)
-            removed = self._collect(previous)
+            removed, refusal = self._collect_if_allowed(previous)
             uploaded = sum(place_of(key) == position[:2] for key in index.chunk_keys)
             return Published(
                 ref=index.ref,
@@ -182,6 +184,7 @@ class Checkpointer:
                 chunks_reused=len(index.chunks) - uploaded,
                 bytes_uploaded=self.store.bytes_put - bytes_put,
                 objects_removed=removed,
+                refusal=refusal,
                 requests=self.store.requests - requests,
                 seconds=time.monotonic() - begun_s,
             )
@@ -191,6 +194,10 @@ class Checkpointer:
         epoch = self._ownership.epoch
         if position.epoch != epoch or position.number < 0:
             raise ValueError(f"a checkpoint of epoch {epoch} must be after a segment of it, not at {position[:2]}")
+        if len(position.chain) != len(BEGINNING.chain):
+            raise ValueError(
+                "a checkpoint needs the journal's chain at its position, for what comes after is compared with it"
+            )
         newest = self._ownership.manifest.checkpoints[:1]
         if newest and (newest[0].epoch, newest[0].segment) >= position[:2]:
             raise ValueError(f"the newest checkpoint is {newest[0].key}; there is nothing new at {position[:2]}")
@@ -223,6 +230,14 @@ class Checkpointer:
         self.store.patiently("the newest manifest", self._ownership.check)
 
     # Removing
+
+    def _collect_if_allowed(self, previous: Manifest) -> tuple[int, str]:
+        """What `_collect` gives; or why it could not, which does not make the checkpoint any less published."""
+        try:
+            return self._collect(previous), ""
+        except StoreRefused as error:
+            log.warning("%s: what checkpoints make superfluous cannot be removed: %s", self.store.url, error)
+            return 0, str(error)
 
     def _collect(self, previous: Manifest) -> int:
         """What stood beside `previous` and is not needed now is gone; gives how many objects, besides segments."""

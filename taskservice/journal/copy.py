@@ -26,7 +26,7 @@ from taskservice.journal.folding import Progress, decode_at, quiet
 from taskservice.journal.frames import FrameWriter
 from taskservice.journal.local import FILE_BYTES_MAX
 from taskservice.journal.manifest import CheckpointRef, Manifest, Owner
-from taskservice.journal.reader import ATTEMPTS_MAX, Kept, Moved, Reader, standing
+from taskservice.journal.reader import ATTEMPTS_MAX, Kept, Moved, NoLog, Reader, standing
 from taskservice.journal.segments import FENCE_VERSION, PREFIX, Fence, encode_fence, key_of
 from taskservice.objects import NoSuchObject, ObjectStore
 
@@ -87,6 +87,8 @@ def copy(
     NotEmpty; JournalCorrupt if what is to be copied is damaged, or does not reach from a checkpoint to `upto`; Moved; and
     what the stores raise.
     """
+    if reader.manifest is None:
+        raise NoLog(f"{reader.store.url}: it has no owner yet. Start a service on it once, and stop it.")
     unfinished = _begin(reader, target, writer, now_ms)
     damaged: dict[str, str] = {}
     for _ in range(ATTEMPTS_MAX):
@@ -259,21 +261,20 @@ class _Copy:
 
     def _finish(self, unfinished: Manifest, last_epoch: int) -> None:
         """It is a log. An only checkpoint stands twice, where the segments before it are not there: the log begins with it."""
-        source = self._reader.manifest
-        if source is not None:
-            checkpoints = tuple(self._refs)
-            if self._start.epoch:
-                checkpoints = (checkpoints[0], checkpoints[-1])
-            manifest = msgspec.structs.replace(
-                unfinished,
-                number=1,
-                log=source.log,
-                owners=tuple(each for each in source.owners if self._start.epoch <= each.epoch <= last_epoch),
-                checkpoints=checkpoints,
-                generation=source.generation,
-                unfinished="",
-            )
-            _put(self._target, manifests.key_of(1), manifests.encode(manifest))
+        source, checkpoints = self._reader.manifest, tuple(self._refs)
+        assert source is not None, "or there would be nothing to copy"
+        if self._start.epoch:
+            checkpoints = (checkpoints[0], checkpoints[-1])
+        manifest = msgspec.structs.replace(
+            unfinished,
+            number=1,
+            log=source.log,
+            owners=tuple(each for each in source.owners if self._start.epoch <= each.epoch <= last_epoch),
+            checkpoints=checkpoints,
+            generation=source.generation,
+            unfinished="",
+        )
+        _put(self._target, manifests.key_of(1), manifests.encode(manifest))
         self._target.delete([UNFINISHED])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -12,8 +12,9 @@ import msgspec
 from msgspec.structs import replace
 
 from taskservice.core import records as r
+from taskservice.core.filters import touches
 from taskservice.core.story import story
-from taskservice.core.types import Task, TaskId, TaskNo, TenantId, Token
+from taskservice.core.types import Leaf, Task, TaskId, TaskNo, TenantId, Token
 from taskservice.journal.folding import Folding, decode_at
 from taskservice.journal.reader import Kept, Reader, standing
 
@@ -40,13 +41,19 @@ class Wanted:
     a tenant or task is wanted; `strangers` counts it.
     """
 
-    def __init__(self, tenant: TenantId | None = None, task: TaskId | None = None, nos: Iterable[TaskNo] = ()) -> None:
-        """`nos`: of tasks that are wanted and were accepted earlier."""
+    def __init__(
+        self, tenant: TenantId | None = None, task: TaskId | None = None, earlier: Iterable[Task] = ()
+    ) -> None:
+        """`earlier`: tasks that are wanted and were accepted earlier."""
         self.strangers = 0
         self.tenant = tenant
         self.task = task
-        self.nos = set(nos)
+        self.leaves = {each.no: each.leaf for each in earlier}
         """Of the one task that is wanted; several if tenants have one of that id each."""
+        self._operations: set[str] = set()
+        """Bulk operations whose beginning was shown."""
+        self._passed: set[tuple[str, TaskNo]] = set()
+        """Bulk operations that have come past a task that is wanted."""
         self._numbers = _Numbers()
         self._others = _Numbers()
 
@@ -63,9 +70,9 @@ class Wanted:
                 return _with_rows(record, "tasks", [task for task in record.tasks if self._accepts(task)])
             case r.LeaseGranted():
                 return _with_rows(record, "nos", list(filter(self._has, record.nos)))
-            case r.TasksDue() | r.TasksHandedBack() | r.TasksCancelled():
+            case r.TasksDue() | r.TasksHandedBack() | r.TasksCancelled() | r.OperationCaught() | r.HistoryForgotten():
                 return _with_rows(record, "nos", list(filter(self._has, record.nos)))
-            case r.TasksSucceeded():
+            case r.TasksSucceeded() | r.TasksArchived():
                 return _with_rows(record, "rows", [row for row in record.rows if self._has(row[0])])
             case r.TasksRetrying() | r.TasksFailed():
                 return _with_rows(record, "rows", [row for row in record.rows if self._has(row.no)])
@@ -73,6 +80,10 @@ class Wanted:
                 return record if self.task is None and tenant.id == self.tenant else None
             case r.KeySet(key=key):
                 return record if self.task is None and key.tenant == self.tenant else None
+            case r.OperationBegun():
+                return record if self._may_change(record) else None
+            case r.OperationStep():
+                return record if self._comes_past(record) else None
             case _:
                 return None
 
@@ -80,11 +91,31 @@ class Wanted:
         wanted = self.tenant in {None, task.tenant} and self.task in {None, task.id}
         (self._numbers if wanted else self._others).add(task.no)
         if wanted and self.task is not None:
-            self.nos.add(task.no)
+            self.leaves[task.no] = task.leaf
         return wanted
 
+    def _may_change(self, record: r.OperationBegun) -> bool:
+        """Whether a bulk operation means tasks of the tenant, or may mean the task."""
+        wanted = (
+            record.filter.tenant in {None, self.tenant}
+            if self.task is None
+            else any(no <= record.upto_no and touches(leaf, record.filter) for no, leaf in self.leaves.items())
+        )
+        if wanted:
+            self._operations.add(record.id)
+        return wanted
+
+    def _comes_past(self, record: r.OperationStep) -> bool:
+        """Whether it is a step among the tenant's tasks, or the one with which a bulk operation came past the task."""
+        if self.task is None:
+            return record.id in self._operations if record.leaf is None else record.leaf.tenant == self.tenant
+        past = {(record.id, no) for no, leaf in self.leaves.items() if leaf == record.leaf and no <= record.to_no}
+        news = past - self._passed
+        self._passed |= news
+        return bool(news)
+
     def _has(self, no: TaskNo) -> bool:
-        if no in self._numbers or no in self.nos:
+        if no in self._numbers or no in self.leaves:
             return True
         self.strangers += no not in self._others
         return False
@@ -154,9 +185,9 @@ def kind_of(record: r.Record) -> str:
     return str(record.__struct_config__.tag)
 
 
-def story_lines(entry: Entry, nos: Iterable[TaskNo]) -> list[str]:
+def story_lines(entry: Entry, leaves: Mapping[TaskNo, Leaf]) -> list[str]:
     """What the record says of these tasks, for people."""
-    return [line for no in sorted(nos) for line in story([entry.record], no)]
+    return [line for no, leaf in sorted(leaves.items()) for line in story([entry.record], no, leaf)]
 
 
 def _shortener(most: int) -> Callable[[bytes], str]:

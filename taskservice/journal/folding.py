@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
+from taskservice.core.past import Past
 from taskservice.core.records import Record
 from taskservice.core.restore import restore
 from taskservice.core.shard import Shard
@@ -104,22 +106,30 @@ def tasks_of(table: TaskTable) -> Iterator[Task]:
         before = page[-1].no
 
 
+def _everywhere(table: TaskTable) -> Iterator[Task | Past]:
+    """All tasks, and then what is known of those in history."""
+    yield from tasks_of(table)
+    before: TaskNo | None = None
+    while page := table.past.listing(ListFilter(), before, PAGE_TASKS):
+        yield from page
+        before = page[-1].no
+
+
 def difference(one: State, other: State, progress: Progress = quiet) -> str:
     """The first thing in which the durable halves of two states are not the same, in words; empty if there is none."""
     for name, mine, yours in zip(_NAMES, _durable(one), _durable(other), strict=True):
         if mine != yours:
             return f"{name}: {_shown(mine)} and {_shown(yours)}"
-    theirs = tasks_of(other.table)
-    for count, mine in enumerate(tasks_of(one.table), 1):
-        yours = next(theirs, None)
+    pairs = zip_longest(_everywhere(one.table), _everywhere(other.table))
+    for count, (mine, yours) in enumerate(pairs, 1):
         if mine != yours:
-            return f"task {mine.no}: {_shown(mine)} and {_shown(yours)}"
+            named = mine or yours
+            return f"task {named.no if named else ''}: {_shown(mine)} and {_shown(yours)}"
         progress("tasks compared", count, one.next_no - 1)
-    extra = next(theirs, None)
-    return "" if extra is None else f"task {extra.no}: not there, and {_shown(extra)}"
+    return ""
 
 
-_NAMES = ("numbers", "tenants", "keys", "functions", "leases", "counts")
+_NAMES = ("numbers", "tenants", "keys", "functions", "leases", "counts", "operations", "files of history")
 
 
 def _durable(state: State) -> tuple[object, ...]:
@@ -130,6 +140,8 @@ def _durable(state: State) -> tuple[object, ...]:
         state.functions,
         {token: (lease.runner, lease.leaf, lease.open) for token, lease in state.leases.items()},
         {place: count for place, count in state.table.counts().items() if count},
+        {owner: list(group.values()) for owner, group in state.operations.by_owner.items()},
+        state.table.past.files(),
     )
 
 

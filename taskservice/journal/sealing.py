@@ -18,7 +18,7 @@ from taskservice.journal.segments import (
     key_of,
     may_be_fence,
     open_segment,
-    place_of,
+    place_if_any,
 )
 from taskservice.objects import NoSuchObject, ObjectStore
 
@@ -55,7 +55,9 @@ def _first_hole(store: ObjectStore, epoch: int, first: int) -> int:
     after = key_of(epoch, first - 1) if first else ""
     number = first
     for info in store.list(prefix, after):
-        place = place_of(info.key)
+        place = place_if_any(info.key)
+        if place is None:
+            continue
         if may_be_fence(info.size_bytes):  # behind it there may be what a zombie put there
             _check_there(store, epoch, number, place.number)
             break

@@ -46,8 +46,8 @@ class CheckpointStats(Struct):
     key: str
     epoch: int
     segment: int
-    published_ms: int | None
-    """When the newest manifest that names it first was put; None if that is gone."""
+    made_ms: int | None
+    """When its index was created, by the clock of the store; None if that is gone."""
     file_bytes: int = 0
     chunks: int = 0
     chunks_shared: int = 0
@@ -142,6 +142,7 @@ class _Objects:
             except CheckpointDamaged as error:
                 self.damage[ref.key] = str(error)
         self.manifests = self._manifests()
+        self.index_infos = {info.key: info for info in self._store.list(INDEX_PREFIX)}
         self.chunks = {info.key: info for info in self._store.list(CHUNK_PREFIX)}
         self._log = list(self._store.list(PREFIX))
         self.fences: dict[int, int] = {}
@@ -171,7 +172,7 @@ class _Objects:
         ]
         needed = {key for index in self.indexes.values() for key in index.chunk_keys}
         chunks = [] if self.damage else self._of_earlier(self.chunks.values(), needed, epoch)
-        indexes = self._of_earlier(self._store.list(INDEX_PREFIX), {ref.key for ref in self.refs}, epoch)
+        indexes = self._of_earlier(self.index_infos.values(), {ref.key for ref in self.refs}, epoch)
         older = [each for each in self.manifests[:-1] if not each.claim]
         gone = [*segments, *chunks, *indexes]
         return Garbage(len(segments), len(chunks), len(indexes), len(older), sum(info.size_bytes for info in gone))
@@ -196,8 +197,9 @@ def _epochs(reader: Reader, objects: _Objects) -> list[EpochStats]:
 
 
 def _checkpoint(ref: CheckpointRef, objects: _Objects) -> CheckpointStats:
-    published_ms = next((each.at_ms for each in objects.manifests if ref in each.checkpoints), None)
-    found = CheckpointStats(ref.key, ref.epoch, ref.segment, published_ms, damage=objects.damage.get(ref.key, ""))
+    info = objects.index_infos.get(ref.key)
+    made_ms = None if info is None else info.modified_ms
+    found = CheckpointStats(ref.key, ref.epoch, ref.segment, made_ms, damage=objects.damage.get(ref.key, ""))
     index = objects.indexes.get(ref.key)
     if index is not None:
         others = {key for other in objects.indexes.values() if other is not index for key in other.chunk_keys}

@@ -18,8 +18,55 @@ from taskservice.journal.store.mapping import APPLICATION_ID, SCHEMA_VERSION
 Step = Callable[[sqlite3.Connection], None]
 """Changes the tables, inside a transaction; says nothing of versions."""
 
-STEPS: Mapping[int, Step] = {}
-"""From a version to the next one."""
+
+_VALUES_AND_HISTORY = (
+    "CREATE TABLE reference (key TEXT PRIMARY KEY) WITHOUT ROWID",
+    "CREATE INDEX task_done ON task (ended_ms) WHERE state IN ('succeeded', 'cancelled')",
+    "CREATE INDEX task_dead ON task (ended_ms) WHERE state = 'failed'",
+    """
+    CREATE TABLE past (
+        no INTEGER PRIMARY KEY,
+        tenant INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        leaf INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        created_ms INTEGER NOT NULL,
+        tags TEXT NOT NULL,
+        digest BLOB NOT NULL,
+        file INTEGER NOT NULL,
+        row INTEGER NOT NULL
+    )
+    """,
+    "CREATE INDEX past_listing ON past (leaf, state)",
+    "CREATE INDEX past_file ON past (file)",
+    """
+    CREATE TABLE history_file (
+        file INTEGER PRIMARY KEY,
+        key TEXT NOT NULL UNIQUE,
+        day INTEGER NOT NULL,
+        first_no INTEGER NOT NULL,
+        last_no INTEGER NOT NULL,
+        tasks INTEGER NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        last_ended_ms INTEGER NOT NULL,
+        finished INTEGER NOT NULL,
+        known INTEGER NOT NULL
+    )
+    """,
+    "CREATE INDEX file_unfinished ON history_file (finished) WHERE finished = 0",
+    "CREATE INDEX file_known ON history_file (last_ended_ms) WHERE finished = 1 AND known > 0",
+    "CREATE INDEX file_unused ON history_file (day) WHERE finished = 1 AND known = 0",
+)
+
+
+def _add_values_and_history(db: sqlite3.Connection) -> None:
+    """Both came with version 2; before that, no task referred to a value, and none had left the table."""
+    for statement in _VALUES_AND_HISTORY:
+        db.execute(statement)
+
+
+STEPS: Mapping[int, Step] = {1: _add_values_and_history}
+"""From a version to the next one. They say what the schema was then, and take nothing from `mapping`, which goes on."""
 
 
 def upgrade(path: Path, *, steps: Mapping[int, Step] = STEPS, version: int = SCHEMA_VERSION) -> int:

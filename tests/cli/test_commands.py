@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import socket
 import subprocess
 import sys
@@ -142,6 +144,55 @@ def test_cancel_says_what_became_of_each_and_ends_with_1_if_one_could_not_be(ser
     assert second.split() == ["t2", "refused", "t2", "is", "running"]
     server.answer({"results": results[:1], "cancelled": 1, "refused": 0})
     assert run("cancel", "t1").exit_code == 0
+
+
+OPERATION = {"operation": "op-1", "kind": "cancel", "dry_run": False, "matched": 3_000, "changed": 0, "done": False}
+DONE = {**OPERATION, "changed": 3_000, "done": True}
+
+
+def test_cancel_by_filters_waits_until_it_is_done(server, run):
+    server.answer(OPERATION, 202)
+    server.answer({**OPERATION, "changed": 2_000})
+    server.answer(DONE)
+    done = run("cancel", "--state", "queued", "--state", "scheduled", "--function", "a.f")
+    assert (done.exit_code, done.stdout) == (0, "3,000 tasks are cancelled.\n")
+    assert server.asked[0].json == {"state": ["queued", "scheduled"], "function": "a.f"}
+    assert [asked.path for asked in server.asked[1:]] == ["/v1/operations/op-1"] * 2
+
+
+def test_cancel_by_filters_for_programs(server, run):
+    server.answer(DONE, 202)
+    assert json.loads(run("cancel", "--tag", "job=1", "--json").stdout) == DONE
+
+
+def test_a_dry_run_only_counts(server, run):
+    server.answer({**OPERATION, "operation": None, "dry_run": True, "done": True})
+    done = run("cancel", "--priority", "low", "--dry-run")
+    assert (done.exit_code, done.stdout) == (0, "3,000 tasks would be cancelled.\n")
+    assert server.asked[0].json == {"priority": "low", "dry_run": True}
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(("said", "cancelled"), [("y\n", True), ("n\n", False)])
+def test_somebody_at_a_terminal_is_asked_first(server, said, cancelled):
+    server.answer({**OPERATION, "operation": None, "dry_run": True, "done": True})
+    server.answer(DONE, 202)
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "taskservice", "cancel", "--state", "queued"]
+    with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        os.close(theirs)
+        os.write(ours, said.encode())
+        out, err = process.communicate()
+    os.close(ours)
+    assert "Cancel 3,000 tasks?" in err
+    assert (process.returncode, out.strip()) == ((0, "3,000 tasks are cancelled.") if cancelled else (1, ""))
+    assert len(server.asked) == 1 + cancelled
+
+
+@pytest.mark.parametrize("arguments", [[], ["t1", "--state", "queued"], ["t1", "--dry-run"]])
+def test_cancel_takes_ids_or_filters(server, run, arguments):
+    assert run("cancel", *arguments).exit_code == 2
+    assert not server.asked
 
 
 STATUS = {

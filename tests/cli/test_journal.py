@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from helpers.ledger import Ledger, Place, busy, in_two_epochs, went_on
 from helpers.seaweed import BUCKET, Seaweed
 from taskservice.cli import journal_work
+from taskservice.core import records as r
 from taskservice.core.events import KeyPut
-from taskservice.core.types import ApiKey, TenantId
+from taskservice.core.types import ApiKey, TaskState, TenantId
 from taskservice.errors import UnreachableError
 from taskservice.journal.verify import verify
 from taskservice.objects import StoreUnavailable
@@ -69,6 +72,12 @@ def test_records_as_lines_of_json(run, ledger: Ledger):
     assert (task["id"], task["payload"], task["state"]) == ("c-1", '{"to": "c"}', "queued")
 
 
+def test_no_field_of_a_record_hides_where_and_what_it_is():
+    """A line has the record's fields beside these names."""
+    named = {"segment", "record", "kind"}
+    assert [kind for kind in get_args(r.Record) if named & {*kind.__struct_fields__}] == []
+
+
 def test_payloads_are_cut(run, ledger: Ledger):
     tasks = [task for line in dumped(run, "--payload-bytes", 5) if line["kind"] == "accepted" for task in line["tasks"]]
     assert {task["payload"] for task in tasks} == {'{"to"... (11 bytes)', '{"tex... (812 bytes)'}
@@ -87,7 +96,7 @@ def test_one_task(run, ledger: Ledger):
     assert [line["kind"] for line in lines][:3] == ["accepted", "lease", "retrying"]
     assert {task["id"] for line in lines if line["kind"] == "accepted" for task in line["tasks"]} == {"c-2"}
     told = run("journal", "dump", "--task", "c-2", "--story").stdout.splitlines()
-    assert "accepted as 'c-2' of default" in told[0]
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}\S* +1/\d+ +accepted as 'c-2' of default", told[0])
     assert "retrying" in told[2]
     assert [
         json.loads(line)["line"]
@@ -120,6 +129,43 @@ def test_one_tenant_sees_only_its_own(run, ledger: Ledger):
     done = run("journal", "dump", "--tenant", "default")
     assert "theirs" in done.stdout
     assert "acme" not in done.stdout
+
+
+def test_a_bulk_operation_is_part_of_what_it_comes_past(run, ledger: Ledger):
+    """Its steps name no tasks: of one task the first that came past it is shown, of a tenant those among its own."""
+    acme = ledger.tenant("acme")
+    ledger.submit("bulk-1", "bulk-2", delay_ms=10**9)
+    ledger.submit("bulk-3", tenant=acme, delay_ms=10**9)
+    ledger.bulk(states=(TaskState.SCHEDULED,))
+    ledger.finish_bulk()
+    kinds = [line["kind"] for line in dumped(run, "--task", "bulk-2")]
+    assert kinds == ["accepted", "operation", "operation_step"]
+    assert "came past" in run("journal", "dump", "--task", "bulk-2", "--story").stdout.splitlines()[-1]
+    assert [line["kind"] for line in dumped(run, "--task", "bulk-3")] == ["accepted"]
+    assert "operation" not in {line["kind"] for line in dumped(run, "--tenant", "acme")}
+    assert [line["kind"] for line in dumped(run, "--tenant", "default")][-2:] == ["operation", "operation_step"]
+
+
+def test_a_bulk_operation_comes_past_a_task_accepted_before_what_is_kept(run, ledger: Ledger):
+    ledger.submit("early", delay_ms=10**9)
+    for name in ("f", "g"):
+        busy(ledger, name)
+        ledger.checkpoint()
+    ledger.bulk(states=(TaskState.SCHEDULED,))
+    ledger.finish_bulk()
+    assert [line["kind"] for line in dumped(run, "--task", "early")] == ["operation", "operation_step"]
+    assert "came past" in run("journal", "dump", "--task", "early", "--story").stdout
+
+
+def test_what_is_kept_of_bulk_operations_is_compared(run, ledger: Ledger):
+    """The newer checkpoint is made from the older one and the segments between, with operations in it."""
+    ledger.submit("bulk-1", "bulk-2", delay_ms=10**9)
+    ledger.checkpoint()
+    ledger.bulk(states=(TaskState.SCHEDULED,))
+    ledger.finish_bulk()
+    ledger.checkpoint()
+    shown = run("journal", "verify", "--deep")
+    assert (shown.exit_code, "All of it is whole." in shown.stdout) == (0, True)
 
 
 def test_what_a_key_could_be_found_by_is_not_shown(run, ledger: Ledger):

@@ -98,6 +98,22 @@ def test_listings_and_bulk(server, client):
     assert server.asked[2].json == {"ids": ["t1"]}
 
 
+def test_all_that_fit_are_cancelled_and_waited_for(server, client):
+    begun = {"operation": "op-1", "matched": 2, "changed": 0, "done": False}
+    server.answer(begun, 202)
+    server.answer({**begun, "changed": 2, "done": True})
+    assert client.cancel_all(state="queued", created_before=5)["changed"] == 2
+    assert server.asked[0].json == {"state": ["queued"], "created_before": 5}
+    assert server.asked[1].path == "/v1/operations/op-1"
+    server.answer(begun, 202)
+    assert client.cancel_all(function="a.f", timeout=0) == begun
+    server.answer({**begun, "dry_run": True, "done": True})
+    assert client.cancel_all(tag="a=b", state=["queued", "retrying"], dry_run=True)["matched"] == 2
+    assert server.asked[3].json == {"state": ["queued", "retrying"], "tag": "a=b", "dry_run": True}
+    with pytest.raises(TypeError, match="no filter colour"):
+        client.cancel_all(colour="red")
+
+
 def test_what_admins_do(server, client):
     server.answer({"id": "acme", "weight": 2.0}, 201)
     server.answer({"id": "key_1", "secret": "tsk_x"}, 201)

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from random import Random
 from typing import NamedTuple, cast
 
@@ -24,11 +25,13 @@ from msgspec.structs import replace
 
 from helpers.large import values_of
 from helpers.unreliable_objects import UnreliableObjects
+from taskservice.actors.archiver import Archiver
 from taskservice.actors.dispatcher import Dispatcher
 from taskservice.actors.ports import DispatcherPort
 from taskservice.core.effects import CatalogAnswer, ItemAnswer, ItemsAnswer
 from taskservice.core.events import RunnerDraining, RunnerJoined
 from taskservice.core.lease_wire import LeaseReport, LeaseSpec, Outcome, RunnerReport
+from taskservice.core.past import DAY_MS
 from taskservice.core.shard import Shard
 from taskservice.core.state import State
 from taskservice.core.types import (
@@ -48,11 +51,14 @@ from taskservice.core.types import (
     TenantId,
 )
 from taskservice.gateway.app import create_app
+from taskservice.gateway.history import NoHistory
 from taskservice.gateway.keys import hash_secret, key_id
 from taskservice.gateway.settings import GatewaySettings
+from taskservice.history.reader import HistoryReader
 from taskservice.journal.marks import mark_at
 from taskservice.journal.memory import MemoryJournal, MemoryStore
 from taskservice.journal.store.memory import MemoryTable
+from taskservice.objects.memory import MemoryObjects
 
 NOW_MS = 1_900_000_000_000
 
@@ -185,6 +191,7 @@ class Service:
     now_ms: list[int]
     """What the dispatcher's clock says."""
     conforms: Callable[[httpx.Response], object]
+    archiver: Archiver
     clients: list[httpx.AsyncClient] = field(default_factory=list)
     running: dict[str, LeaseSpec] = field(default_factory=dict)
 
@@ -248,6 +255,11 @@ class Service:
         """The task has succeeded."""
         await self.end(task_id, OutcomeKind.SUCCEEDED, result=result)
 
+    async def archive(self) -> int:
+        """A day has passed, and what had ended is in history; gives how many tasks."""
+        self.now_ms[0] += DAY_MS
+        return (await self.archiver.run_once()).archived
+
     async def fail(self, task_id: str) -> None:
         """The task is a dead letter."""
         message = "ZeroDivisionError: division by zero"
@@ -258,7 +270,7 @@ class Service:
 def conforms() -> Callable[[httpx.Response], object]:
     """A check that a response is one that the OpenAPI document announces."""
     nobody = cast(DispatcherPort, None)  # the document is made without asking
-    document = create_app(nobody, SETTINGS, MemoryLogs(), values_of(UnreliableObjects())).openapi()
+    document = create_app(nobody, SETTINGS, MemoryLogs(), values_of(UnreliableObjects()), NoHistory()).openapi()
     paths = {re.compile(re.sub(r"\{\w+\}", "[^/]+", path)): item for path, item in document["paths"].items()}
     problem = {"$ref": "#/components/schemas/ProblemDocument"}
 
@@ -305,6 +317,16 @@ async def dispatching(runner: Runner, now_ms: list[int]) -> AsyncIterator[Dispat
     assert not fatal
 
 
+def archiver_of(dispatcher: Dispatcher, objects: MemoryObjects) -> Archiver:
+    """What makes history of what the dispatcher has, at once."""
+    nonces = count(10)
+
+    async def no_pause(seconds: float) -> None:
+        """Nothing else is going on."""
+
+    return Archiver(dispatcher.ask, objects, 1, lambda: str(next(nonces)), pause=no_pause)
+
+
 @pytest.fixture
 async def service(anyio_backend: str, conforms: Callable[[httpx.Response], object]) -> AsyncIterator[Service]:
     """A started gateway with the limits of `SETTINGS`."""
@@ -313,9 +335,10 @@ async def service(anyio_backend: str, conforms: Callable[[httpx.Response], objec
         watched = Watched(dispatcher)
         port = cast(DispatcherPort, watched)
         objects = UnreliableObjects()
-        values = values_of(objects)
-        app = create_app(port, SETTINGS, logs, values, clock_s=lambda: seconds[0], now_ms=lambda: now_ms[0])
-        one = Service(watched, runner, logs, objects, app, SETTINGS, seconds, now_ms, conforms)
+        values, history = values_of(objects), HistoryReader(lambda: objects)
+        app = create_app(port, SETTINGS, logs, values, history, clock_s=lambda: seconds[0], now_ms=lambda: now_ms[0])
+        archiver = archiver_of(dispatcher, objects)
+        one = Service(watched, runner, logs, objects, app, SETTINGS, seconds, now_ms, conforms, archiver)
         async with app.router.lifespan_context(app):
             yield one
             for client in one.clients:

@@ -29,6 +29,7 @@ SCOPE_OF = {
     ("GET", "/v1/cluster"): "read",
     ("POST", "/v1/tasks/{id}/cancel"): "operate",
     ("POST", "/v1/tasks/cancel"): "operate",
+    ("GET", "/v1/operations/{id}"): "read",
     ("GET", "/v1/tenants"): "admin",
     ("POST", "/v1/tenants"): "admin",
     ("GET", "/v1/tenants/{id}"): "admin",

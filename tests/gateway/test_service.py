@@ -15,6 +15,7 @@ from taskservice.actors.ports import DispatcherPort
 from taskservice.core.types import TaskState
 from taskservice.errors import BackOffError, ServiceBug
 from taskservice.gateway.app import create_app
+from taskservice.gateway.history import NoHistory
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Service
@@ -147,9 +148,8 @@ async def test_a_gateway_starts_before_its_dispatcher_does(service: Service) -> 
     """It answers, but is not ready until it has heard of its catalog."""
     service.dispatcher.failure = BackOffError("The shard is starting.", retry_after_s=60)
     port = cast(DispatcherPort, service.dispatcher)
-    app = create_app(
-        port, service.settings, service.logs, values_of(service.objects), clock_s=lambda: service.seconds[0]
-    )
+    values = values_of(service.objects)
+    app = create_app(port, service.settings, service.logs, values, NoHistory(), clock_s=lambda: service.seconds[0])
     async with app.router.lifespan_context(app):
         service.app, old_app = app, service.app
         client = service.client()

@@ -19,6 +19,7 @@ from taskservice.core.types import TaskId, Tenant, TenantId
 from taskservice.core.values import MARK, ValueRef, keys_of, ref_of, referring
 from taskservice.errors import BackOffError
 from taskservice.gateway.app import create_app
+from taskservice.gateway.history import NoHistory
 from taskservice.gateway.values import GatewayValues
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ async def test_a_submit_that_reached_the_dispatcher_twice_keeps_its_object(servi
             await service.dispatcher.submit(*args)
             return await service.dispatcher.submit(*args)
 
-    app = create_app(Twice(service.dispatcher), service.settings, service.logs, values_of(service.objects))
+    app = create_app(Twice(service.dispatcher), service.settings, service.logs, values_of(service.objects), NoHistory())
     async with app.router.lifespan_context(app):
         service.app, old = app, service.app
         answer = await service.client().post("/v1/tasks", json=task())
@@ -326,3 +327,32 @@ async def test_a_full_queue_costs_no_object_for_long(service: Service) -> None:
         await client.post("/v1/tasks", json=task(f"t{number}"))
     await values(service).removed()
     assert service.objects.keys() == [await key_of(service, "t0")]
+
+
+async def test_large_values_of_a_task_in_history_are_shown_whole(service: Service) -> None:
+    client = service.client()
+    await client.post("/v1/tasks", json=task())
+    result = msgspec.json.encode(["z" * 300])
+    await service.succeed("a", await written(service, result))
+    paths = ("/v1/tasks/a", "/v1/tasks/a/result", "/v1/tasks")
+    before = [(await client.get(path)).json() for path in paths]
+    assert (before[0]["payload"], before[0]["result"]) == (LARGE, ["z" * 300])
+    assert await service.archive() == 1
+    assert await service.tasks() == {}
+    assert [(await client.get(path)).json() for path in paths] == before
+
+
+async def test_a_large_payload_in_history_is_known_by_what_it_says(service: Service) -> None:
+    """The object of a second submit is left to the sweeper: whether it is the task's only the file can say."""
+    client = service.client()
+    await client.post("/v1/tasks", json=task())
+    await service.succeed("a")
+    kept = await key_of(service)
+    await service.archive()
+    again = await client.post("/v1/tasks", json=task())
+    assert (again.status_code, again.json()["duplicate"], again.json()["payload"]) == (200, True, LARGE)
+    other = await client.post("/v1/tasks", json=task(payload={"x": "z" * 150}))
+    assert (other.status_code, other.json()["code"]) == (409, "conflict")
+    await values(service).removed()
+    assert kept in service.objects.keys("value/")
+    assert await service.dispatcher.inner.references(service.objects.keys("value/")) == (kept,)

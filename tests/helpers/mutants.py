@@ -39,15 +39,15 @@ MUTANTS: dict[str, tuple[Change, ...]] = {
         Change("manifest", "        if manifest.owners[-1] == self.manifest.owners[-1]:\n", "        if True:\n"),
     ),
     "the fence is behind all there is, not at the first hole": (
-        Change(
-            "sealing",
-            "        if place_of(info.key).number != number or may_be_fence(info.size_bytes):\n            break",
-            "        number = place_of(info.key).number\n        if may_be_fence(info.size_bytes):\n            break",
-        ),
+        Change("sealing", "        number += place.number == number\n", "        number = place.number + 1\n"),
     ),
     "a fence does not end the search for its place": (
-        Change("sealing", " or may_be_fence(info.size_bytes)", ""),
-        Change("sealing", "    while not _is", "    number = max(first, number - 1)\n    while not _is"),
+        Change("sealing", "        if may_be_fence(info.size_bytes):  # behind", "        if False:  # behind"),
+        Change(
+            "sealing",
+            "    number = _first_hole(store, epoch, first)\n",
+            "    number = max(first, _first_hole(store, epoch, first) - 1)\n",
+        ),
     ),
     "fences are collected": (
         Change("bucket", "min(last, sealed.segments))", "min(last, sealed.segments) + (sealed.epoch < upto.epoch))"),
@@ -57,6 +57,9 @@ MUTANTS: dict[str, tuple[Change, ...]] = {
     ),
     "an opener does not look whether it was overtaken while it sealed": (
         Change("bucket", "        self.ownership.check()  # or a successor may", "        # or a successor may"),
+    ),
+    "an opener that was overtaken believes that its log is damaged": (
+        Change("bucket", "                self.ownership.check()  # a successor may have", "                # a successor may have"),
     ),
     "segments are collected up to the newer checkpoint": (
         Change("checkpointer", "self._journal.collect(manifest.start)", "self._journal.collect(manifest.checkpoints[0].position)"),
@@ -75,7 +78,7 @@ MUTANTS: dict[str, tuple[Change, ...]] = {
         Change("checkpointer", "range(previous.number + previous.claim, ", "range(previous.number, "),
     ),
     "claims are swept": (
-        Change("manifest", "            if not _decode(store.get(key), key).claim:\n", "            if True:\n"),
+        Change("manifest", "            if not decode(store.get(key), key).claim:\n", "            if True:\n"),
     ),
     "a late claim is believed": (
         Change("manifest", "            ownership.check()  # or the number", "            # or the number"),

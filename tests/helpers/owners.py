@@ -130,6 +130,8 @@ class Owner:
         self.acknowledged: list[bytes] = []
         self.published: list[CheckpointRef] = []
         self.recovered: list[bytes] = []
+        self.others: Sequence[Owner] = ()
+        """All that have had the log, or will."""
         self._state: list[bytes] = []
         self.store = store
         self._path = directory / f"{name}.table"
@@ -163,6 +165,14 @@ class Owner:
         self.recovered = lines_of(self._path) if ref else []
         self.recovered += [segment.body for segment in self.journal.replay(ref.position if ref else None)]
         self._state = list(self.recovered)
+        for other in list(self.others):
+            if other.epoch < self.epoch and not set(other.acknowledged) <= set(self.recovered):
+                raise Violated(f"{self.name} does not know what {other.name} was told: {other.acknowledged}")
+
+    @property
+    def epoch(self) -> int:
+        """The one it holds or held; 0 if it never had one."""
+        return self.journal.epoch if self.journal is not None else 0
 
     def sweep(self) -> None:
         self._checkpointer.sweep()

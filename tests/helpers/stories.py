@@ -60,8 +60,10 @@ class Story:
         self._code = code
 
     def owner(self, name: str, store: CrashingObjects | None = None) -> Owner:
-        self.owners.append(Owner(store or CrashingObjects(self.store), self._directory, name, self._code))
-        return self.owners[-1]
+        owner = Owner(store or CrashingObjects(self.store), self._directory, name, self._code)
+        owner.others = self.owners
+        self.owners.append(owner)
+        return owner
 
     def check(self) -> None:
         """Raises Violated if anything is not as it must be; see `owners`."""
@@ -82,14 +84,9 @@ class Walk:
         if ended is None:
             return
         self._steps = iter(())
-        fenced = isinstance(ended, Fenced) and self._story.store.published[-1].epoch > self._epoch
+        fenced = isinstance(ended, Fenced) and self._story.store.published[-1].epoch > self._owner.epoch
         if not fenced and not may_die:
             raise Violated(f"{self._owner.name} was stopped by {ended!r}")
-
-    @property
-    def _epoch(self) -> int:
-        """Of its claim; 0 if it has none, or one that came too late."""
-        return self._owner.journal.epoch if self._owner.journal is not None else 0
 
 
 # One successor
@@ -174,6 +171,32 @@ def tell_of_an_incumbent(directory: Path, code: Code, fate: Fate, at: int, round
     story.check()
 
 
+# A last word
+
+
+def last_words(calls: Sequence[Call]) -> Iterator[tuple[int, int]]:
+    """At which call a claimant stalls, and how much the owner has done before."""
+    for at in range(len(calls)):
+        for steps in (len(OPEN), len(FIRST)):
+            yield at, steps
+
+
+def tell_of_a_last_word(directory: Path, code: Code, at: int, steps: int) -> None:
+    """While a claimant stalls, the owner gets one more segment there, and then another claimant has the log: the first
+    has seen a hole, and then comes to where that segment was and has been collected."""
+    story = Story(directory, code)
+    owner = Walk(story, "a", [*FIRST[:steps], Owner.append])
+    owner.go(steps)
+    second = Walk(story, "t", SUCCESSOR)
+
+    def meanwhile() -> None:
+        owner.go()
+        second.go()
+
+    Walk(story, "s", SUCCESSOR, CrashingObjects(story.store, stalls_before(meanwhile), at)).go()
+    story.check()
+
+
 # Two successors
 
 
@@ -211,12 +234,13 @@ STRIDE = 17
 
 
 def everything(directory: Path) -> Iterator[tuple[Callable[..., None], Any]]:
-    """All histories of all three kinds, with who tells them; neighbours are far apart, so what spoils some is found soon."""
+    """All histories of all kinds, with who tells them; neighbours are far apart, so what spoils some is found soon."""
     first, second = calls_of_the_workload(directory), calls_of_a_claimant(directory)
     kinds = [
         [(tell_of_one_successor, each) for each in _mixed(one_successor(first))],
         [(tell_of_two_successors, each) for each in _mixed(two_successors(first, second))],
         [(tell_of_an_incumbent, each) for each in _mixed(incumbents(second))],
+        [(tell_of_a_last_word, each) for each in _mixed(last_words(second))],
     ]
     for at in range(max(map(len, kinds))):
         yield from (kind[at] for kind in kinds if at < len(kind))

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from taskservice.core.history import DEAD, DONE
+from taskservice.core.past import HistoryFile
 from taskservice.core.records import DeadRow, RetryRow
 from taskservice.core.table import IllegalMove, Mark, TaskTable
 from taskservice.core.types import ErrorInfo, ListFilter, Priority, RunnerId, Task, TaskState, Token
@@ -112,7 +114,30 @@ def seen(table: TaskTable) -> tuple:
         table.grants(),
         table.notes("kind"),
         table.references([key for one in tasks for key in keys_of(one.payload, one.result)]),
+        past_seen(table),
     )
+
+
+def past_seen(table: TaskTable) -> tuple:
+    """All that the table shows of history."""
+    past = table.past
+    entries = past.listing(ListFilter(), None, EVERYTHING)
+    return (
+        entries,
+        past.listing(ListFilter(states=tuple(TaskState)), None, EVERYTHING),
+        [past.find(one.tenant, [one.id]) for one in entries],
+        past.entries(),
+        past.files(),
+        past.unfinished(),
+        past.forgettable(10**15, EVERYTHING),
+        past.droppable(10**6, EVERYTHING),
+        [past.ended(states, 10**15, None, EVERYTHING, EVERYTHING) for states in (DONE, DEAD)],
+    )
+
+
+def history_file(key: str = "history/a", **fields) -> HistoryFile:
+    plain = {"day": 3, "first_no": 1, "last_no": 9, "tasks": 9, "size_bytes": 100, "last_ended_ms": 6_000}
+    return HistoryFile(key, **{**plain, **fields})
 
 
 def refuses(table: TaskTable, call: Callable[[], None], *named: int) -> None:

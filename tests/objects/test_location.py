@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from contextlib import closing
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from taskservice.objects import StoreRefused
 from taskservice.objects.directory import DirectoryObjects
-from taskservice.objects.location import open_objects
+from taskservice.objects.location import open_objects, open_to_look
 from taskservice.objects.s3 import S3Objects
 
 
@@ -56,6 +58,27 @@ def test_a_location_without_a_bucket_is_refused(location: str):
 def test_a_prefix_that_is_no_key_is_refused(location: str):
     with pytest.raises(ValueError, match="is no key"):
         open_objects(location)
+
+
+def test_what_is_opened_to_look_is_left_as_it_is(tmp_path: Path):
+    """Also if it is not there, or holds what a writer that died has begun."""
+    nowhere = open_to_look(str(tmp_path / "nowhere"))
+    assert list(nowhere.list("")) == []
+    assert not (tmp_path / "nowhere").exists()
+    DirectoryObjects(tmp_path / "there").put_if_absent("a/b", b"1")
+    draft = tmp_path / "there" / ".drafts" / "0123"
+    draft.touch()
+    os.utime(draft, (0, 0))
+    there = open_to_look(str(tmp_path / "there"))
+    assert (there.get("a/b"), [info.key for info in there.list("a/")]) == (b"1", ["a/b"])
+    with pytest.raises(StoreRefused, match="look only"):
+        there.put_if_absent("a/c", b"")
+    with pytest.raises(StoreRefused, match="look only"):
+        there.delete(["a/b"])
+    there.close()
+    assert draft.exists()
+    with pytest.raises(ValueError, match="write s3://bucket/prefix"):
+        open_to_look("gs://bucket")
 
 
 def test_a_path_does_not_load_boto3(tmp_path: Path):

@@ -62,6 +62,7 @@ class State:
     def live(self, steps: Sequence[Step], calls: int | None) -> bool:
         """One process; it has so many calls to the disk."""
         owner = LocalOwner(self.disk, self.folder, f"o{next(self._names)}")
+        owner.others = self.owners
         self.owners.append(owner)
         self.disk.calls_left = calls
         return owner.live(steps)

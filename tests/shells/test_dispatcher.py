@@ -131,7 +131,7 @@ def test_a_task_goes_all_the_way() -> None:
             lease = await bench.runner.launched.get()
             waiting = asyncio.create_task(bench.dispatcher.get(DEFAULT_TENANT, TaskId("a"), wait_s=10))
             await bench.report(LeaseReport(lease.token, (ok(lease.tasks[0].no),), done=True))
-            task = await waiting
+            task = (await waiting).task
             assert task is not None
             assert (task.state, task.result) == (TaskState.SUCCEEDED, b"1")
             assert (await bench.dispatcher.status()).counts["succeeded"] == 1
@@ -339,7 +339,7 @@ def test_a_wait_ends_at_its_time_and_leaves_nothing_behind() -> None:
     async def test() -> None:
         async with Bench() as bench:
             await bench.dispatcher.submit(DEFAULT_TENANT, [new("a", delay_ms=100_000)])
-            task = await bench.dispatcher.get(DEFAULT_TENANT, TaskId("a"), wait_s=0.02)
+            task = (await bench.dispatcher.get(DEFAULT_TENANT, TaskId("a"), wait_s=0.02)).task
             assert task is not None
             assert task.state is TaskState.SCHEDULED
             assert bench.dispatcher.waits == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from random import Random
 
@@ -32,11 +33,16 @@ def test_a_world_keeps_its_promises_and_repeats_itself(seed: int) -> None:
 def test_worlds_go_on_from_the_files_of_those_that_crashed(tmp_path: Path) -> None:
     """As above, with the table in a file: a start takes it up and cuts off what the journal does not have."""
     cuts: list[int] = []
+    archived: Counter[str] = Counter()
+    held = 0
     for seed in range(FIRST, FIRST + FILE_SEEDS):
         disk = FileDisk(tmp_path / f"{seed}.sqlite", Random(seed))
         simulation = Simulation(seed, disk=disk)
         simulation.run()
-        checkers.everything(simulation)
+        held += checkers.everything(simulation)
         cuts += disk.taken_up
+        archived += simulation.archived
     assert 0 in cuts
     assert max(cuts) > 0
+    assert min(archived[what] for what in ("written", "resumed", "removed")) > 0, "the archivers' lives are too tame"
+    assert held > 0, "no bulk operation found anything to hold"

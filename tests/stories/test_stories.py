@@ -13,11 +13,23 @@ from pathlib import Path
 import pytest
 
 from taskservice.core import records as r
-from taskservice.core.effects import Answer, Effect, Ended, ItemsAnswer, Launch
-from taskservice.core.events import CancelAsked, RunnerReported, Submitted
+from taskservice.core.effects import Answer, Effect, Ended, ItemsAnswer, Launch, OperationAnswer
+from taskservice.core.events import BulkAsked, CancelAsked, OperationTurn, RunnerReported, Submitted
 from taskservice.core.lease_wire import HeldLease, LeaseReport, Outcome, RunnerReport
+from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.shard import DEFAULT_TENANT
-from taskservice.core.types import FunctionName, NewTask, OutcomeKind, Resources, RunnerId, TaskId, TaskNo, Token
+from taskservice.core.types import (
+    FunctionName,
+    ListFilter,
+    NewTask,
+    OutcomeKind,
+    Resources,
+    RunnerId,
+    TaskId,
+    TaskNo,
+    TaskState,
+    Token,
+)
 from world.machine import Machine, bad, function, ok
 
 HERE = Path(__file__).parent
@@ -37,6 +49,8 @@ class Teller:
             "submit": self._submit,
             "delay": lambda ms, *ids: self._submit(*ids, delay_ms=int(ms)),
             "cancel": self._cancel,
+            "bulk": self._bulk,
+            "step": lambda: self.machine.handle(OperationTurn()),
             "join": self._join,
             "lose": self.machine.lose,
             "settle": self.machine.settle,
@@ -61,6 +75,10 @@ class Teller:
     def _cancel(self, *ids: str) -> None:
         wanted = tuple(TaskId(id) for id in ids)
         self.machine.handle(CancelAsked(self.machine.next_ref(), DEFAULT_TENANT, wanted))
+
+    def _bulk(self, *states: str) -> None:
+        wanted = ListFilter(DEFAULT_TENANT, tuple(map(TaskState, states)))
+        self.machine.handle(BulkAsked(self.machine.next_ref(), OperationKind.CANCEL, wanted))
 
     def _join(self, runner: str, cpus: str, *held: str) -> None:
         self.machine.join(runner, int(cpus), tuple(HeldLease(_token(text), Resources()) for text in held))
@@ -109,6 +127,12 @@ def _record(record: r.Record) -> str:
             return f"handed back {_nos(nos)}"
         case r.TasksCancelled(nos=nos):
             return f"cancelled {_nos(nos)}"
+        case r.OperationBegun(action=kind, filter=wanted, upto_no=upto_no):
+            return f"{kind} all that are {' or '.join(wanted.states)}, up to #{upto_no}"
+        case r.OperationStep(to_no=to_no, done=done):
+            return f"step up to #{to_no}" + (", done" if done else "")
+        case r.OperationCaught(nos=nos):
+            return f"caught {_nos(nos)}"
         case r.EpochOpened(epoch=epoch):
             return f"epoch {epoch}"
         case _:
@@ -127,6 +151,8 @@ def _effect(effect: Effect) -> str:
             return f"-> ended {state}: {' '.join(id for _, id in tasks)}"
         case Answer(_, ItemsAnswer(items)):
             return f"-> answer {' '.join(f'{item.id}={item.refusal or item.status}' for item in items)}"
+        case Answer(_, OperationAnswer(Operation(matched=matched, changed=changed))):
+            return f"-> answer {matched} match, {changed} changed"
         case Answer(_, value):
             return f"-> answer {value}"
         case _:

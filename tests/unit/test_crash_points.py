@@ -20,7 +20,9 @@ from helpers.stories import (
     calls_of_the_workload,
     everything,
     incumbents,
+    last_words,
     one_successor,
+    tell_of_a_last_word,
     tell_of_an_incumbent,
     tell_of_one_successor,
     tell_of_two_successors,
@@ -52,6 +54,11 @@ def test_an_owner_that_goes_on_while_another_claims_the_log(tmp_path: Path):
     assert len(histories) > 200
     for history in histories:
         told(tell_of_an_incumbent, tmp_path, CODE, history)
+
+
+def test_a_claimant_that_was_overtaken_and_has_seen_a_hole_that_was_none(tmp_path: Path):
+    for history in last_words(calls_of_a_claimant(tmp_path)):
+        told(tell_of_a_last_word, tmp_path, CODE, history)
 
 
 def test_two_successors_the_first_of_which_dies_or_stalls_at_each_of_its_calls(tmp_path: Path):

@@ -13,7 +13,8 @@ from taskservice.core.types import ListFilter, Task
 from taskservice.journal import JournalCorrupt
 from taskservice.journal.copy import Copied, NotEmpty, copy, place_at
 from taskservice.journal.folding import Folding, tasks_of
-from taskservice.journal.reader import Reader
+from taskservice.journal.local import LocalJournal
+from taskservice.journal.reader import NoLog, Reader
 from taskservice.journal.verify import verify
 from taskservice.objects.directory import DirectoryObjects
 
@@ -211,6 +212,15 @@ def test_a_place_that_there_is_not_is_refused(
 ):
     with pytest.raises(JournalCorrupt, match=why):
         copied(source, target, upto=upto)
+
+
+def test_a_directory_that_was_never_claimed_is_not_copied(tmp_path: Path):
+    """As a process leaves it that dies between the two steps of its very first start."""
+    source, target = Place("directory", tmp_path), Place("bucket", tmp_path / "copy")
+    LocalJournal(source.path / "journal").close()
+    with pytest.raises(NoLog, match="no owner"):
+        copied(source, target)
+    assert target.files() == {}
 
 
 def test_nothing_is_copied_over_something(source: Place, target: Place, ledger: Ledger):

@@ -68,3 +68,14 @@ def test_a_segment_that_a_successor_has_removed_is_no_damage():
     store.on_listing = succeeded
     with pytest.raises(Fenced):
         BucketJournal(store, now_ms=lambda: 3)
+
+
+def test_what_people_put_into_buckets_does_not_matter():
+    store = sealed(2)
+    for key in ("log/readme.txt", "log/00000001/0000000001.bak", "log/00000001/readme"):
+        store.put_if_absent(key, b"about this bucket")
+    journal = BucketJournal(store, now_ms=lambda: 3)
+    assert [segment.body for segment in journal.replay()] == [b"0", b"1"]
+    assert journal.sweep() == 0
+    journal.append(0, b"2")
+    assert store.get("log/readme.txt")

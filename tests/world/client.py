@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from taskservice.core.effects import AnswerValue, ItemsAnswer, ItemStatus, Refusal, TaskAnswer
-from taskservice.core.events import CancelAsked, Event, Submitted, TaskAsked
+from taskservice.core.effects import AnswerValue, ItemsAnswer, ItemStatus, OperationAnswer, Refusal, TaskAnswer
+from taskservice.core.events import BulkAsked, CancelAsked, Event, OperationAsked, Submitted, TaskAsked
+from taskservice.core.operations import OperationKind
 from taskservice.core.shard import DEFAULT_TENANT
-from taskservice.core.types import TERMINAL_STATES, NewTask, TaskId, TaskState, Tenant, TenantId
+from taskservice.core.types import TERMINAL_STATES, ListFilter, NewTask, TaskId, TaskState, Tenant, TenantId
 from world.clock import Clock
 from world.network import Network
 from world.workload import FUNCTIONS
@@ -16,6 +17,8 @@ Ask = Callable[[Callable[[int], Event], Callable[[AnswerValue], None]], None]
 
 TENANTS = (Tenant(DEFAULT_TENANT), Tenant(TenantId("acme"), weight=3.0), Tenant(TenantId("quiet"), running_max=1))
 ASK_AGAIN_MS = 900
+ODD = ("number", "odd")
+"""A tag that every other task has."""
 
 
 class SimClient:
@@ -49,6 +52,8 @@ class SimClient:
                 lambda ref: Submitted(ref, self.tenant, (NewTask(id, FUNCTIONS[0].name, b'"another"'),)), self._conflict
             )
         elif roll < 0.8:
+            self._cancel_in_bulk()
+        elif roll < 0.84:
             ids = tuple(self._some_ids(4))
             self._ask(lambda ref: CancelAsked(ref, self.tenant, ids), self._see_items)
         else:
@@ -65,8 +70,33 @@ class SimClient:
         for _ in range(rng.choice([1, 1, 3, 25])):
             self._made += 1
             delay_ms = rng.choice([None, None, None, 0, 500, 4_000])
-            tasks.append(NewTask(TaskId(f"{self.name}-{self._made}"), function.name, b"{}", delay_ms=delay_ms))
+            id = TaskId(f"{self.name}-{self._made}")
+            tags = (ODD,) if self._made % 2 else ()
+            tasks.append(NewTask(id, function.name, b"{}", delay_ms=delay_ms, tags=tags))
         return tuple(tasks)
+
+    def _cancel_in_bulk(self) -> None:
+        """Tasks of the own tenant, or now and then of all, by a filter that is drawn."""
+        rng = self._clock.rng
+        wanted = ListFilter(
+            tenant=self.tenant if rng.random() < 0.8 else None,
+            states=rng.choice([(), (), (TaskState.QUEUED,), (TaskState.SCHEDULED, TaskState.RETRYING)]),
+            function=rng.choice([None, FUNCTIONS[0].name, FUNCTIONS[1].name]),
+            tag=rng.choice([None, ODD]),
+        )
+        dry_run = rng.random() < 0.2
+        self._ask(lambda ref: BulkAsked(ref, OperationKind.CANCEL, wanted, dry_run), self._follow)
+
+    def _follow(self, value: AnswerValue) -> None:
+        """Whoever has an operation's name may ask for it for as long as it is not done."""
+        assert isinstance(value, OperationAnswer)
+        if value.operation is None:
+            assert value.refusal is Refusal.OPERATIONS_MAX, value
+            return
+        id, owner = value.operation.id, value.operation.owner
+        self._clock.note("operation", value.operation)
+        if id and value.operation.done_ms is None:
+            self._clock.after(ASK_AGAIN_MS, lambda: self._ask(lambda ref: OperationAsked(ref, owner, id), self._follow))
 
     def _some_ids(self, count: int) -> list[TaskId]:
         known = list(self.promised)
@@ -104,13 +134,15 @@ class SimClient:
     def _see_items(self, value: AnswerValue) -> None:
         assert isinstance(value, ItemsAnswer)
         for item in value.items:
-            if item.task is not None:
-                self._see(item.task.id, item.task.state)
+            known = item.task or item.past
+            if known is not None:
+                self._see(known.id, known.state)
 
     def _see_task(self, value: AnswerValue) -> None:
         assert isinstance(value, TaskAnswer)
-        assert value.task is not None, f"{self.name}: a task that was promised is not there"
-        self._see(value.task.id, value.task.state)
+        known = value.task or value.past
+        assert known is not None, f"{self.name}: a task that was promised is not there"
+        self._see(known.id, known.state)
 
     def _see(self, id: TaskId, state: TaskState) -> None:
         self._clock.note("seen", id, state)

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from random import Random
 
 from taskservice.core.check import check
 from taskservice.core.effects import Answer, AnswerValue, Effect, Ended, Launch
-from taskservice.core.events import Event, Ticked
+from taskservice.core.events import Event, OperationTurn, Ticked
 from taskservice.core.shard import Cut
 from taskservice.core.types import Limits
 from taskservice.journal import Fenced
 from taskservice.journal.codec import encode
 from taskservice.journal.marks import mark_at
 from taskservice.journal.memory import MemoryJournal, MemoryStore
+from taskservice.objects.memory import MemoryObjects
+from world.archiver import SimArchiver
 from world.clock import Clock
 from world.durable import Disk, check_restored
 from world.network import Network
 
-LIMITS = Limits(lease_tasks_max=20, head_tasks_max=15, losses_max=1_000, due_batch_max=7)
+LIMITS = Limits(
+    lease_tasks_max=20,
+    head_tasks_max=15,
+    losses_max=1_000,
+    due_batch_max=7,
+    operation_batch_max=3,
+    retention_s=1.0,
+    retention_failed_s=3.0,
+    dedup_window_s=10 * 365 * 86_400.0,  # longer than any clock jumps: what was promised stays known
+)
+BULK_MS = 20
+BULK_RATIO = 0.2
+"""Bulk operations are slow here, so that much happens before they have come through."""
 
 
 class SimDispatcher:
@@ -30,6 +45,8 @@ class SimDispatcher:
         network: Network,
         store: MemoryStore,
         disk: Disk,
+        objects: MemoryObjects,
+        archived: Counter[str],
         launch: Callable[[int, Launch], None],
         ended: Callable[[Ended], None],
         *,
@@ -48,10 +65,12 @@ class SimDispatcher:
         self.shard.open(mark_at(None, self._journal.epoch, -1), clock.wall_ms)
         self._mailbox: list[Event] = []
         self._callers: dict[int, Callable[[AnswerValue], None]] = {}
+        self._near: dict[int, Callable[[AnswerValue], None]] = {}
         self._refs = 0
         self._committing = False
         self._turn_planned = False
         self._plan_turn()
+        SimArchiver(clock, objects, self.ask_near, self.epoch, lambda: self.alive, archived)
 
     @property
     def epoch(self) -> int:
@@ -69,6 +88,13 @@ class SimDispatcher:
         self._refs += 1
         self._callers[self._refs] = answered
         self.tell(make(self._refs))
+
+    def ask_near(self, make: Callable[[int], Event], answered: Callable[[AnswerValue], None]) -> None:
+        """As `ask`, for what lives in the same process: no network is in between."""
+        if self.alive:
+            self._refs += 1
+            self._near[self._refs] = answered
+            self.tell(make(self._refs))
 
     def tell(self, event: Event) -> None:
         if self.alive:
@@ -101,6 +127,10 @@ class SimDispatcher:
             else:
                 self._clock.after(min(60_000, due_ms - now_ms), self._plan_turn)
         self.shard.dispatch(now_ms)
+        if self.shard.operating:
+            if self._rng.random() < BULK_RATIO:
+                self.shard.handle(OperationTurn(), now_ms, self._rng)
+            self._clock.after(BULK_MS, self._plan_turn)
         if self._checked:
             check(self.shard.state)
         self._commit()
@@ -142,6 +172,9 @@ class SimDispatcher:
 
     def _perform(self, effect: Effect) -> None:
         if isinstance(effect, Answer):
+            if effect.ref in self._near:
+                self._near.pop(effect.ref)(effect.value)
+                return
             answered = self._callers.pop(effect.ref)
             self._network.send(lambda: answered(effect.value))
         elif isinstance(effect, Launch):

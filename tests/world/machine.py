@@ -5,11 +5,23 @@ from __future__ import annotations
 from random import Random
 
 from taskservice.core.check import check
-from taskservice.core.effects import Answer, AnswerValue, Effect, Ended, ItemAnswer, ItemsAnswer, Launch
+from taskservice.core.effects import (
+    Answer,
+    AnswerValue,
+    Effect,
+    Ended,
+    ItemAnswer,
+    ItemsAnswer,
+    Launch,
+    OperationAnswer,
+)
 from taskservice.core.events import (
+    BulkAsked,
     CancelAsked,
     Event,
     FunctionsRegistered,
+    OperationAsked,
+    OperationTurn,
     RunnerJoined,
     RunnerLost,
     RunnerReported,
@@ -19,6 +31,7 @@ from taskservice.core.events import (
     Ticked,
 )
 from taskservice.core.lease_wire import HeldLease, LeaseReport, LeaseSpec, Outcome, ReportAck, RunnerReport
+from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.records import Record
 from taskservice.core.shard import DEFAULT_TENANT
 from taskservice.core.state import State
@@ -151,6 +164,33 @@ class Machine:
         answer = self.ask(CancelAsked(self.next_ref(), tenant, tuple(TaskId(id) for id in ids)))
         assert isinstance(answer, ItemsAnswer)
         return answer.items
+
+    def bulk(self, *, dry_run: bool = False, tenant: TenantId | None = DEFAULT_TENANT, **wanted: object) -> Operation:
+        """All tasks that pass are to be cancelled; gives the operation as it was answered."""
+        wish = ListFilter(tenant=tenant, **wanted)  # type: ignore[arg-type]
+        answer = self.ask(BulkAsked(self.next_ref(), OperationKind.CANCEL, wish, dry_run))
+        assert isinstance(answer, OperationAnswer)
+        assert answer.operation is not None, answer
+        return answer.operation
+
+    def operation(self, id: str, tenant: TenantId | None = DEFAULT_TENANT) -> Operation | None:
+        answer = self.ask(OperationAsked(self.next_ref(), tenant, id))
+        assert isinstance(answer, OperationAnswer)
+        return answer.operation
+
+    def step(self, times: int = 1) -> None:
+        """The bulk operations that are under way have had so many turns."""
+        for _ in range(times):
+            self.handle(OperationTurn())
+            self.commit()
+
+    def finish_bulk(self) -> int:
+        """All bulk operations are done; gives the number of turns that it took."""
+        turns = 0
+        while self.shard.operating:
+            self.step()
+            turns += 1
+        return turns
 
     def join(self, runner: str = "r1", cpus: int = 1, held: tuple[HeldLease, ...] = ()) -> None:
         self.handle(RunnerJoined(RunnerId(runner), "node", Resources(cpu_m=1000 * cpus), held))

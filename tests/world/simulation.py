@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from random import Random
 
@@ -18,6 +19,7 @@ from taskservice.core.events import (
 from taskservice.core.lease_wire import RunnerReport
 from taskservice.core.types import RunnerId
 from taskservice.journal.memory import MemoryStore
+from taskservice.objects.memory import MemoryObjects
 from world.client import TENANTS, SimClient
 from world.clock import Clock
 from world.dispatcher import SimDispatcher
@@ -46,6 +48,10 @@ class Simulation:
         self.faults: Faults = draw(rng)
         self.network = Network(self.clock, self.faults)
         self.store = MemoryStore()
+        self.objects = MemoryObjects()
+        """Where history is."""
+        self.archived: Counter[str] = Counter()
+        """What archivers did."""
         self.disk = disk or Disk(Random(rng.getrandbits(64)))
         self.dispatcher = self._boot()
         self.runners: dict[RunnerId, SimRunner] = {}
@@ -74,7 +80,15 @@ class Simulation:
 
     def _boot(self) -> SimDispatcher:
         return SimDispatcher(
-            self.clock, self.network, self.store, self.disk, self._launch, self._ended, checked=self.checked
+            self.clock,
+            self.network,
+            self.store,
+            self.disk,
+            self.objects,
+            self.archived,
+            self._launch,
+            self._ended,
+            checked=self.checked,
         )
 
     def _launch(self, epoch: int, launch: Launch) -> None:
@@ -170,7 +184,8 @@ class Simulation:
         state = self.dispatcher.shard.state
         unfinished = sum(state.unfinished.values())
         outstanding = sum(client.outstanding for client in self.clients)
-        return not unfinished and not outstanding and self.dispatcher.idle
+        operating = self.dispatcher.shard.operating
+        return not unfinished and not outstanding and not operating and self.dispatcher.idle
 
     def _stuck(self) -> str:
         state = self.dispatcher.shard.state

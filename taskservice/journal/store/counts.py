@@ -34,6 +34,11 @@ class Counts:
             self._change((leaf, state), -number)
             self._change((leaf, target), number)
 
+    def removed(self, places: Iterable[LeafState]) -> None:
+        """As many fewer tasks are in these places."""
+        for place, number in Counter(places).items():
+            self._change(place, -number)
+
     def queued(self, sizes: Iterable[tuple[Leaf, int]], sign: int) -> None:
         """Payloads of so many bytes are queued (sign +1), or are not any more (-1)."""
         for leaf, group in groupby(sizes, key=_first):

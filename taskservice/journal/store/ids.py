@@ -13,7 +13,7 @@ from heapq import merge
 from itertools import islice
 
 from taskservice.core.types import TaskId, TaskNo
-from taskservice.journal.store import statements
+from taskservice.journal.store import past_statements, statements
 from taskservice.journal.store.mapping import json_list
 
 GENERATION = 65_536
@@ -54,6 +54,7 @@ class Ids:
         self._new: frozenset[Key] = frozenset()
         """What was looked for last and not found."""
         rows = db.execute(statements.UNSETTLED, (settled_no,)).fetchall()
+        rows += db.execute(past_statements.PAST_UNSETTLED, (settled_no,)).fetchall()
         self.add([(tenant, id) for _, tenant, id in rows], [no for no, _, _ in rows])
 
     @property
@@ -92,6 +93,24 @@ class Ids:
             by_tenant.setdefault(tenant, []).append(TaskId(id))
         return not any(self.find(tenant, ids) for tenant, ids in by_tenant.items())
 
+    def known(self, tenant: int, ids: Sequence[TaskId]) -> dict[TaskId, TaskNo]:
+        """As `find`; but what `find` did not find a moment ago is not looked for again."""
+        new = self._new
+        others = [id for id in ids if (tenant, id) not in new]
+        if not others:
+            return {}
+        found = self.find(tenant, others)
+        self._new |= new
+        return found
+
+    def drop(self, keys: Sequence[Key]) -> None:
+        """No task has any of these ids, wherever they were: what waits and is gone does not go to the index."""
+        for key in keys:
+            self._young.pop(key, None)
+            self._settling.pop(key, None)
+        self._db.executemany(past_statements.DROP_ID, sorted(keys))
+        self._new = frozenset()
+
     def add(self, keys: Sequence[Key], nos: Sequence[TaskNo]) -> None:
         """These tasks are there as well."""
         self._young.update(zip(keys, nos, strict=True))
@@ -106,15 +125,16 @@ class Ids:
             self._sorted.append(sorted(self._unsorted))
             self._unsorted = []
         if len(self._young) >= self.generation:
-            self._settle(len(self._settling))
+            self._settle(None)
             self._settling, self._young = self._young, {}
             self._least_settling, self._least_young = self._least_young, NOTHING_WAITS
             self._unsettled, self._sorted = merge(*self._sorted), []
 
-    def _settle(self, count: int) -> None:
-        """So many more are in the index."""
-        rows = [(*key, self._settling[key]) for key in islice(self._unsettled, count)]
+    def _settle(self, count: int | None) -> None:
+        """So many more are in the index, or all that wait."""
+        taken = list(islice(self._unsettled, count))
+        rows = [(*key, no) for key in taken if (no := self._settling.get(key)) is not None]
         self._db.executemany(statements.SETTLE, rows)
-        if len(rows) < count:
+        if count is None or len(taken) < count:
             self._settling.clear()
             self._least_settling = NOTHING_WAITS

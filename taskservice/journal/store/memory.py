@@ -8,8 +8,9 @@ from copy import deepcopy
 
 from msgspec.structs import replace
 
+from taskservice.core.filters import passes
 from taskservice.core.records import DeadRow, RetryRow
-from taskservice.core.table import Grant, Mark, QueueKey
+from taskservice.core.table import Changed, Grant, Mark, QueueKey, Reach
 from taskservice.core.types import (
     WAITING_STATES,
     Leaf,
@@ -25,13 +26,14 @@ from taskservice.core.types import (
 from taskservice.journal.store import moves
 from taskservice.journal.store.counts import Counts
 from taskservice.journal.store.grants import Grants
+from taskservice.journal.store.memory_past import MemoryPast
 from taskservice.journal.store.moves import Move
 from taskservice.journal.store.references import keys_among
 
 
 class MemoryTable:
     """A `TaskTable` that lives as long as this object. Nothing in it costs time in proportion to all tasks, but for a
-    listing whose filter few tasks pass."""
+    listing whose filter few tasks pass, and what is asked by ranges of numbers."""
 
     def __init__(self) -> None:
         self._tasks: dict[TaskNo, Task] = {}
@@ -44,13 +46,18 @@ class MemoryTable:
         self._references: dict[str, None] = {}
         self._notes: dict[str, dict[str, bytes]] = {}
         self._mark: Mark | None = None
+        self._past = MemoryPast(self._tasks, self._nos, self._left)
+
+    @property
+    def past(self) -> MemoryPast:
+        return self._past
 
     def copy(self) -> MemoryTable:
         """Another table that holds the same: after a commit, what a file would be good for."""
         twin = MemoryTable()
-        twin._tasks = dict(self._tasks)
+        twin._tasks.update(self._tasks)
         twin._order = list(self._order)
-        twin._nos = dict(self._nos)
+        twin._nos.update(self._nos)
         twin._queued = {leaf: list(keys) for leaf, keys in self._queued.items()}
         twin._waiting = list(self._waiting)
         twin._counts = deepcopy(self._counts)
@@ -58,6 +65,7 @@ class MemoryTable:
         twin._references = dict(self._references)
         twin._notes = {kind: dict(noted) for kind, noted in self._notes.items()}
         twin._mark = self._mark
+        twin._past.copied_from(self._past)
         return twin
 
     def insert(self, tasks: Sequence[Task]) -> None:
@@ -151,7 +159,8 @@ class MemoryTable:
         return [self._tasks[no] for no in nos]
 
     def find(self, tenant: TenantId, ids: Sequence[TaskId]) -> dict[TaskId, Task]:
-        return {id: self._tasks[self._nos[tenant, id]] for id in ids if (tenant, id) in self._nos}
+        nos = {id: self._nos[tenant, id] for id in ids if (tenant, id) in self._nos}
+        return {id: self._tasks[no] for id, no in nos.items() if no in self._tasks}
 
     def next_queued(self, leaf: Leaf, after: QueueKey | None, limit: int) -> list[QueueKey]:
         keys = self._queued.get(leaf, [])
@@ -171,9 +180,33 @@ class MemoryTable:
         while at > 0 and len(found) < limit:
             at -= 1
             task = self._tasks[self._order[at]]
-            if _passes(task, wanted):
+            if passes(task, wanted):
                 found.append(task)
         return found
+
+    def reach(self, leaf: Leaf, states: Sequence[TaskState], after_no: TaskNo, upto_no: TaskNo, limit: int) -> Reach:
+        to_no, tasks, share = upto_no, 0, max(1, limit // max(1, len(states)))
+        for state in states:
+            met = [task.no for task in self._between(leaf, after_no, to_no) if task.state is state][:share]
+            tasks += len(met)
+            if len(met) == share:
+                to_no = met[-1]
+        return Reach(to_no, tasks)
+
+    def count_between(self, leaf: Leaf, wanted: ListFilter, after_no: TaskNo, to_no: TaskNo) -> int:
+        return len(self._passing(leaf, wanted, after_no, to_no))
+
+    def cancel_between(self, leaf: Leaf, wanted: ListFilter, after_no: TaskNo, to_no: TaskNo, at_ms: int) -> Changed:
+        tasks = self._passing(leaf, wanted, after_no, to_no)
+        tasks.sort(key=lambda task: (wanted.states.index(task.state), task.no))
+        queued = [task for task in tasks if task.state is TaskState.QUEUED]
+        self.cancel([task.no for task in tasks], at_ms)
+        payload_bytes = sum(len(task.payload) for task in queued)
+        return Changed(tuple(task.id for task in tasks), tuple(task.no for task in queued), payload_bytes)
+
+    def queued_since(self, leaf: Leaf, after_no: TaskNo, limit: int) -> list[TaskNo]:
+        newer = self._between(leaf, after_no, self._order[-1]) if self._order else ()
+        return [task.no for task in newer if task.state is TaskState.QUEUED][:limit]
 
     def counts(self, tenant: TenantId | None = None) -> dict[tuple[Leaf, TaskState], int]:
         return dict(self._counts.items(tenant))
@@ -211,6 +244,14 @@ class MemoryTable:
     def fold(self) -> None:
         """Nothing to do: there is no file."""
 
+    def _passing(self, leaf: Leaf, wanted: ListFilter, after_no: TaskNo, to_no: TaskNo) -> list[Task]:
+        anywhere = replace(wanted, tenant=None, function=None, priority=None)
+        return [task for task in self._between(leaf, after_no, to_no) if passes(task, anywhere)]
+
+    def _between(self, leaf: Leaf, after_no: TaskNo, to_no: TaskNo) -> Iterator[Task]:
+        nos = self._order[bisect_right(self._order, after_no) : bisect_right(self._order, to_no)]
+        return (task for task in map(self._tasks.__getitem__, nos) if task.leaf == leaf)
+
     def _move(self, move: Move, nos: Sequence[TaskNo], token: Token | None, changed: Callable[[Task], Task]) -> None:
         moves.check_move(move, nos, self._tasks, token)
         before = [self._tasks[no] for no in nos]
@@ -225,6 +266,12 @@ class MemoryTable:
             self._counts.queued(_sizes(task for task in before if task.state is TaskState.QUEUED), -1)
         if token is not None:
             self._grants.ended(token, nos)
+
+    def _left(self, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            del self._tasks[task.no]
+            del self._order[bisect_left(self._order, task.no)]
+        self._counts.removed((task.leaf, task.state) for task in tasks)
 
     def _enter(self, task: Task) -> None:
         keys = self._keys_of(task)
@@ -245,15 +292,3 @@ class MemoryTable:
 
 def _sizes(tasks: Iterable[Task]) -> Iterator[tuple[Leaf, int]]:
     return ((task.leaf, len(task.payload)) for task in tasks)
-
-
-def _passes(task: Task, wanted: ListFilter) -> bool:
-    return (
-        (wanted.tenant is None or task.tenant == wanted.tenant)
-        and (not wanted.states or task.state in wanted.states)
-        and (wanted.function is None or task.function == wanted.function)
-        and (wanted.priority is None or task.priority == wanted.priority)
-        and (wanted.tag is None or wanted.tag in task.tags)
-        and (wanted.created_after_ms is None or wanted.created_after_ms <= task.created_ms)
-        and (wanted.created_before_ms is None or task.created_ms < wanted.created_before_ms)
-    )

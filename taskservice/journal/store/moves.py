@@ -57,8 +57,7 @@ def check_move(
         for no in nos
         if (standing := standings.get(no)) is None or standing.state not in move.sources or standing.token != token
     ]
-    if len(set(nos)) != len(nos):
-        wrong += [no for no, times in Counter(nos).items() if times > 1]
+    wrong += _twice(nos)
     if wrong:
         needed = " or ".join(move.sources) + (f" under token {token.epoch}.{token.seq}" if token else "")
         refuse(f"{move.name} needs {needed}", wrong)
@@ -80,6 +79,35 @@ def check_insert(
         ids.add(name)
     if wrong:
         refuse(f"insert needs {' or '.join(INSERT_STATES)}, a new number and a new id", wrong)
+
+
+def check_archive(nos: Sequence[TaskNo], states: Mapping[TaskNo, TaskState], *, finished: bool) -> None:
+    """Each of the tasks, named once, is here and has ended, and the file is not `finished`, or IllegalMove."""
+    if finished:
+        refuse("archive needs a file that is not finished", nos)
+    wrong = [no for no in nos if states.get(no) not in TERMINAL_STATES] + _twice(nos)
+    if wrong:
+        refuse(f"archive needs {' or '.join(TERMINAL_STATES)}", wrong)
+
+
+def check_forget(nos: Sequence[TaskNo], known: Container[TaskNo]) -> None:
+    """Each of the tasks, named once, is in history, or IllegalMove."""
+    wrong = [no for no in nos if no not in known] + _twice(nos)
+    if wrong:
+        refuse("forget needs a task in history", wrong)
+
+
+def check_drop(keys: Sequence[str], unused: Container[str]) -> None:
+    """Each of the files, named once, is finished and forgotten, or IllegalMove."""
+    wrong = [key for key in keys if key not in unused]
+    if wrong or len(frozenset(keys)) != len(keys):
+        raise IllegalMove(f"drop needs a file that is finished, of which no task is known: not so for {wrong or keys}")
+
+
+def _twice(nos: Sequence[TaskNo]) -> list[TaskNo]:
+    if len(frozenset(nos)) == len(nos):
+        return []
+    return [no for no, times in Counter(nos).items() if times > 1]
 
 
 def refuse(needed: str, nos: Sequence[TaskNo]) -> NoReturn:

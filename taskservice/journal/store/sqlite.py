@@ -14,8 +14,9 @@ from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
+from taskservice.core.filters import touches
 from taskservice.core.records import DeadRow, RetryRow
-from taskservice.core.table import Grant, Mark, QueueKey
+from taskservice.core.table import Changed, Grant, Mark, QueueKey, Reach
 from taskservice.core.types import Leaf, ListFilter, RunnerId, Task, TaskId, TaskNo, TaskState, TenantId, Token
 from taskservice.journal.store import file, mapping, moves, statements
 from taskservice.journal.store.counts import Counts, LeafState
@@ -23,6 +24,8 @@ from taskservice.journal.store.grants import Grants
 from taskservice.journal.store.ids import Ids
 from taskservice.journal.store.moves import Move
 from taskservice.journal.store.numbers import Numbers
+from taskservice.journal.store.past import SqlitePast
+from taskservice.journal.store.ranges import Ranges
 from taskservice.journal.store.references import References
 
 log = logging.getLogger(__name__)
@@ -57,6 +60,8 @@ class SqliteTable:
         self._grants = Grants()
         self._references = References(self._db)
         self._ids = Ids(self._db) if db is None else Ids(self._db, *self._db.execute(statements.GET_SETTLED).fetchone())
+        self._past = SqlitePast(self._db, self._numbers, self._counts, self._ids)
+        self._ranges = Ranges(self._db, self._numbers, self._counts)
         self._running: dict[TaskNo, _Standing] = {}
         """What stands in a row as state, epoch and seq of a task that runs."""
         self._mark: Mark | None = None
@@ -96,6 +101,10 @@ class SqliteTable:
         if self._main is not None:
             os.close(self._main)
             self._main = None
+
+    @property
+    def past(self) -> SqlitePast:
+        return self._past
 
     @property
     def mark(self) -> Mark | None:
@@ -246,7 +255,8 @@ class SqliteTable:
     def find(self, tenant: TenantId, ids: Sequence[TaskId]) -> dict[TaskId, Task]:
         number = self._numbers.of_known_tenant(tenant)
         found = {} if number is None else self._ids.find(number, ids)
-        tasks = {task.id: task for task in self.load(list(found.values()))} if found else {}
+        here = self._tasks(statements.LOAD, (mapping.json_list(found.values()),)) if found else []
+        tasks = {task.id: task for task in here}
         return {id: tasks[id] for id in ids if id in tasks}
 
     def next_queued(self, leaf: Leaf, after: QueueKey | None, limit: int) -> list[QueueKey]:
@@ -279,8 +289,21 @@ class SqliteTable:
         }
         if (wanted.tenant, wanted.function, wanted.priority, wanted.states) == (None, None, None, ()):
             return self.load(self._nos(statements.LIST_ALL, wish))
-        places = [place for place, _ in self._counts.items(wanted.tenant) if _has(wanted, place)]
+        states = wanted.states or tuple(TaskState)
+        places = [at for at, _ in self._counts.items(wanted.tenant) if touches(at[0], wanted) and at[1] in states]
         return self.load(sorted(self._nos_by_place(places, wish), reverse=True)[:limit])
+
+    def reach(self, leaf: Leaf, states: Sequence[TaskState], after_no: TaskNo, upto_no: TaskNo, limit: int) -> Reach:
+        return self._ranges.reach(leaf, states, after_no, upto_no, limit)
+
+    def count_between(self, leaf: Leaf, wanted: ListFilter, after_no: TaskNo, to_no: TaskNo) -> int:
+        return self._ranges.count(leaf, wanted, after_no, to_no)
+
+    def cancel_between(self, leaf: Leaf, wanted: ListFilter, after_no: TaskNo, to_no: TaskNo, at_ms: int) -> Changed:
+        return self._ranges.cancel(leaf, wanted, after_no, to_no, at_ms)
+
+    def queued_since(self, leaf: Leaf, after_no: TaskNo, limit: int) -> list[TaskNo]:
+        return self._ranges.queued_since(leaf, after_no, limit)
 
     def counts(self, tenant: TenantId | None = None) -> dict[LeafState, int]:
         return dict(self._counts.items(tenant))
@@ -370,15 +393,6 @@ class SqliteTable:
     def _check_insert(self, tasks: Sequence[Task]) -> None:
         """Raises IllegalMove if the tasks cannot be inserted. Slow: asked only when they could not."""
         taken = {no for (no, _, _) in self._db.execute(statements.STANDINGS, (mapping.json_list(t.no for t in tasks),))}
-        known = {(task.tenant, task.id) for task in tasks if self.find(task.tenant, [task.id])}
+        number = self._numbers.of_tenant
+        known = {(task.tenant, task.id) for task in tasks if self._ids.find(number(task.tenant), [task.id])}
         moves.check_insert(tasks, taken, known)
-
-
-def _has(wanted: ListFilter, place: LeafState) -> bool:
-    """Whether a place of the wanted tenant may hold what is wanted."""
-    leaf, state = place
-    return (
-        (wanted.function is None or leaf.function == wanted.function)
-        and (wanted.priority is None or leaf.priority == wanted.priority)
-        and (not wanted.states or state in wanted.states)
-    )

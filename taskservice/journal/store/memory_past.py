@@ -1,0 +1,158 @@
+"""History in plain Python containers, beside the working table in plain Python containers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from taskservice.core.past import EndedKey, HistoryFile, Past
+from taskservice.core.types import ListFilter, Task, TaskId, TaskNo, TaskState, TenantId
+from taskservice.core.values import digest
+from taskservice.journal.store import moves
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    past: Past
+    created_ms: int
+    tags: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    file: HistoryFile
+    finished: bool
+    known: int
+    """Tasks in it that are known."""
+
+
+class MemoryPast:
+    """A `PastTasks`. Takes time with all tasks, or all files, that there are."""
+
+    def __init__(
+        self,
+        tasks: dict[TaskNo, Task],
+        nos: dict[tuple[TenantId, TaskId], TaskNo],
+        leave: Callable[[Sequence[Task]], None],
+    ) -> None:
+        """`tasks`, `nos`: the table's own. `leave`: these are not in the table any more, though their ids are."""
+        self._tasks = tasks
+        self._nos = nos
+        self._leave = leave
+        self._entries: dict[TaskNo, _Entry] = {}
+        self._files: dict[str, _File] = {}
+
+    def copied_from(self, other: MemoryPast) -> None:
+        """It holds what the other one does."""
+        self._entries = dict(other._entries)
+        self._files = dict(other._files)
+
+    def ended(
+        self, states: Sequence[TaskState], before_ms: int, after: EndedKey | None, limit: int, bytes_max: int
+    ) -> list[Task]:
+        keys = sorted(
+            EndedKey(task.ended_ms, task.no)
+            for task in self._tasks.values()
+            if task.state in states and task.ended_ms is not None and task.ended_ms < before_ms
+        )
+        found: list[Task] = []
+        size = 0
+        for key in keys:
+            if (after is None or key > after) and len(found) < limit and size < bytes_max:
+                task = self._tasks[key.no]
+                found.append(task)
+                size += len(task.payload) + len(task.result or b"")
+        return found
+
+    def standing(self, nos: Sequence[TaskNo]) -> dict[TaskNo, tuple[int, TaskState]]:
+        return {no: (self._tasks[no].run, self._tasks[no].state) for no in nos if no in self._tasks}
+
+    def archive(self, file: HistoryFile, rows: Sequence[tuple[TaskNo, int]], *, last: bool) -> None:
+        before = self._files.get(file.key) or _File(file, finished=False, known=0)
+        nos = [no for no, _ in rows]
+        moves.check_archive(
+            nos, {no: self._tasks[no].state for no in nos if no in self._tasks}, finished=before.finished
+        )
+        gone = [self._tasks[no] for no in nos]
+        for task, (no, row) in zip(gone, rows, strict=True):
+            past = Past(
+                no,
+                task.id,
+                task.tenant,
+                task.function,
+                task.priority,
+                task.state,
+                digest(task.payload),
+                file.key,
+                file.size_bytes,
+                row,
+            )
+            self._entries[no] = _Entry(past, task.created_ms, task.tags)
+        self._leave(gone)
+        self._files[file.key] = replace(before, finished=last, known=before.known + len(rows))
+
+    def find(self, tenant: TenantId, ids: Sequence[TaskId]) -> dict[TaskId, Past]:
+        nos = {id: self._nos[tenant, id] for id in ids if (tenant, id) in self._nos}
+        return {id: self._entries[no].past for id, no in nos.items() if no in self._entries}
+
+    def listing(
+        self, wanted: ListFilter, before_no: TaskNo | None, limit: int, after_no: TaskNo | None = None
+    ) -> list[Past]:
+        newer = [no for no in self._entries if after_no is None or no > after_no]
+        nos = sorted((no for no in newer if before_no is None or no < before_no), reverse=True)
+        return [self._entries[no].past for no in nos if _passes(self._entries[no], wanted)][:limit]
+
+    def unfinished(self) -> list[HistoryFile]:
+        return [each.file for each in self._files.values() if not each.finished]
+
+    def forgettable(self, before_ms: int, limit: int) -> list[TaskNo]:
+        over = [
+            each.file
+            for each in self._files.values()
+            if each.finished and each.known and each.file.last_ended_ms < before_ms
+        ]
+        if not over:
+            return []
+        first = min(over, key=lambda file: file.last_ended_ms)
+        return sorted(no for no, entry in self._entries.items() if entry.past.file == first.key)[:limit]
+
+    def forget(self, nos: Sequence[TaskNo]) -> None:
+        moves.check_forget(nos, self._entries)
+        for no in nos:
+            past = self._entries.pop(no).past
+            del self._nos[past.tenant, past.id]
+            file = self._files[past.file]
+            self._files[past.file] = replace(file, known=file.known - 1)
+
+    def droppable(self, before_day: int, limit: int) -> list[HistoryFile]:
+        unused = [each.file for each in self._files.values() if each.finished and not each.known]
+        old = [file for file in unused if file.day < before_day]
+        return sorted(old, key=lambda file: file.day)[:limit]
+
+    def drop(self, keys: Sequence[str]) -> None:
+        unused = [key for key, each in self._files.items() if each.finished and not each.known]
+        moves.check_drop(keys, unused)
+        for key in keys:
+            del self._files[key]
+
+    def known(self, keys: Sequence[str]) -> list[str]:
+        return [key for key in keys if key in self._files]
+
+    def entries(self) -> int:
+        return len(self._entries)
+
+    def files(self) -> dict[str, int]:
+        return {key: each.known for key, each in self._files.items()}
+
+
+def _passes(entry: _Entry, wanted: ListFilter) -> bool:
+    past = entry.past
+    return (
+        (wanted.tenant is None or past.tenant == wanted.tenant)
+        and (not wanted.states or past.state in wanted.states)
+        and (wanted.function is None or past.function == wanted.function)
+        and (wanted.priority is None or past.priority == wanted.priority)
+        and (wanted.tag is None or wanted.tag in entry.tags)
+        and (wanted.created_after_ms is None or wanted.created_after_ms <= entry.created_ms)
+        and (wanted.created_before_ms is None or entry.created_ms < wanted.created_before_ms)
+    )

@@ -1,0 +1,75 @@
+"""Bulk operations in the dispatcher's shell: they go on by themselves, and others get in between."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+
+from shells.test_dispatcher import Bench, new, run
+from taskservice.actors.bulk import BulkTurns
+from taskservice.core.operations import OperationKind
+from taskservice.core.shard import DEFAULT_TENANT
+from taskservice.core.types import Limits, ListFilter, TaskId, TaskState
+from taskservice.journal.memory import MemoryStore
+from world.machine import Machine
+
+
+def test_a_bulk_operation_goes_on_by_itself_and_lets_others_in() -> None:
+    async def test() -> None:
+        async with Bench() as bench:
+            bench.dispatcher._shard.state.limits = Limits(operation_batch_max=10)
+            await bench.dispatcher.submit(DEFAULT_TENANT, [new(f"t{n}", delay_ms=60_000) for n in range(500)])
+            waiting = asyncio.create_task(bench.dispatcher.get(DEFAULT_TENANT, TaskId("t499"), wait_s=10))
+            answer = await bench.dispatcher.bulk(OperationKind.CANCEL, ListFilter(DEFAULT_TENANT))
+            assert answer.operation is not None
+            assert (answer.operation.matched, answer.operation.done_ms) == (500, None)
+            await bench.dispatcher.submit(DEFAULT_TENANT, [new("later")])
+            assert (await bench.runner.launched.get()).tasks[0].id == "later"
+            assert bench.dispatcher._shard.operating, "it was done before anybody else had a turn"
+            task = (await waiting).task
+            assert task is not None
+            assert task.state is TaskState.CANCELLED
+            done = await bench.dispatcher.operation(DEFAULT_TENANT, answer.operation.id)
+            assert done is not None
+            assert (done.changed, bench.dispatcher._shard.operating) == (500, False)
+
+    run(test)
+
+
+def test_closing_leaves_bulk_operations_to_the_next_dispatcher() -> None:
+    async def test() -> None:
+        store = MemoryStore()
+        async with Bench(store) as bench:
+            bench.dispatcher._shard.state.limits = Limits(operation_batch_max=1)
+            await bench.dispatcher.submit(DEFAULT_TENANT, [new(f"t{n}", delay_ms=60_000) for n in range(500)])
+            answer = await bench.dispatcher.bulk(OperationKind.CANCEL, ListFilter(DEFAULT_TENANT))
+            assert answer.operation is not None
+        assert bench.dispatcher._shard.operating
+        async with Bench(store) as successor:
+            task = (await successor.dispatcher.get(DEFAULT_TENANT, TaskId("t499"), wait_s=10)).task
+            assert task is not None
+            assert task.state is TaskState.CANCELLED
+
+    run(test)
+
+
+def test_a_step_is_followed_by_a_pause_as_long_as_the_step_took() -> None:
+    async def test() -> None:
+        machine = Machine(Limits(operation_batch_max=1))
+        machine.register()
+        machine.submit("a", "b", "c")
+        machine.bulk()
+        times_s = iter([10.0, 10.5, 10.9, 11.0, 11.25])
+        woken = asyncio.Event()
+        turns = BulkTurns(machine.shard, woken.set, lambda: next(times_s))
+        took = [turns.run_once(machine.now_ms, Random(1)) for _ in range(3)]
+        assert took == [True, False, True]
+        await woken.wait()
+        turns.stop()
+
+    run(test)
+
+
+def test_with_nothing_under_way_nobody_is_woken() -> None:
+    machine = Machine()
+    assert not BulkTurns(machine.shard, lambda: None).run_once(machine.now_ms, Random(1))
