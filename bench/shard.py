@@ -10,6 +10,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,7 +54,9 @@ class Process:
     def start(self) -> None:
         """It answers."""
         began_s = time.monotonic()
-        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True, env=self._environment)
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self._environment
+        )
         assert self._process.stdout is not None
         self._process.stdout.readline()
         self.imported_s = time.monotonic() - began_s
@@ -82,8 +85,15 @@ class Process:
         return sum(map(int, used)) / os.sysconf("SC_CLK_TCK")
 
 
+def end_with_stdin() -> None:
+    """Whoever started this process has ended, and so does this one."""
+    sys.stdin.read()
+    os._exit(0)
+
+
 async def main() -> None:
-    """Runs until it is killed."""
+    """Runs until it is killed, or whoever started it has ended."""
+    threading.Thread(target=end_with_stdin, daemon=True).start()
     state_dir, home, *more = sys.argv[1:]
     print("imported", flush=True)
     settings = load_settings(state_dir=state_dir, home=home, **dict(each.split("=", 1) for each in more))
