@@ -131,7 +131,7 @@ class SimDispatcher:
             if self._rng.random() < BULK_RATIO:
                 self.shard.handle(OperationTurn(), now_ms, self._rng)
             self._clock.after(BULK_MS, self._plan_turn)
-        if self._checked:
+        if self._checked and (events or self.shard.pending_records):
             check(self.shard.state)
         self._commit()
         for effect in self.shard.release():
