@@ -45,11 +45,9 @@ def find(state: State, event: OperationAsked) -> OperationAnswer:
 
 
 def go_on(state: State, now_ms: int) -> Decision:
-    """The operation that has done least so far takes its next steps: `operation_batch_max` tasks in all. So a small one is not
-    kept waiting by a large one that began before it."""
-    operation = min(
-        state.operations.under_way.values(), key=lambda each: (each.changed, each.upto_no, each.id), default=None
-    )
+    """The operation whose turn it is takes its next steps: `operation_batch_max` tasks in all. They take turns, so that a
+    small one is not kept waiting by a large one that began before it."""
+    operation = next(iter(state.operations.under_way.values()), None)
     if operation is None:
         return Decision()
     counts = _counts(state, operation.filter)

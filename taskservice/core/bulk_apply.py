@@ -39,6 +39,7 @@ def stepped(state: State, record: r.OperationStep) -> list[tuple[int, Effect]]:
     if record.done:
         now = replace(now, done_ms=record.at_ms, matched=changed if now.matched is None else now.matched)
     _put(state, now)
+    state.operations.to_the_end(record.id)
     return effects
 
 

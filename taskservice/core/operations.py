@@ -77,6 +77,7 @@ class Operations:
     """The bulk operations of a shard: those under way, and the last that are done of each owner."""
 
     under_way: dict[str, Operation] = field(default_factory=dict)
+    """In the order in which they take their turns; that order is not durable."""
     by_owner: dict[TenantId | None, dict[str, Operation]] = field(default_factory=dict)
     """All of them, in the order in which they began."""
 
@@ -92,6 +93,11 @@ class Operations:
         for id in done[:-KEPT_MAX]:
             del group[id]
         return list(group.values())
+
+    def to_the_end(self, id: str) -> None:
+        """The operation has had its turn: the others have theirs before it has another."""
+        if id in self.under_way:
+            self.under_way[id] = self.under_way.pop(id)
 
     def find(self, id: str, tenant: TenantId | None) -> Operation | None:
         """The operation of that id, if it is the tenant's; None: whosever it is."""

@@ -191,6 +191,17 @@ def test_a_small_operation_does_not_wait_for_a_large_one(machine: Machine) -> No
     assert machine.task("small").state is TaskState.CANCELLED
 
 
+def test_an_operation_that_finds_nothing_does_not_keep_the_others_waiting(machine: Machine) -> None:
+    """It was once whoever had changed least."""
+    machine.submit(*names("a", 30))
+    machine.bulk(tag=("no", "body"))
+    other = machine.bulk()
+    machine.step(6)
+    operation = machine.operation(other.id)
+    assert operation is not None
+    assert operation.changed == 9
+
+
 def test_two_operations_may_want_the_same_tasks(machine: Machine) -> None:
     machine.submit(*names("a", 7))
     first, second = machine.bulk(function="app.f"), machine.bulk()

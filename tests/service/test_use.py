@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from helpers.live import Live
+from helpers.live import Live, eventually
 from taskservice import Client, RequestError, TaskFailed
 
 
@@ -34,6 +34,21 @@ def test_a_hundred_submits_of_one_id_from_twenty_threads_are_one_task(live: Live
 
 def test_a_batch_comes_back_whole_and_in_order(client: Client) -> None:
     assert list(client.map("work.noop", ({"i": i} for i in range(3_000)))) == list(range(3_000))
+
+
+def test_thousands_are_cancelled_in_one_call_and_others_go_on(live: Live, client: Client) -> None:
+    for _ in range(3):
+        client.submit_many(({"i": i} for i in range(2_000)), "work.noop", delay="1h", tags={"job": "later"})
+    waiting = client.submit("work.noop", {"i": 1}, delay="1h", tags={"job": "other"})
+    assert client.cancel_all(tag="job=later", dry_run=True)["matched"] == 6_000
+    operation = client.cancel_all(tag="job=later", timeout=0)
+    assert client.submit("work.noop", {"i": 7}).result(timeout=30) == 7
+    done = live.cli("cancel", "--tag", "job=later", "--json")
+    id = operation["operation"]
+    eventually(lambda: client.operation(id)["done"], 30)
+    assert client.operation(id)["changed"] + json.loads(done.stdout)["changed"] == 6_000
+    assert waiting.refresh().state == "scheduled"
+    assert client.cancel_all(state="scheduled")["changed"] == 1
 
 
 @pytest.mark.parametrize(
