@@ -22,7 +22,8 @@ from taskservice.actors.line_ports import dispatcher_line
 from taskservice.actors.ray_env import NAMESPACE, JoinedRay, LocalRay, RayFolder
 from taskservice.config import Settings
 from taskservice.core.shard import DEFAULT_TENANT
-from taskservice.core.types import ApiKey, Bundle, FunctionSpec, RunnerId
+from taskservice.core.specs import ApiKey, Bundle, FunctionSpec
+from taskservice.core.types import RunnerId
 from taskservice.errors import BackOffError, RequestError, ServiceBug
 from taskservice.gateway.keys import hash_secret, key_id, may_be_secret, new_secret
 from taskservice.runtime.options import RuntimeOptions

@@ -29,18 +29,8 @@ from taskservice.core import events as e
 from taskservice.core.lease_wire import LeaseSpec, ReportAck, RunnerReport
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.shard import Shard
-from taskservice.core.types import (
-    TERMINAL_STATES,
-    ApiKey,
-    FunctionSpec,
-    ListFilter,
-    NewTask,
-    RunnerId,
-    TaskId,
-    TaskNo,
-    Tenant,
-    TenantId,
-)
+from taskservice.core.specs import ApiKey, FunctionSpec, Tenant
+from taskservice.core.types import TERMINAL_STATES, ListFilter, NewTask, RunnerId, TaskId, TaskNo, TenantId
 from taskservice.errors import BackOffError
 from taskservice.journal import Journal
 

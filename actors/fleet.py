@@ -17,7 +17,8 @@ from typing import NamedTuple, Protocol
 from taskservice.actors.ports import RunnerPort
 from taskservice.core.events import Event, RunnerDraining, RunnerJoined, RunnerLost, RunnersSettled
 from taskservice.core.lease_wire import HeldLease
-from taskservice.core.types import Resources, RunnerId
+from taskservice.core.specs import Resources
+from taskservice.core.types import RunnerId
 from taskservice.errors import BackOffError
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ import msgspec
 from taskservice.actors.line import Answer, Call, address, frame
 from taskservice.actors.runner import STOP, SupervisorNews
 from taskservice.core.lease_wire import LeaseReport, LeaseSpec
-from taskservice.core.types import Bundle, FunctionSpec
+from taskservice.core.specs import Bundle, FunctionSpec
 from taskservice.runtime.inspect import inspect_bundle
 from taskservice.runtime.options import RuntimeOptions
 from taskservice.runtime.pool import ChildPool

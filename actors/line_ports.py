@@ -14,17 +14,8 @@ from taskservice.actors.ports import DispatcherPort
 from taskservice.actors.runner import Runner
 from taskservice.core.effects import CatalogAnswer, ItemsAnswer, OperationAnswer, StatusAnswer, TaskAnswer, TasksAnswer
 from taskservice.core.operations import Operation, OperationKind
-from taskservice.core.types import (
-    ApiKey,
-    FunctionSpec,
-    ListFilter,
-    NewTask,
-    RunnerId,
-    TaskId,
-    TaskNo,
-    Tenant,
-    TenantId,
-)
+from taskservice.core.specs import ApiKey, FunctionSpec, Tenant
+from taskservice.core.types import ListFilter, NewTask, RunnerId, TaskId, TaskNo, TenantId
 from taskservice.errors import BackOffError
 
 CALL_TIMEOUT_S = 30.0

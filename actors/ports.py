@@ -8,16 +8,8 @@ from typing import Protocol
 from taskservice.core.effects import CatalogAnswer, ItemsAnswer, OperationAnswer, StatusAnswer, TaskAnswer, TasksAnswer
 from taskservice.core.lease_wire import HeldLease
 from taskservice.core.operations import Operation, OperationKind
-from taskservice.core.types import (
-    ApiKey,
-    FunctionSpec,
-    ListFilter,
-    NewTask,
-    TaskId,
-    TaskNo,
-    Tenant,
-    TenantId,
-)
+from taskservice.core.specs import ApiKey, FunctionSpec, Tenant
+from taskservice.core.types import ListFilter, NewTask, TaskId, TaskNo, TenantId
 
 
 class DispatcherPort(Protocol):

@@ -23,10 +23,8 @@ from taskservice.actors.fleet import NodeInfo, RunnerGone
 from taskservice.actors.ports import RunnerPort
 from taskservice.actors.ray_env import NAMESPACE
 from taskservice.core.lease_wire import HeldLease, LeaseSpec
-from taskservice.core.types import (
-    Resources,
-    RunnerId,
-)
+from taskservice.core.specs import Resources
+from taskservice.core.types import RunnerId
 from taskservice.errors import BackOffError, ServiceBug, TaskServiceError
 
 T = TypeVar("T")

@@ -20,7 +20,8 @@ import msgspec
 
 from taskservice.actors.ports import DispatcherPort
 from taskservice.core.lease_wire import HeldLease, LeaseReport, LeaseSpec, Outcome, ReportAck, RunnerReport
-from taskservice.core.types import OutcomeKind, Resources, RunnerId, TaskNo, Token
+from taskservice.core.specs import Resources
+from taskservice.core.types import OutcomeKind, RunnerId, TaskNo, Token
 from taskservice.errors import BackOffError
 
 GO_ON = b""

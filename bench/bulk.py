@@ -23,10 +23,11 @@ from depth import FUNCTION, IDS, TENANTS, Bench, memory
 from taskservice.actors.dispatcher import Counts, Dispatcher
 from taskservice.actors.keeper import Keeper
 from taskservice.actors.processes import now_ms
+from taskservice.core.limits import Limits
 from taskservice.core.operations import OperationKind
 from taskservice.core.shard import Shard
 from taskservice.core.table import Mark
-from taskservice.core.types import Limits, ListFilter, NewTask, RunnerId, TaskId
+from taskservice.core.types import ListFilter, NewTask, RunnerId, TaskId
 from taskservice.journal.checkpointer import Checkpointer
 from taskservice.journal.opening import open_state
 

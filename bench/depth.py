@@ -18,22 +18,20 @@ from pathlib import Path
 
 from taskservice.core import records as r
 from taskservice.core.apply import apply
+from taskservice.core.limits import Limits
 from taskservice.core.restore import commit, restore
+from taskservice.core.specs import Bundle, FunctionSpec, Tenant
 from taskservice.core.state import State
 from taskservice.core.table import Mark
 from taskservice.core.types import (
-    Bundle,
     FunctionName,
-    FunctionSpec,
     Leaf,
-    Limits,
     Priority,
     RunnerId,
     Task,
     TaskId,
     TaskNo,
     TaskState,
-    Tenant,
     TenantId,
     Token,
 )

@@ -28,16 +28,8 @@ from shard import RUNNER, Process
 from taskservice.actors.line import LineServer
 from taskservice.actors.line_ports import RUNNER_METHODS, LineDispatcher, runner_socket
 from taskservice.core.lease_wire import LeaseReport, LeaseSpec, Outcome, RunnerReport
-from taskservice.core.types import (
-    Bundle,
-    FunctionName,
-    FunctionSpec,
-    NewTask,
-    OutcomeKind,
-    TaskId,
-    Tenant,
-    TenantId,
-)
+from taskservice.core.specs import Bundle, FunctionSpec, Tenant
+from taskservice.core.types import FunctionName, NewTask, OutcomeKind, TaskId, TenantId
 from taskservice.ids import uuid7
 
 BENCH = Path(__file__).resolve().parent

@@ -21,7 +21,8 @@ from taskservice.actors.line_ports import serve_dispatcher
 from taskservice.actors.processes import DispatcherProcess, _log_to_file, run_dir
 from taskservice.config import Settings, load_settings
 from taskservice.core.events import RunnerJoined, RunnersSettled
-from taskservice.core.types import Resources, RunnerId
+from taskservice.core.specs import Resources
+from taskservice.core.types import RunnerId
 
 RUNNER = RunnerId("bench:r1")
 CPUS = 2

@@ -16,7 +16,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar, overload
 
-from taskservice.core.types import Bundle, FunctionName, FunctionSpec, Priority, Resources, RetryPolicy
+from taskservice.core.specs import Bundle, FunctionSpec, Resources, RetryPolicy
+from taskservice.core.types import FunctionName, Priority
 from taskservice.signature import Signature
 from taskservice.units import parse_bytes, parse_duration_ms
 

@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from taskservice.core.types import Limits
+from taskservice.core.limits import Limits
 from taskservice.errors import RequestError
 from taskservice.units import parse_bytes
 

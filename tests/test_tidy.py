@@ -160,7 +160,7 @@ def test_no_workplace_is_named():
 def test_settings_end_in_their_unit():
     offences = [
         f"{path}: {owner}.{name}"
-        for path, owner in [("taskservice/config.py", "Settings"), ("taskservice/core/types.py", "Limits")]
+        for path, owner in [("taskservice/config.py", "Settings"), ("taskservice/core/limits.py", "Limits")]
         for name in numbers_of(path, owner)
         if not name.endswith(UNITS) and name not in UNITLESS_SETTINGS
     ]

@@ -16,7 +16,7 @@ from taskservice.cli.daemon import ServiceReady, claimed, write_client_file
 from taskservice.cli.sample import sample_command
 from taskservice.client.discovery import read_client_file
 from taskservice.config import Settings
-from taskservice.core.types import Bundle, FunctionSpec
+from taskservice.core.specs import Bundle, FunctionSpec
 from taskservice.errors import RequestError
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from taskservice.cli.tasks import AsJson, connected
 from taskservice.client import Client
 from taskservice.client.discovery import read_client_file
 from taskservice.config import Settings, load_settings
-from taskservice.core.types import Bundle
+from taskservice.core.specs import Bundle
 from taskservice.errors import RequestError
 
 _APP = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")

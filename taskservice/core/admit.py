@@ -7,8 +7,9 @@ from taskservice.core.effects import ItemAnswer, ItemsAnswer, ItemStatus, Refusa
 from taskservice.core.events import Submitted
 from taskservice.core.past import Past
 from taskservice.core.records import TasksAccepted
+from taskservice.core.specs import FunctionSpec, Tenant
 from taskservice.core.state import State
-from taskservice.core.types import FunctionName, FunctionSpec, NewTask, Task, TaskId, TaskNo, TaskState, Tenant
+from taskservice.core.types import FunctionName, NewTask, Task, TaskId, TaskNo, TaskState
 from taskservice.core.values import digest, same
 
 

@@ -9,18 +9,8 @@ from msgspec import Struct
 from taskservice.core.lease_wire import LeaseSpec, ReportAck
 from taskservice.core.operations import Operation
 from taskservice.core.past import HistoryFile, Past
-from taskservice.core.types import (
-    ApiKey,
-    FunctionName,
-    FunctionSpec,
-    RunnerId,
-    Task,
-    TaskId,
-    TaskNo,
-    TaskState,
-    Tenant,
-    TenantId,
-)
+from taskservice.core.specs import ApiKey, FunctionSpec, Tenant
+from taskservice.core.types import FunctionName, RunnerId, Task, TaskId, TaskNo, TaskState, TenantId
 
 
 class ItemStatus(StrEnum):

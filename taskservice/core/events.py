@@ -7,18 +7,8 @@ from msgspec import Struct
 from taskservice.core.lease_wire import HeldLease, RunnerReport
 from taskservice.core.operations import OperationKind
 from taskservice.core.past import EndedKey, HistoryFile, WrittenTask
-from taskservice.core.types import (
-    ApiKey,
-    FunctionSpec,
-    ListFilter,
-    NewTask,
-    Resources,
-    RunnerId,
-    TaskId,
-    TaskNo,
-    Tenant,
-    TenantId,
-)
+from taskservice.core.specs import ApiKey, FunctionSpec, Resources, Tenant
+from taskservice.core.types import ListFilter, NewTask, RunnerId, TaskId, TaskNo, TenantId
 
 
 class Submitted(Struct, frozen=True, tag=True):

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskservice.core.lease_wire import LeaseSpec, LeaseTask
+from taskservice.core.limits import Limits
 from taskservice.core.queues import LeafQueue
+from taskservice.core.specs import FunctionSpec
 from taskservice.core.speed import Speed
-from taskservice.core.types import FunctionSpec, Leaf, Limits, Task, Token
+from taskservice.core.types import Leaf, Task, Token
 
 
 def lease_size(queue: LeafQueue, slots: int, speed: Speed | None, function: FunctionSpec, limits: Limits) -> int:

@@ -4,17 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from taskservice.core.types import (
-    Bundle,
-    FunctionName,
-    OutcomeKind,
-    Resources,
-    RunnerId,
-    TaskId,
-    TaskNo,
-    TenantId,
-    Token,
-)
+from taskservice.core.specs import Bundle, Resources
+from taskservice.core.types import FunctionName, OutcomeKind, RunnerId, TaskId, TaskNo, TenantId, Token
 
 
 class LeaseTask(Struct, frozen=True, array_like=True):

@@ -6,8 +6,9 @@ import msgspec
 from msgspec import Struct
 
 from taskservice.core.operations import Operation, Operations
+from taskservice.core.specs import ApiKey, FunctionSpec, Tenant
 from taskservice.core.table import TaskTable
-from taskservice.core.types import ApiKey, FunctionName, FunctionSpec, Tenant, TenantId
+from taskservice.core.types import FunctionName, TenantId
 
 TENANT = "tenant"
 KEY = "key"

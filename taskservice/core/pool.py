@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from taskservice.core.lease_wire import HeldLease
 from taskservice.core.resources import Amounts, add, amounts, fits, subtract
-from taskservice.core.types import Resources, RunnerId, Token
+from taskservice.core.specs import Resources
+from taskservice.core.types import RunnerId, Token
 
 
 @dataclass(slots=True)

@@ -10,18 +10,8 @@ from msgspec import Struct
 
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.past import HistoryFile
-from taskservice.core.types import (
-    ApiKey,
-    ErrorInfo,
-    FunctionSpec,
-    Leaf,
-    ListFilter,
-    RunnerId,
-    Task,
-    TaskNo,
-    Tenant,
-    Token,
-)
+from taskservice.core.specs import ApiKey, FunctionSpec, Tenant
+from taskservice.core.types import ErrorInfo, Leaf, ListFilter, RunnerId, Task, TaskNo, Token
 
 
 class EpochOpened(Struct, frozen=True, array_like=True, tag="epoch"):

@@ -21,8 +21,9 @@ from taskservice.core.records import (
     TasksRetrying,
     TasksSucceeded,
 )
+from taskservice.core.specs import FunctionSpec, RetryPolicy
 from taskservice.core.state import Lease, OpenAttempt, State
-from taskservice.core.types import ErrorInfo, FunctionSpec, OutcomeKind, RetryPolicy, TaskNo, Token
+from taskservice.core.types import ErrorInfo, OutcomeKind, TaskNo, Token
 from taskservice.core.values import MARK, keys_of
 
 POISON = "poison"

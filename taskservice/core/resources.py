@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from taskservice.core.types import Resources
+from taskservice.core.specs import Resources
 
 Amounts = dict[str, int]
 """Resource name -> thousandths, or bytes for memory; names absent count as 0."""

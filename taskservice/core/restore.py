@@ -8,10 +8,11 @@ What is restored is the durable half of what was committed. Records that came la
 from __future__ import annotations
 
 from taskservice.core import notes
+from taskservice.core.limits import Limits
 from taskservice.core.queues import LeafQueue
 from taskservice.core.state import Lease, State, open_attempt
 from taskservice.core.table import Grant, Mark, TaskTable
-from taskservice.core.types import TERMINAL_STATES, Limits, TaskState
+from taskservice.core.types import TERMINAL_STATES, TaskState
 
 
 def commit(state: State, mark: Mark) -> None:

@@ -21,9 +21,10 @@ from taskservice.core.events import Event
 from taskservice.core.observe import observe
 from taskservice.core.records import EpochOpened, Record, TenantSet, bytes_of
 from taskservice.core.restore import commit
+from taskservice.core.specs import Tenant
 from taskservice.core.state import State
 from taskservice.core.table import Mark
-from taskservice.core.types import Leaf, TaskNo, Tenant, TenantId
+from taskservice.core.types import Leaf, TaskNo, TenantId
 
 DEFAULT_TENANT = TenantId("default")
 

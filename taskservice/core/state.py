@@ -9,25 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from taskservice.core.fairness import Fairness
+from taskservice.core.limits import Limits
 from taskservice.core.operations import Operations
 from taskservice.core.pool import Pool
 from taskservice.core.queues import LeafQueue
+from taskservice.core.specs import ApiKey, FunctionSpec, Tenant
 from taskservice.core.speed import Speed
 from taskservice.core.table import TaskTable
-from taskservice.core.types import (
-    ApiKey,
-    FunctionName,
-    FunctionSpec,
-    Leaf,
-    Limits,
-    RunnerId,
-    Task,
-    TaskId,
-    TaskNo,
-    Tenant,
-    TenantId,
-    Token,
-)
+from taskservice.core.types import FunctionName, Leaf, RunnerId, Task, TaskId, TaskNo, TenantId, Token
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 
 from taskservice.actors.ports import DispatcherPort
-from taskservice.core.types import ApiKey, TenantId
+from taskservice.core.specs import ApiKey
+from taskservice.core.types import TenantId
 from taskservice.gateway.catalog import Catalog
 from taskservice.gateway.history import HistoryReader
 from taskservice.gateway.logs import LogReader

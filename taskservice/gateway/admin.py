@@ -6,7 +6,8 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 from msgspec import UNSET, UnsetType
 
-from taskservice.core.types import ApiKey, Tenant, TenantId
+from taskservice.core.specs import ApiKey, Tenant
+from taskservice.core.types import TenantId
 from taskservice.gateway.access import Admin, Gateway, Here
 from taskservice.gateway.answers import (
     KeysView,

@@ -12,7 +12,8 @@ from starlette.responses import Response
 
 from taskservice.core.effects import ItemStatus, RunnerStatus, StatusAnswer
 from taskservice.core.operations import Operation, OperationKind
-from taskservice.core.types import ApiKey, ErrorInfo, FunctionSpec, Priority, Task, TaskState, Tenant
+from taskservice.core.specs import ApiKey, FunctionSpec, Tenant
+from taskservice.core.types import ErrorInfo, Priority, Task, TaskState
 from taskservice.gateway.problems import ProblemDocument
 from taskservice.gateway.times import iso
 

@@ -15,7 +15,8 @@ import jsonschema_rs
 import msgspec
 
 from taskservice.core.effects import CatalogAnswer
-from taskservice.core.types import ApiKey, FunctionName, FunctionSpec, Tenant, TenantId
+from taskservice.core.specs import ApiKey, FunctionSpec, Tenant
+from taskservice.core.types import FunctionName, TenantId
 from taskservice.errors import BackOffError, ServiceBug
 from taskservice.gateway.keys import hash_secret, may_be_secret
 from taskservice.gateway.problems import UNKNOWN_FUNCTION, FieldError, Problem

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
+from taskservice.core.limits import Limits
 from taskservice.core.past import Past
 from taskservice.core.records import Record
 from taskservice.core.restore import restore
 from taskservice.core.shard import Shard
 from taskservice.core.state import State
 from taskservice.core.table import Mark, TaskTable
-from taskservice.core.types import Limits, ListFilter, Task, TaskNo
+from taskservice.core.types import ListFilter, Task, TaskNo
 from taskservice.journal import JournalCorrupt, JournalError, Position
 from taskservice.journal.chunks import load
 from taskservice.journal.codec import decode

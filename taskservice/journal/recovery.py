@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from taskservice.core.limits import Limits
 from taskservice.core.restore import restore
 from taskservice.core.shard import Shard
-from taskservice.core.types import Limits
 from taskservice.journal import BEGINNING, Journal, JournalCorrupt, Position
 from taskservice.journal.codec import decode
 from taskservice.journal.manifest import CheckpointRef, Manifest

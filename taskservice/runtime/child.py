@@ -29,7 +29,8 @@ from typing import Any
 
 from taskservice.app import App, Function
 from taskservice.core.lease_wire import LeaseTask, Outcome
-from taskservice.core.types import Bundle, OutcomeKind, TaskNo
+from taskservice.core.specs import Bundle
+from taskservice.core.types import OutcomeKind, TaskNo
 from taskservice.runtime import output
 from taskservice.runtime.attempt import call_of, describe, failure, success, timed, traceback_of
 from taskservice.runtime.outbox import Outbox

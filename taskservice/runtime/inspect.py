@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from taskservice.core.types import Bundle, FunctionSpec, TenantId
+from taskservice.core.specs import Bundle, FunctionSpec
+from taskservice.core.types import TenantId
 from taskservice.errors import RequestError
 from taskservice.runtime.options import RuntimeOptions
 from taskservice.runtime.process import Child, LoadError

@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable
 from typing import NamedTuple
 
-from taskservice.core.types import Bundle, TenantId
+from taskservice.core.specs import Bundle
+from taskservice.core.types import TenantId
 from taskservice.runtime.options import RuntimeOptions
 from taskservice.runtime.process import Child, Devices, devices
 

@@ -17,7 +17,8 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from taskservice.core.types import Bundle, FunctionSpec, TenantId
+from taskservice.core.specs import Bundle, FunctionSpec
+from taskservice.core.types import TenantId
 from taskservice.runtime.options import RuntimeOptions
 from taskservice.runtime.slots import Slots
 from taskservice.runtime.wire import (

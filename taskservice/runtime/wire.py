@@ -11,7 +11,8 @@ import msgspec
 from msgspec import Struct
 
 from taskservice.core.lease_wire import LeaseTask, Outcome
-from taskservice.core.types import Bundle, FunctionName, FunctionSpec, TaskNo, TenantId
+from taskservice.core.specs import Bundle, FunctionSpec
+from taskservice.core.types import FunctionName, TaskNo, TenantId
 
 MESSAGE_BYTES_MAX = 1 << 30
 """A longer message is no message."""

@@ -16,7 +16,8 @@ import threading
 from taskservice.cli.daemon import tell_ready
 from taskservice.cli.serving import serve
 from taskservice.config import load_settings
-from taskservice.core.types import Bundle, FunctionName, FunctionSpec
+from taskservice.core.specs import Bundle, FunctionSpec
+from taskservice.core.types import FunctionName
 from taskservice.errors import RequestError, ServiceBug
 
 WORKER = "import signal; signal.pause()"

@@ -15,7 +15,8 @@ from helpers.seaweed import BUCKET, Seaweed
 from taskservice.cli import journal_work
 from taskservice.core import records as r
 from taskservice.core.events import KeyPut
-from taskservice.core.types import ApiKey, TaskState, TenantId
+from taskservice.core.specs import ApiKey
+from taskservice.core.types import TaskState, TenantId
 from taskservice.errors import UnreachableError
 from taskservice.journal.verify import verify
 from taskservice.objects import StoreUnavailable

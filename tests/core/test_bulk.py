@@ -10,9 +10,10 @@ from core.test_history import ended, file_of, look, tell, written
 from taskservice.core import records as r
 from taskservice.core.effects import Launch, OperationAnswer, Refusal
 from taskservice.core.events import BulkAsked, Submitted
+from taskservice.core.limits import Limits
 from taskservice.core.operations import KEPT_MAX, OperationKind
 from taskservice.core.shard import DEFAULT_TENANT
-from taskservice.core.types import FunctionName, Limits, ListFilter, NewTask, TaskId, TaskState
+from taskservice.core.types import FunctionName, ListFilter, NewTask, TaskId, TaskState
 from world.machine import Machine, bad, function
 
 

@@ -33,11 +33,12 @@ from taskservice.core.events import (
     TasksListed,
     UnfinishedAsked,
 )
+from taskservice.core.limits import Limits
 from taskservice.core.past import DAY_MS, EndedKey, HistoryFile, WrittenTask
 from taskservice.core.records import TasksArchived
 from taskservice.core.shard import DEFAULT_TENANT
 from taskservice.core.story import story
-from taskservice.core.types import FunctionName, Limits, ListFilter, NewTask, OutcomeKind, Task, TaskId, TaskState
+from taskservice.core.types import FunctionName, ListFilter, NewTask, OutcomeKind, Task, TaskId, TaskState
 from world.machine import Machine, bad, function, ok
 
 LIMITS = Limits(retention_s=10, retention_failed_s=100, dedup_window_s=1_000, history_keep_s=2 * DAY_MS / 1000)

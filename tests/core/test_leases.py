@@ -8,23 +8,13 @@ from random import Random
 from taskservice.core.effects import Launch
 from taskservice.core.events import Submitted
 from taskservice.core.lease import lease_size
+from taskservice.core.limits import Limits
 from taskservice.core.queues import LeafQueue
 from taskservice.core.shard import DEFAULT_TENANT
+from taskservice.core.specs import Resources
 from taskservice.core.speed import Speed
 from taskservice.core.table import QueueKey
-from taskservice.core.types import (
-    FunctionName,
-    Leaf,
-    Limits,
-    NewTask,
-    OutcomeKind,
-    Priority,
-    Resources,
-    TaskId,
-    TaskNo,
-    TaskState,
-    Token,
-)
+from taskservice.core.types import FunctionName, Leaf, NewTask, OutcomeKind, Priority, TaskId, TaskNo, TaskState, Token
 from world.machine import Machine, bad, function, ok
 
 

@@ -9,7 +9,8 @@ import pytest
 from taskservice.core.events import RunnerReported
 from taskservice.core.lease_wire import LeaseReport, Outcome, RunnerReport
 from taskservice.core.report import RULES, delay_ms
-from taskservice.core.types import OutcomeKind, RetryPolicy, RunnerId, TaskNo, TaskState, Token
+from taskservice.core.specs import RetryPolicy
+from taskservice.core.types import OutcomeKind, RunnerId, TaskNo, TaskState, Token
 from world.machine import Machine, bad, function, ok
 
 

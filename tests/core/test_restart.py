@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from taskservice.core.lease_wire import HeldLease
+from taskservice.core.specs import Resources
 from taskservice.core.story import story
-from taskservice.core.types import Resources, TaskState, Token
+from taskservice.core.types import TaskState, Token
 from taskservice.journal.codec import decode
 from world.machine import Machine, ok
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from taskservice.core.check import check
 from taskservice.core.events import FunctionsRegistered
+from taskservice.core.limits import Limits
 from taskservice.core.restore import commit, restore
 from taskservice.core.shard import DEFAULT_TENANT, Shard
 from taskservice.core.state import State
 from taskservice.core.table import Mark
-from taskservice.core.types import Leaf, Limits, Priority
+from taskservice.core.types import Leaf, Priority
 from taskservice.journal.store.memory import MemoryTable
 from world.durable import check_same
 from world.machine import Machine, function

@@ -31,25 +31,12 @@ from taskservice.actors.ports import DispatcherPort
 from taskservice.core.effects import CatalogAnswer, ItemAnswer, ItemsAnswer
 from taskservice.core.events import RunnerDraining, RunnerJoined
 from taskservice.core.lease_wire import LeaseReport, LeaseSpec, Outcome, RunnerReport
+from taskservice.core.limits import Limits
 from taskservice.core.past import DAY_MS
 from taskservice.core.shard import Shard
+from taskservice.core.specs import ApiKey, Bundle, FunctionSpec, Resources, Tenant
 from taskservice.core.state import State
-from taskservice.core.types import (
-    ApiKey,
-    Bundle,
-    FunctionName,
-    FunctionSpec,
-    Limits,
-    ListFilter,
-    NewTask,
-    OutcomeKind,
-    Resources,
-    RunnerId,
-    Task,
-    TaskId,
-    Tenant,
-    TenantId,
-)
+from taskservice.core.types import FunctionName, ListFilter, NewTask, OutcomeKind, RunnerId, Task, TaskId, TenantId
 from taskservice.gateway.app import create_app
 from taskservice.gateway.history import NoHistory
 from taskservice.gateway.keys import hash_secret, key_id

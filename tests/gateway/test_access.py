@@ -8,7 +8,8 @@ import pytest
 from fastapi.routing import APIRoute
 from msgspec.structs import replace
 
-from taskservice.core.types import ApiKey, TenantId
+from taskservice.core.specs import ApiKey
+from taskservice.core.types import TenantId
 from taskservice.gateway.app import ROUTERS
 from taskservice.gateway.keys import hash_secret, key_id, new_secret
 

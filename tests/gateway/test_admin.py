@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from taskservice.core.types import Tenant, TenantId
+from taskservice.core.specs import Tenant
+from taskservice.core.types import TenantId
 from taskservice.gateway.keys import hash_secret
 
 if TYPE_CHECKING:

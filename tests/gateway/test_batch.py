@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from taskservice.core.types import Tenant, TenantId
+from taskservice.core.specs import Tenant
+from taskservice.core.types import TenantId
 
 if TYPE_CHECKING:
     import httpx

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import pytest
 
 from taskservice.core.effects import CatalogAnswer
-from taskservice.core.types import ApiKey, Tenant, TenantId
+from taskservice.core.specs import ApiKey, Tenant
+from taskservice.core.types import TenantId
 from taskservice.errors import BackOffError
 from taskservice.gateway.catalog import Catalog
 from taskservice.gateway.keys import hash_secret

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from taskservice.core.types import Limits
+from taskservice.core.limits import Limits
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Service

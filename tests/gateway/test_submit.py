@@ -9,7 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from taskservice.core.effects import ItemAnswer, ItemStatus, Refusal
-from taskservice.core.types import FunctionName, TaskId, Tenant, TenantId
+from taskservice.core.specs import Tenant
+from taskservice.core.types import FunctionName, TaskId, TenantId
 from taskservice.gateway.problems import REFUSALS
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ import pytest
 from helpers.large import values_of
 from helpers.unreliable_objects import UnreliableObjects
 from taskservice.core.effects import ItemAnswer, ItemStatus, Refusal
-from taskservice.core.types import TaskId, Tenant, TenantId
+from taskservice.core.specs import Tenant
+from taskservice.core.types import TaskId, TenantId
 from taskservice.core.values import MARK, ValueRef, keys_of, ref_of, referring
 from taskservice.errors import BackOffError
 from taskservice.gateway.app import create_app

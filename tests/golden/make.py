@@ -20,7 +20,8 @@ import msgspec  # noqa: E402
 from helpers.golden import described  # noqa: E402
 from helpers.ledger import Ledger, Open, busy, in_directory, in_store, went_on  # noqa: E402
 from taskservice.core.events import KeyPut  # noqa: E402
-from taskservice.core.types import ApiKey, OutcomeKind, Priority, TenantId  # noqa: E402
+from taskservice.core.specs import ApiKey  # noqa: E402
+from taskservice.core.types import OutcomeKind, Priority, TenantId  # noqa: E402
 from taskservice.journal import manifest as manifests  # noqa: E402
 from taskservice.objects.directory import DirectoryObjects  # noqa: E402
 from world.machine import bad, function  # noqa: E402

@@ -17,7 +17,8 @@ import psutil
 from taskservice.actors.line import Line
 from taskservice.actors.line_ports import RUNNER_METHODS, runner_socket
 from taskservice.core.lease_wire import LeaseSpec
-from taskservice.core.types import Bundle, RunnerId
+from taskservice.core.specs import Bundle
+from taskservice.core.types import RunnerId
 
 APP = Bundle("chores", "app", str(Path(__file__).parent.parent / "ray"))
 BOUND_S = 30

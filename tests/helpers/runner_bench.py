@@ -9,17 +9,8 @@ import msgspec
 
 from taskservice.actors.runner import Runner, SupervisorNews
 from taskservice.core.lease_wire import LeaseReport, LeaseSpec, LeaseTask, Outcome, ReportAck, RunnerReport
-from taskservice.core.types import (
-    Bundle,
-    FunctionName,
-    OutcomeKind,
-    Resources,
-    RunnerId,
-    TaskId,
-    TaskNo,
-    TenantId,
-    Token,
-)
+from taskservice.core.specs import Bundle, Resources
+from taskservice.core.types import FunctionName, OutcomeKind, RunnerId, TaskId, TaskNo, TenantId, Token
 
 BOUND_S = 10
 """Nothing below takes so long, unless it never comes."""

@@ -24,8 +24,10 @@ from pathlib import Path
 from taskservice.actors.commits import CommitOptions
 from taskservice.actors.dispatcher import Dispatcher, DispatcherOptions
 from taskservice.actors.keeper import Keeper, KeeperOptions
+from taskservice.core.limits import Limits
 from taskservice.core.shard import DEFAULT_TENANT
-from taskservice.core.types import Bundle, FunctionName, FunctionSpec, Limits, ListFilter, NewTask, RunnerId, TaskId
+from taskservice.core.specs import Bundle, FunctionSpec
+from taskservice.core.types import FunctionName, ListFilter, NewTask, RunnerId, TaskId
 from taskservice.journal import JournalLocked, Position
 from taskservice.journal.checkpointer import Checkpointer, Published
 from taskservice.journal.opening import StateDir, open_state

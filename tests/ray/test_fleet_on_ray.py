@@ -29,7 +29,8 @@ from taskservice.actors.processes import DISPATCHER, run_dir
 from taskservice.config import Settings
 from taskservice.core.events import Event, RunnerJoined, RunnerLost, RunnersSettled
 from taskservice.core.lease_wire import HeldLease, LeaseSpec, LeaseTask, ReportAck
-from taskservice.core.types import FunctionName, Resources, TaskId, TaskNo, TenantId, Token
+from taskservice.core.specs import Resources
+from taskservice.core.types import FunctionName, TaskId, TaskNo, TenantId, Token
 from taskservice.errors import RequestError
 
 

@@ -24,7 +24,8 @@ from taskservice.actors.processes import DISPATCHER, run_dir
 from taskservice.actors.ray_env import NAMESPACE, LocalRay, RayFolder
 from taskservice.config import Settings
 from taskservice.core.lease_wire import HeldLease, LeaseReport, LeaseSpec, LeaseTask, Outcome, ReportAck, RunnerReport
-from taskservice.core.types import FunctionName, OutcomeKind, Resources, RunnerId, TaskId, TaskNo, TenantId, Token
+from taskservice.core.specs import Resources
+from taskservice.core.types import FunctionName, OutcomeKind, RunnerId, TaskId, TaskNo, TenantId, Token
 
 RUNNER = RunnerId("runner:1:here:test")
 

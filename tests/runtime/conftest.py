@@ -15,7 +15,8 @@ import pytest
 from helpers.large import values_of
 from helpers.unreliable_objects import UnreliableObjects
 from taskservice.core.lease_wire import LeaseReport, LeaseSpec, LeaseTask, Outcome
-from taskservice.core.types import Bundle, FunctionName, OutcomeKind, Resources, TaskId, TaskNo, TenantId, Token
+from taskservice.core.specs import Bundle, Resources
+from taskservice.core.types import FunctionName, OutcomeKind, TaskId, TaskNo, TenantId, Token
 from taskservice.runtime.logstore import LogStore
 from taskservice.runtime.options import RuntimeOptions
 from taskservice.runtime.pool import ChildPool

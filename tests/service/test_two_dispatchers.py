@@ -18,7 +18,8 @@ import pytest
 
 from helpers import shard_owner
 from helpers.seaweed import CREDENTIALS, Seaweed
-from taskservice.core.types import Limits, ListFilter
+from taskservice.core.limits import Limits
+from taskservice.core.types import ListFilter
 from taskservice.journal import manifest as manifests
 from taskservice.journal.chunks import load
 from taskservice.journal.manifest import CheckpointRef

@@ -14,9 +14,10 @@ from helpers.large import key, reference
 from taskservice.actors.archiver import Archiver, ArchiverOptions, Counts
 from taskservice.actors.dispatcher import Dispatcher
 from taskservice.core import events as e
+from taskservice.core.limits import Limits
 from taskservice.core.past import DAY_MS
 from taskservice.core.shard import DEFAULT_TENANT
-from taskservice.core.types import FunctionName, Limits, ListFilter, NewTask, TaskId
+from taskservice.core.types import FunctionName, ListFilter, NewTask, TaskId
 from taskservice.errors import BackOffError
 from taskservice.history import parquet
 from taskservice.history.keys import epoch_of

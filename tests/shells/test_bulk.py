@@ -7,9 +7,10 @@ from random import Random
 
 from shells.test_dispatcher import Bench, new, run
 from taskservice.actors.bulk import BulkTurns
+from taskservice.core.limits import Limits
 from taskservice.core.operations import OperationKind
 from taskservice.core.shard import DEFAULT_TENANT
-from taskservice.core.types import Limits, ListFilter, TaskId, TaskState
+from taskservice.core.types import ListFilter, TaskId, TaskState
 from taskservice.journal.memory import MemoryStore
 from world.machine import Machine
 

@@ -16,18 +16,10 @@ from taskservice.actors.dispatcher import Dispatcher, DispatcherOptions
 from taskservice.core.effects import ItemStatus
 from taskservice.core.events import RunnerJoined
 from taskservice.core.lease_wire import LeaseReport, LeaseSpec, Outcome, ReportAck, RunnerReport
+from taskservice.core.limits import Limits
 from taskservice.core.shard import DEFAULT_TENANT
-from taskservice.core.types import (
-    FunctionName,
-    Limits,
-    ListFilter,
-    NewTask,
-    OutcomeKind,
-    Resources,
-    RunnerId,
-    TaskId,
-    TaskState,
-)
+from taskservice.core.specs import Resources
+from taskservice.core.types import FunctionName, ListFilter, NewTask, OutcomeKind, RunnerId, TaskId, TaskState
 from taskservice.errors import BackOffError
 from taskservice.journal import Fenced, JournalFailed
 from taskservice.journal.marks import mark_at

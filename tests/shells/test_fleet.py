@@ -9,7 +9,8 @@ from typing import Any
 from taskservice.actors.fleet import Fleet, FleetCounts, FleetOptions, NodeInfo, RunnerGone
 from taskservice.core.events import Event, RunnerDraining, RunnerJoined, RunnerLost, RunnersSettled
 from taskservice.core.lease_wire import HeldLease
-from taskservice.core.types import Resources, RunnerId, Token
+from taskservice.core.specs import Resources
+from taskservice.core.types import RunnerId, Token
 from taskservice.errors import BackOffError
 
 BOUND_S = 10

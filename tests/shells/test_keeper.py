@@ -12,8 +12,9 @@ import pytest
 
 from taskservice.actors.dispatcher import Dispatcher, DispatcherOptions
 from taskservice.actors.keeper import Keeper, KeeperOptions
+from taskservice.core.limits import Limits
 from taskservice.core.shard import DEFAULT_TENANT
-from taskservice.core.types import FunctionName, Limits, ListFilter, NewTask, TaskId
+from taskservice.core.types import FunctionName, ListFilter, NewTask, TaskId
 from taskservice.journal import Fenced, Position
 from taskservice.journal.checkpointer import Checkpointer
 from taskservice.journal.opening import StateDir, open_state

@@ -10,7 +10,8 @@ import pytest
 from helpers.runner_bench import BOUND_S, Bench, ok, outcomes, settle, spec
 from taskservice.actors.runner import GO_ON, PAST_TOKENS_MAX, STOP, Sent
 from taskservice.core.lease_wire import HeldLease, LeaseReport, Outcome, RunnerReport
-from taskservice.core.types import OutcomeKind, Resources, RunnerId, TaskNo, Token
+from taskservice.core.specs import Resources
+from taskservice.core.types import OutcomeKind, RunnerId, TaskNo, Token
 from taskservice.errors import BackOffError
 
 

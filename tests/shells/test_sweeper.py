@@ -18,8 +18,10 @@ from taskservice.actors.remover import Remover
 from taskservice.actors.sweeper import PAGE, Sweeper, SweeperOptions, Swept
 from taskservice.core.events import RunnerJoined, RunnerLost
 from taskservice.core.lease_wire import LeaseReport, LeaseSpec, RunnerReport
+from taskservice.core.limits import Limits
 from taskservice.core.shard import DEFAULT_TENANT
-from taskservice.core.types import FunctionName, Limits, NewTask, Resources, RunnerId, TaskId
+from taskservice.core.specs import Resources
+from taskservice.core.types import FunctionName, NewTask, RunnerId, TaskId
 from taskservice.core.values import keys_of, referring
 from taskservice.errors import BackOffError
 from taskservice.journal import Fenced

@@ -18,12 +18,12 @@ from taskservice.core.events import BulkAsked, CancelAsked, OperationTurn, Runne
 from taskservice.core.lease_wire import HeldLease, LeaseReport, Outcome, RunnerReport
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.shard import DEFAULT_TENANT
+from taskservice.core.specs import Resources
 from taskservice.core.types import (
     FunctionName,
     ListFilter,
     NewTask,
     OutcomeKind,
-    Resources,
     RunnerId,
     TaskId,
     TaskNo,

@@ -12,7 +12,8 @@ import pytest
 from pydantic import BaseModel, Field
 
 from taskservice import App, Context, Retry, Throttled
-from taskservice.core.types import Bundle, Priority, Resources, RetryPolicy
+from taskservice.core.specs import Bundle, Resources, RetryPolicy
+from taskservice.core.types import Priority
 from taskservice.signature import BadPayload, BadResult, Signature, result_json
 
 

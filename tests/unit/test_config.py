@@ -9,7 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from taskservice.config import ENV_PREFIX, Settings, load_settings, unknown_variables
-from taskservice.core.types import Limits
+from taskservice.core.limits import Limits
 from taskservice.errors import RequestError
 
 EXAMPLE = Path(__file__).parents[2] / "configs" / "taskservice.yaml"

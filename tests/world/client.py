@@ -8,7 +8,8 @@ from taskservice.core.effects import AnswerValue, ItemsAnswer, ItemStatus, Opera
 from taskservice.core.events import BulkAsked, CancelAsked, Event, OperationAsked, Submitted, TaskAsked
 from taskservice.core.operations import OperationKind
 from taskservice.core.shard import DEFAULT_TENANT
-from taskservice.core.types import TERMINAL_STATES, ListFilter, NewTask, TaskId, TaskState, Tenant, TenantId
+from taskservice.core.specs import Tenant
+from taskservice.core.types import TERMINAL_STATES, ListFilter, NewTask, TaskId, TaskState, TenantId
 from world.clock import Clock
 from world.network import Network
 from world.workload import FUNCTIONS

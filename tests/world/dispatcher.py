@@ -9,8 +9,8 @@ from random import Random
 from taskservice.core.check import check
 from taskservice.core.effects import Answer, AnswerValue, Effect, Ended, Launch
 from taskservice.core.events import Event, OperationTurn, Ticked
+from taskservice.core.limits import Limits
 from taskservice.core.shard import Cut
-from taskservice.core.types import Limits
 from taskservice.journal import Fenced
 from taskservice.journal.codec import encode
 from taskservice.journal.marks import mark_at

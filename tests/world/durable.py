@@ -7,11 +7,12 @@ from pathlib import Path
 from random import Random
 
 from taskservice.core.check import check
+from taskservice.core.limits import Limits
 from taskservice.core.restore import restore
 from taskservice.core.shard import Shard
 from taskservice.core.state import State
 from taskservice.core.table import TaskTable
-from taskservice.core.types import Limits, ListFilter, Task, TenantId
+from taskservice.core.types import ListFilter, Task, TenantId
 from taskservice.journal.codec import decode
 from taskservice.journal.marks import mark_at
 from taskservice.journal.memory import MemoryJournal

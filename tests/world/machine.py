@@ -31,24 +31,20 @@ from taskservice.core.events import (
     Ticked,
 )
 from taskservice.core.lease_wire import HeldLease, LeaseReport, LeaseSpec, Outcome, ReportAck, RunnerReport
+from taskservice.core.limits import Limits
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.records import Record
 from taskservice.core.shard import DEFAULT_TENANT
+from taskservice.core.specs import Bundle, FunctionSpec, Resources, RetryPolicy, Tenant
 from taskservice.core.state import State
 from taskservice.core.types import (
-    Bundle,
     FunctionName,
-    FunctionSpec,
-    Limits,
     ListFilter,
     NewTask,
     OutcomeKind,
-    Resources,
-    RetryPolicy,
     RunnerId,
     Task,
     TaskId,
-    Tenant,
     TenantId,
     Token,
 )

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from taskservice.core.lease_wire import HeldLease, LeaseReport, LeaseSpec, LeaseTask, ReportAck, RunnerReport
-from taskservice.core.types import OutcomeKind, Resources, RunnerId, TaskId, Token
+from taskservice.core.specs import Resources
+from taskservice.core.types import OutcomeKind, RunnerId, TaskId, Token
 from world import workload
 from world.clock import Clock
 from world.network import Network

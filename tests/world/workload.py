@@ -6,15 +6,8 @@ import hashlib
 from enum import StrEnum
 
 from taskservice.core.lease_wire import LeaseTask, Outcome
-from taskservice.core.types import (
-    Bundle,
-    FunctionName,
-    FunctionSpec,
-    OutcomeKind,
-    Resources,
-    RetryPolicy,
-    TaskId,
-)
+from taskservice.core.specs import Bundle, FunctionSpec, Resources, RetryPolicy
+from taskservice.core.types import FunctionName, OutcomeKind, TaskId
 
 
 class Behaviour(StrEnum):
