@@ -94,15 +94,17 @@ class DirectoryObjects:
         yield from self._walk(f"{folder}/" if folder else "", prefix, after)
 
     def delete(self, keys: Sequence[str]) -> None:
-        folders: dict[Path, None] = {}
-        for path in [self._root / check_key(key) for key in keys]:
+        paths = [self._root / check_key(key) for key in keys]
+        for path in paths:
             with _as_store_errors(path), suppress(*_NO_OBJECT):
                 self._disk.unlink(path)
-            folders[path.parent] = None
+        folders = dict.fromkeys(path.parent for path in paths)
         for folder in folders:
-            with suppress(*_NO_OBJECT):
-                self._sync(folder)
-                self._remove_empty(folder)
+            self._sync_nearest(folder)
+        for (
+            folder
+        ) in folders:  # only now: one may be within another, and no folder is removed that is still to be synced
+            self._remove_empty(folder)
 
     def close(self) -> None:
         """Nothing is kept open."""
@@ -164,6 +166,14 @@ class DirectoryObjects:
         for each in self._folders(folder):
             with suppress(FileNotFoundError):
                 self._sync(each)
+
+    def _sync_nearest(self, folder: Path) -> None:
+        """What was deleted from the folder is not in it, durably. If somebody has removed the folder meanwhile, it is that
+        which must be durable: the folder above it would else bring it back, with all that was in it."""
+        for each in self._folders(folder):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                self._sync(each)
+                return
 
     def _sync(self, folder: Path) -> None:
         """The names in the folder are durable. If that fails once, nothing can be known by trying again: none ever are."""

@@ -12,7 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import find
+from hypothesis.strategies import SearchStrategy
 
+from helpers.fragile_disk import FragileDisk
 from taskservice.objects import NoSuchObject, StoreRefused, StoreUnavailable
 from taskservice.objects.directory import DRAFTS, FORGOTTEN_S, DirectoryObjects
 from taskservice.objects.disk import RealDisk
@@ -245,3 +248,22 @@ def test_kill_9_in_the_middle_of_creations_loses_nothing_and_tears_nothing(tmp_p
     assert [number for number, _ in found] == list(range(len(found)))
     assert acknowledged <= len(found) <= acknowledged + 1
     assert all(body == str(number).encode() * 5_000 for number, body in found)
+
+
+class Least:
+    """Draws the least that may be: of what was not synced, nothing is left."""
+
+    def draw(self, strategy: SearchStrategy[int], label: str) -> int:
+        return find(strategy, lambda _: True)
+
+
+def test_what_was_deleted_stays_so_where_one_folder_is_within_another(tmp_path: Path):
+    """Found by tests/property/test_objects_powerloss.py: removing a/b/ took a/ as well, before its names were synced."""
+    disk = FragileDisk(tmp_path)
+    objects = DirectoryObjects(disk.root / "objects", disk=disk)
+    keys = ["a/b/z", "a/y"]
+    for key in keys:
+        objects.put_if_absent(key, b"")
+    objects.delete(keys)
+    disk.lose_power(Least())
+    assert list(DirectoryObjects(disk.root / "objects", disk=disk).list("")) == []
