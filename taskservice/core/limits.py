@@ -1,0 +1,37 @@
+"""What bounds the core."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class Limits(Struct, frozen=True, array_like=True):
+    """What the core is bounded by; from `Settings`, in the same words."""
+
+    lease_target_ms: int = 80
+    """Work aimed at in one lease of short tasks."""
+    lease_tasks_max: int = 256
+    lease_bytes_max: int = 2 * 1024 * 1024
+    """Payloads aimed at in one lease, reckoned by the queue's mean; a single task may be larger."""
+    lease_slice_ms: int = 400
+    """A lease hands back what it has not started by then."""
+    lease_ahead_max: int = 1
+    """Leases of short tasks that may wait on a runner for each of its CPUs, so that a CPU never waits for us."""
+    head_tasks_max: int = 2_000
+    """Tasks of one queue whose numbers are kept in RAM."""
+    losses_max: int = 10
+    """Times that an attempt may vanish with its machine before the task is dead-lettered."""
+    due_batch_max: int = 1_000
+    """Waiting tasks made ready in one turn."""
+    retention_s: float = 86_400.0
+    """How long a task that succeeded or was cancelled stays in the table."""
+    retention_failed_s: float = 30 * 86_400.0
+    """How long a dead letter does."""
+    dedup_window_s: float = 7 * 86_400.0
+    """How long after its end a task's id is known, in the table or in history."""
+    history_keep_s: float = 0.0
+    """How long after its day a file of history is kept; 0: for ever."""
+    operation_batch_max: int = 2_000
+    """Tasks that bulk operations change in one turn."""
+    operations_max: int = 10
+    """Bulk operations of one tenant that may be under way."""

@@ -1,0 +1,79 @@
+"""What is set up rather than submitted: functions, tenants, keys.
+
+Structs are encoded as arrays: append new fields at the end, with a default, and never reorder.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from taskservice.core.types import FunctionName, Priority, TenantId
+
+
+class Resources(Struct, frozen=True, array_like=True):
+    """A quantity of machine: thousandths of CPUs and GPUs, bytes of memory, thousandths of custom resources."""
+
+    cpu_m: int = 1000
+    gpu_m: int = 0
+    memory_bytes: int = 0
+    custom_m: tuple[tuple[str, int], ...] = ()
+
+
+class Bundle(Struct, frozen=True, array_like=True):
+    """Where a function's code is: `module:attribute`, importable once `path` is on `sys.path`."""
+
+    module: str
+    attribute: str
+    path: str
+
+
+class RetryPolicy(Struct, frozen=True, array_like=True):
+    """Exponential back-off: before attempt n+1, up to `base * factor**(n-1)`, at most `max`; full jitter draws below it."""
+
+    max_attempts: int = 5
+    base_ms: int = 1_000
+    max_ms: int = 300_000
+    factor: float = 2.0
+    jitter: bool = True
+
+
+class FunctionSpec(Struct, frozen=True, array_like=True):
+    """A registered function, as the control plane knows it: never its code."""
+
+    name: FunctionName
+    bundle: Bundle
+    payload_schema: bytes
+    """JSON Schema of the payload, as JSON text."""
+    result_schema: bytes = b""
+    doc: str = ""
+    resources: Resources = Resources()
+    timeout_ms: int = 600_000
+    retry: RetryPolicy = RetryPolicy()
+    is_async: bool = False
+    concurrency: int = 1
+    """Attempts of one lease that run at the same time in one process; above 1 only for async handlers."""
+    max_crashes: int = 3
+    priority: Priority = Priority.NORMAL
+
+
+class Tenant(Struct, frozen=True, array_like=True):
+    """Whom tasks belong to. `weight` is the share of machine time relative to other tenants."""
+
+    id: TenantId
+    weight: float = 1.0
+    queued_max: int | None = None
+    """Tasks not yet ended that the tenant may have; None: no limit of its own."""
+    running_max: int | None = None
+
+
+class ApiKey(Struct, frozen=True, array_like=True):
+    """A key's public half: the secret itself is shown once and never stored."""
+
+    id: str
+    tenant: TenantId
+    scopes: tuple[str, ...]
+    """Of `submit`, `read`, `operate`, `admin`; admin includes all, for every tenant."""
+    secret_sha256: bytes
+    name: str = ""
+    created_ms: int = 0
+    revoked: bool = False
