@@ -70,6 +70,7 @@ def _epoch_opened(state: State, record: r.EpochOpened) -> list[Held]:
 def _tenant_set(state: State, record: r.TenantSet) -> list[Held]:
     state.tenants[record.tenant.id] = record.tenant
     note_tenant(state.table, record.tenant)
+    state.turns.tenant_changed(record.tenant.id)
     return _catalog_changed(state)
 
 
@@ -83,6 +84,7 @@ def _functions_set(state: State, record: r.FunctionsSet) -> list[Held]:
     for function in record.functions:
         state.functions[function.name] = function
         note_function(state.table, function)
+        state.turns.function_changed(function.name)
     return _catalog_changed(state)
 
 
@@ -111,11 +113,12 @@ def _due(state: State, record: r.TasksDue) -> list[Held]:
 def _granted(state: State, record: r.LeaseGranted) -> list[Held]:
     tasks = state.table.lease(record.nos, record.token, record.runner, record.at_ms)
     entries = state.queue(record.leaf).remove(record.nos, _payload_bytes(tasks), state.table, state.segment)
+    state.emptied(record.leaf)
     state.leases[record.token] = Lease(
         record.token, record.runner, record.leaf, {task.no: open_attempt(task) for task in tasks}
     )
     state.next_lease = record.token.seq + 1
-    _bump(state.running, record.leaf.tenant, len(tasks))
+    state.running.change(record.leaf, len(tasks))
     function = state.functions[record.leaf.function]
     spec = launch_spec(record.token, record.leaf, function, tasks, state.limits)
     return [(_safe_after(state, tasks, entries), Launch(record.runner, spec))]
@@ -181,6 +184,7 @@ def _cancelled(state: State, record: r.TasksCancelled | r.OperationCaught) -> li
     for leaf, gone in queued.items():
         nos = [task.no for task in gone]
         state.queue(leaf).remove(nos, _payload_bytes(gone), state.table, state.segment)
+        state.emptied(leaf)
     return [(state.segment, Ended(TaskState.CANCELLED, tuple((task.tenant, task.id) for task in tasks)))]
 
 
@@ -214,13 +218,13 @@ def _caught(state: State, record: r.OperationCaught) -> list[Held]:
 
 def _enqueue(state: State, leaf: Leaf, key: QueueKey, payload_bytes: int) -> None:
     state.queue(leaf).add(key, payload_bytes, state.segment)
-    state.fairness.wake(leaf)
 
 
-def _close(state: State, lease: Lease, nos: Iterable[TaskNo]) -> None:
+def _close(state: State, lease: Lease, nos: Sequence[TaskNo]) -> None:
     for no in nos:
         del lease.open[no]
-        _bump(state.running, lease.leaf.tenant, -1)
+    state.running.change(lease.leaf, -len(nos))
+    state.turns.ended(lease.leaf)
     if not lease.open:
         del state.leases[lease.token]
 

@@ -57,6 +57,7 @@ def _ended(state: State, leaf: Leaf, changed: Changed) -> list[tuple[int, Effect
         # The next step may remove these as well: so no more of them are read than a lease may have.
         refill_max = state.limits.lease_tasks_max
         state.queue(leaf).remove(changed.queued, changed.queued_bytes, state.table, state.segment, refill_max)
+        state.emptied(leaf)
     return [(state.segment, Ended(TaskState.CANCELLED, tuple((leaf.tenant, id) for id in changed.ids)))]
 
 

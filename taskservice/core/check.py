@@ -34,14 +34,13 @@ def _check_queues(state: State, counts: dict[tuple[Leaf, TaskState], int]) -> No
     for (leaf, task_state), count in counts.items():
         if task_state is TaskState.QUEUED and count:
             _require(leaf in state.queues, f"{leaf} has {count} queued tasks and no queue")
-    waiting = state.fairness.waiting()
-    _require(len(waiting) == len(dict.fromkeys(waiting)), "a leaf stands twice in the order")
     for leaf, queue in state.queues.items():
         queued = counts.get((leaf, TaskState.QUEUED), 0)
         _require(queue.count == queued, f"{leaf}: the queue counts {queue.count}, the table {queued}")
-        _require(not queued or leaf in waiting, f"{leaf} has work and does not stand in the order")
-        if queued or queue.head:
-            _check_head(state, queue)
+        _require(queued > 0, f"{leaf} has a queue and no queued task")
+        _check_head(state, queue)
+    standing = [leaf for leaf, _ in state.turns.tree.leaves()]
+    _require(sorted(standing) == sorted(state.queues), f"of {list(state.queues)} only {standing} have their turns")
 
 
 def _check_head(state: State, queue: LeafQueue) -> None:
@@ -86,7 +85,7 @@ def _check_tenants(state: State, counts: dict[tuple[Leaf, TaskState], int]) -> N
             running[leaf.tenant] = running.get(leaf.tenant, 0) + count
     for what, known, counted in (
         ("unfinished", state.unfinished, unfinished),
-        ("running", state.running, running),
+        ("running", state.running.tenants, running),
     ):
         positive = {tenant: count for tenant, count in known.items() if count}
         recounted = {tenant: count for tenant, count in counted.items() if count}

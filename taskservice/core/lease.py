@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from taskservice.core.costs import UNKNOWN_S
 from taskservice.core.lease_wire import LeaseSpec, LeaseTask
 from taskservice.core.limits import Limits
 from taskservice.core.queues import LeafQueue
@@ -38,10 +39,12 @@ def is_short(tasks: int, speed: Speed | None, function: FunctionSpec, limits: Li
     return speed.mean_us * tasks / function.concurrency <= 2_000.0 * limits.lease_target_ms
 
 
-def cost_s(tasks: int, speed: Speed | None, function: FunctionSpec) -> float:
-    """Estimated CPU seconds of so many attempts; 100 ms each while nothing is known."""
-    mean_us = speed.mean_us if speed is not None and speed.mean_us is not None else 100_000.0
-    return tasks * mean_us / 1e6 * max(1, function.resources.cpu_m) / 1000.0 / function.concurrency
+def attempt_s(speed: Speed | None, function: FunctionSpec) -> float:
+    """How long an attempt is expected to keep a place of its lease, in seconds."""
+    if speed is None:
+        return UNKNOWN_S
+    known_us = speed.mean_us if speed.mean_us is not None else max(speed.least_us, UNKNOWN_S * 1e6)
+    return known_us / 1e6 / function.concurrency
 
 
 def launch_spec(token: Token, leaf: Leaf, function: FunctionSpec, tasks: Sequence[Task], limits: Limits) -> LeaseSpec:

@@ -14,6 +14,7 @@ def observe(state: State, event: e.Event) -> None:
     if isinstance(event, e.RunnerReported):
         for report in event.report.leases:
             _learn(state, report)
+            _settle(state, report)
             if report.done:
                 state.pool.lease_over(event.report.runner, report.token)
             elif report.handed_back and (runner := state.pool.runners.get(event.report.runner)):
@@ -25,6 +26,9 @@ def observe(state: State, event: e.Event) -> None:
         if draining is not None:
             draining.draining = True
     elif isinstance(event, e.RunnerLost):
+        lost = state.pool.runners.get(event.runner)
+        for token in lost.leases if lost is not None else ():
+            _correct(state, LeaseReport(token, done=True), 0, 0.0, 0)
         state.pool.leave(event.runner)
 
 
@@ -39,3 +43,20 @@ def _learn(state: State, report: LeaseReport) -> None:
     name: FunctionName = lease.leaf.function
     speed = state.speeds.setdefault(name, Speed())
     speed.learn(sum(outcome.duration_us for outcome in succeeded), len(succeeded))
+
+
+def _settle(state: State, report: LeaseReport) -> None:
+    """The lease's price is what it has really cost so far. What is reported again has been counted before."""
+    lease = state.leases.get(report.token)
+    still_open = lease.open if lease is not None else {}
+    ended = [outcome for outcome in report.outcomes if outcome.no in still_open]
+    back = sum(no in still_open for no in report.handed_back)
+    concurrency = state.functions[lease.leaf.function].concurrency if lease is not None else 1
+    _correct(state, report, len(ended), sum(outcome.duration_us for outcome in ended) / 1e6 / concurrency, back)
+
+
+def _correct(state: State, report: LeaseReport, ended: int, seconds: float, back: int) -> None:
+    change = state.costs.report(report.token, ended, seconds, back, over=report.done)
+    if change is not None:
+        leaf, price = change
+        state.turns.tree.correct(leaf, price, over=report.done)

@@ -118,6 +118,14 @@ class Pool:
         with_room = [runner for runner in self.runners.values() if runner.room_for(need, ahead_max)]
         return min(with_room, key=_load, default=None)
 
+    @property
+    def capacity(self) -> Amounts:
+        """What all runners have together."""
+        total: Amounts = {}
+        for runner in self.runners.values():
+            add(total, runner.capacity)
+        return total
+
     def slots(self, need: Amounts) -> int:
         """How many such leases the pool could run at once if it were empty; at least 1."""
         total = 0

@@ -45,7 +45,7 @@ def restore(table: TaskTable, limits: Limits) -> State:
         if task_state not in TERMINAL_STATES:
             state.unfinished[leaf.tenant] = state.unfinished.get(leaf.tenant, 0) + count
         if task_state is TaskState.RUNNING:
-            state.running[leaf.tenant] = state.running.get(leaf.tenant, 0) + count
+            state.running.change(leaf, count)
         if task_state is TaskState.QUEUED and count:
             _restore_queue(state, state.queue(leaf), count)
     return state
@@ -63,4 +63,3 @@ def _restore_queue(state: State, queue: LeafQueue, count: int) -> None:
     queue.payload_bytes = state.table.queued_bytes(queue.leaf)
     first = state.table.next_queued(queue.leaf, None, min(limits.lease_tasks_max, limits.head_tasks_max))
     queue.fill(first, state.segment)
-    state.fairness.wake(queue.leaf)

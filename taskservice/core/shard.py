@@ -24,7 +24,7 @@ from taskservice.core.restore import commit
 from taskservice.core.specs import Tenant
 from taskservice.core.state import State
 from taskservice.core.table import Mark
-from taskservice.core.types import Leaf, TaskNo, TenantId
+from taskservice.core.types import TaskNo, TenantId
 
 DEFAULT_TENANT = TenantId("default")
 
@@ -113,14 +113,14 @@ class Shard:
 
     def dispatch(self, now_ms: int) -> int:
         """Whatever may run now and has room somewhere is leased; gives the number of leases."""
-        passed_over: list[Leaf] = []
+        schedule.make_good(self.state, now_ms)
         count = 0
-        while (granted := schedule.next_lease(self.state, passed_over, now_ms)) is not None:
+        round_ = schedule.Round()
+        while (granted := schedule.next_lease(self.state, round_, now_ms)) is not None:
+            schedule.charge(self.state, granted, now_ms)
             self._append(granted)
-            schedule.charge(self.state, granted)
             count += 1
-        for leaf in passed_over:
-            self.state.fairness.put_back(leaf)
+        schedule.end(self.state, round_)
         return count
 
     def cut(self) -> Cut | None:

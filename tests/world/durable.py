@@ -33,7 +33,7 @@ def durable(state: State) -> dict[str, object]:
         "functions": list(state.functions.items()),
         "leases": [(token, lease, list(lease.open)) for token, lease in state.leases.items()],
         "unfinished": _positive(state.unfinished),
-        "running": _positive(state.running),
+        "running": state.running.tenants,
         "queues": {leaf: (queue.count, queue.payload_bytes) for leaf, queue in state.queues.items() if queue.count},
         "operations": {owner: list(group.values()) for owner, group in state.operations.by_owner.items()},
         "under way": dict(state.operations.under_way),

@@ -116,6 +116,19 @@ class Tree:
             for line in each.lines:
                 line.served(each, tasks)
 
+    def set_aside(self, leaf: Leaf) -> None:
+        """The leaf has no turn until it is put back."""
+        node = self.find(path_of(leaf))
+        if node is not None:
+            node.leave_all()
+
+    def put_back(self, leaf: Leaf) -> None:
+        """The leaf has its turns again, if it has tasks and no gate keeps it back."""
+        node = self.find(path_of(leaf))
+        if node is not None and node.parked is None:
+            for shape in list(node.ready):
+                node.enter(shape)
+
     def correct(self, leaf: Leaf, change: float, *, over: bool) -> None:
         """A lease of the leaf has cost so much more than was charged, or less; `over`: no more will be heard of it."""
         node = self.find(path_of(leaf))

@@ -1,0 +1,46 @@
+"""How many tasks run: of each tenant, and of each function. Durable: what the leases say, counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from taskservice.core.types import Leaf
+
+
+@dataclass(slots=True)
+class Running:
+    """Counts of open attempts; those that are 0 are left out."""
+
+    tenants: dict[str, int] = field(default_factory=dict)
+    functions: dict[str, int] = field(default_factory=dict)
+
+    def change(self, leaf: Leaf, by: int) -> None:
+        """So many more of the leaf's tasks run, or fewer if this is negative."""
+        _change(self.tenants, leaf.tenant, by)
+        _change(self.functions, leaf.function, by)
+
+
+def _change(counts: dict[str, int], key: str, by: int) -> None:
+    count = counts.get(key, 0) + by
+    if count:
+        counts[key] = count
+    else:
+        counts.pop(key, None)
+
+
+@dataclass(frozen=True, slots=True)
+class AtMost:
+    """A gate: so many may run at once."""
+
+    counts: Mapping[str, int]
+    of: str
+    most: int
+
+    def room(self, now_ms: int) -> int:
+        """See `Gate`."""
+        return self.most - self.counts.get(self.of, 0)
+
+    def opens_ms(self, now_ms: int) -> int | None:
+        """When one of them ends."""
+        return None
