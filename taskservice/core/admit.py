@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from taskservice.core.decision import Decision
 from taskservice.core.effects import ItemAnswer, ItemsAnswer, ItemStatus, Refusal
 from taskservice.core.events import Submitted
+from taskservice.core.gates import Name, submit_gates
 from taskservice.core.past import Past
 from taskservice.core.records import TasksAccepted
 from taskservice.core.specs import FunctionSpec, Tenant
@@ -22,6 +25,7 @@ def admit(state: State, event: Submitted, now_ms: int) -> Decision:
     known: dict[TaskId, Task] = state.table.find(event.tenant, ids)
     past: dict[TaskId, Past] = state.table.past.find(event.tenant, [id for id in ids if id not in known])
     room = _room(state, tenant)
+    taken: Counter[Name] = Counter()
     accepted: list[Task] = []
     items: list[ItemAnswer] = []
     for new in event.tasks:
@@ -37,6 +41,11 @@ def admit(state: State, event: Submitted, now_ms: int) -> Decision:
         if refused is not None:
             items.append(refused)
             continue
+        too_fast = _too_fast(state, tenant, new, taken, now_ms)
+        if too_fast is not None:
+            items.append(too_fast)
+            continue
+        taken.update(submit_gates(tenant.id, new.function))
         task = _task(state, tenant, new, TaskNo(state.next_no + len(accepted)), now_ms)
         accepted.append(task)
         known[new.id] = task
@@ -105,6 +114,21 @@ def _refusal(state: State, tenant: Tenant, new: NewTask, *, full: bool) -> ItemA
         message = f"tenant {tenant.id!r} has as many unfinished tasks as it may (queued_max {tenant.queued_max})"
         return refused(Refusal.QUEUED_MAX, message, tenant.queued_max)
     return None
+
+
+def _too_fast(state: State, tenant: Tenant, new: NewTask, taken: Counter[Name], now_ms: int) -> ItemAnswer | None:
+    """Whether the task comes too soon after others; `taken`: what those before it in its request take."""
+    bucket = state.turns.gates.submit_closed(tenant.id, new.function, taken, now_ms)
+    if bucket is None:
+        return None
+    limit = bucket.limit
+    message = f"tasks come faster than {limit.per_s:g} a second, and {limit.burst} at once ({limit.gate})"
+    name = next(name for name in submit_gates(tenant.id, new.function) if name[0] == limit.gate)
+    opens_ms = bucket.opens_ms(now_ms, min(taken[name] + 1, limit.burst)) or now_ms
+    wait_ms = max(1, opens_ms - now_ms)
+    return ItemAnswer(
+        new.id, ItemStatus.REFUSED, None, Refusal.SUBMIT_RATE, message, limit.burst, retry_after_ms=wait_ms
+    )
 
 
 def _task(state: State, tenant: Tenant, new: NewTask, no: TaskNo, now_ms: int) -> Task:

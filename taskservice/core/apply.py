@@ -14,8 +14,9 @@ from taskservice.core import bulk_apply
 from taskservice.core import records as r
 from taskservice.core.effects import CatalogChanged, Effect, Ended, Launch, ValuesDropped
 from taskservice.core.lease import launch_spec
-from taskservice.core.notes import note_function, note_key, note_tenant
+from taskservice.core.notes import note_function, note_key, note_policy, note_tenant
 from taskservice.core.queues import HeadEntry
+from taskservice.core.specs import policy_key
 from taskservice.core.state import Lease, State, open_attempt
 from taskservice.core.table import QueueKey
 from taskservice.core.types import Leaf, Task, TaskNo, TaskState, TenantId
@@ -85,6 +86,13 @@ def _functions_set(state: State, record: r.FunctionsSet) -> list[Held]:
         state.functions[function.name] = function
         note_function(state.table, function)
         state.turns.function_changed(function.name)
+    return _catalog_changed(state)
+
+
+def _policy_set(state: State, record: r.PolicySet) -> list[Held]:
+    state.policies[policy_key(record.policy)] = record.policy
+    note_policy(state.table, record.policy)
+    state.turns.policy_changed(record.policy)
     return _catalog_changed(state)
 
 
@@ -224,7 +232,7 @@ def _close(state: State, lease: Lease, nos: Sequence[TaskNo]) -> None:
     for no in nos:
         del lease.open[no]
     state.running.change(lease.leaf, -len(nos))
-    state.turns.ended(lease.leaf)
+    state.turns.gates.freed(lease.leaf)
     if not lease.open:
         del state.leases[lease.token]
 
@@ -253,6 +261,7 @@ _APPLY = dict(
         _for(r.TenantSet, _tenant_set),
         _for(r.KeySet, _key_set),
         _for(r.FunctionsSet, _functions_set),
+        _for(r.PolicySet, _policy_set),
         _for(r.TasksAccepted, _accepted),
         _for(r.TasksDue, _due),
         _for(r.LeaseGranted, _granted),

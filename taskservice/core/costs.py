@@ -60,21 +60,27 @@ class Costs:
         self._watch(token, charge, now_ms)
         return charge.paid
 
-    def report(self, token: Token, ended: int, seconds: float, back: int, *, over: bool) -> tuple[Leaf, float] | None:
-        """So many of its attempts ended after so many seconds together, and so many were handed back; gives its leaf, and how
-        much more it costs than was paid so far. `over`: nothing more will be known. None if it is not known here."""
+    def report(self, token: Token, ended: int, seconds: float, back: int) -> float:
+        """So many of its attempts ended after so many seconds together, and so many were handed back; gives how much more it
+        costs than was paid so far, or less if this is negative."""
         charge = self._open.get(token)
         if charge is None:
-            return None
+            return 0.0
         charge.left -= ended + back
         charge.spent += seconds * charge.rate
         price = charge.spent + charge.left * charge.each_s * charge.rate
-        if over:
-            del self._open[token]
-        elif charge.late:
+        if charge.late and charge.left:
             price = max(price, charge.paid)
         change, charge.paid = price - charge.paid, price
-        return charge.leaf, change
+        return change
+
+    def over(self, token: Token) -> tuple[Leaf | None, float]:
+        """The lease is over; gives its leaf, and what it has paid for attempts of which nothing was ever told beyond what they were
+        taken to last. No leaf if the lease is not known here."""
+        charge = self._open.pop(token, None)
+        if charge is None:
+            return None, 0.0
+        return charge.leaf, max(0.0, charge.paid - charge.spent - charge.left * charge.each_s * charge.rate)
 
     def late(self, now_ms: int) -> list[tuple[Leaf, float, float]]:
         """Leases that have lasted longer than they were paid for: their leaves, how many seconds they have lasted, and what they

@@ -14,8 +14,9 @@ from taskservice.core import events as e
 from taskservice.core.admit import admit
 from taskservice.core.decision import Decision
 from taskservice.core.effects import DoneAnswer
-from taskservice.core.records import FunctionsSet, KeySet, TenantSet
+from taskservice.core.records import FunctionsSet, KeySet, PolicySet, TenantSet
 from taskservice.core.report import lost, report
+from taskservice.core.specs import policy_key
 from taskservice.core.state import State
 
 E = TypeVar("E", bound=e.Event)
@@ -42,6 +43,12 @@ def _key(state: State, event: e.KeyPut, now_ms: int, rng: Random) -> Decision:
     if state.keys.get(event.key.id) == event.key:
         return Decision(answer=DoneAnswer())
     return Decision((KeySet(now_ms, event.key),), DoneAnswer())
+
+
+def _policy(state: State, event: e.PolicyPut, now_ms: int, rng: Random) -> Decision:
+    if state.policies.get(policy_key(event.policy)) == event.policy:
+        return Decision(answer=DoneAnswer())
+    return Decision((PolicySet(now_ms, event.policy),), DoneAnswer())
 
 
 def _runner_lost(state: State, event: e.RunnerLost, now_ms: int, rng: Random) -> Decision:
@@ -99,6 +106,7 @@ _DECIDE = dict(
         _for(e.FunctionsRegistered, _functions),
         _for(e.TenantPut, _tenant),
         _for(e.KeyPut, _key),
+        _for(e.PolicyPut, _policy),
         _for(e.RunnerJoined, _nothing),
         _for(e.RunnerDraining, _nothing),
         _for(e.RunnerLost, _runner_lost),

@@ -33,6 +33,8 @@ class Refusal(StrEnum):
     """The id is known, and the caller asked to be refused then."""
     QUEUED_MAX = "queued_max"
     """The tenant has as many unfinished tasks as it may."""
+    SUBMIT_RATE = "submit_rate"
+    """The tenant, or all tenants together for this function, submit faster than they may."""
     ATTEMPTS_ABOVE_LIMIT = "attempts_above_limit"
     TIMEOUT_ABOVE_LIMIT = "timeout_above_limit"
     NOT_FOUND = "not_found"
@@ -55,6 +57,8 @@ class ItemAnswer(Struct, frozen=True):
     """The value of the limit that refused it."""
     past: Past | None = None
     """The task, if it is in history."""
+    retry_after_ms: int | None = None
+    """When the same would be accepted if nobody else comes; only for `Refusal.SUBMIT_RATE`."""
 
 
 class ItemsAnswer(Struct, frozen=True):

@@ -7,7 +7,7 @@ from msgspec import Struct
 from taskservice.core.lease_wire import HeldLease, RunnerReport
 from taskservice.core.operations import OperationKind
 from taskservice.core.past import EndedKey, HistoryFile, WrittenTask
-from taskservice.core.specs import ApiKey, FunctionSpec, Resources, Tenant
+from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Resources, Tenant
 from taskservice.core.types import ListFilter, NewTask, RunnerId, TaskId, TaskNo, TenantId
 
 
@@ -80,6 +80,13 @@ class FunctionsRegistered(Struct, frozen=True, tag=True):
 class TenantPut(Struct, frozen=True, tag=True):
     ref: int
     tenant: Tenant
+
+
+class PolicyPut(Struct, frozen=True, tag=True):
+    """An operator says how a function, a downstream or a class is to be treated from now on."""
+
+    ref: int
+    policy: Policy
 
 
 class KeyPut(Struct, frozen=True, tag=True):
@@ -206,6 +213,7 @@ Event = (
     | FunctionsRegistered
     | TenantPut
     | KeyPut
+    | PolicyPut
     | CatalogAsked
     | ReferencesAsked
     | RunnerJoined

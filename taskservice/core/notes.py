@@ -6,13 +6,14 @@ import msgspec
 from msgspec import Struct
 
 from taskservice.core.operations import Operation, Operations
-from taskservice.core.specs import ApiKey, FunctionSpec, Tenant
+from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant, policy_key
 from taskservice.core.table import TaskTable
 from taskservice.core.types import FunctionName, TenantId
 
 TENANT = "tenant"
 KEY = "key"
 FUNCTION = "function"
+POLICY = "policy"
 SHARD = "shard"
 OPERATIONS = "operations"
 
@@ -40,6 +41,10 @@ def note_function(table: TaskTable, function: FunctionSpec) -> None:
     table.note(FUNCTION, function.name, _encoder.encode(function))
 
 
+def note_policy(table: TaskTable, policy: Policy) -> None:
+    table.note(POLICY, ":".join(policy_key(policy)), _encoder.encode(policy))
+
+
 def note_operations(table: TaskTable, owner: TenantId | None, operations: list[Operation]) -> None:
     """All that are remembered of one owner."""
     table.note(OPERATIONS, owner or "", _encoder.encode(operations))
@@ -63,6 +68,12 @@ def functions(table: TaskTable) -> dict[FunctionName, FunctionSpec]:
     """All functions, in the order in which they were first set."""
     noted = table.notes(FUNCTION)
     return {FunctionName(name): msgspec.msgpack.decode(value, type=FunctionSpec) for name, value in noted.items()}
+
+
+def policies(table: TaskTable) -> dict[tuple[str, str], Policy]:
+    """What operators have set, by what it is about."""
+    noted = [msgspec.msgpack.decode(value, type=Policy) for value in table.notes(POLICY).values()]
+    return {policy_key(policy): policy for policy in noted}
 
 
 def operations(table: TaskTable) -> Operations:

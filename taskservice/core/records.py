@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.past import HistoryFile
-from taskservice.core.specs import ApiKey, FunctionSpec, Tenant
+from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
 from taskservice.core.types import ErrorInfo, Leaf, ListFilter, RunnerId, Task, TaskNo, Token
 
 
@@ -34,6 +34,13 @@ class KeySet(Struct, frozen=True, array_like=True, tag="key"):
 class FunctionsSet(Struct, frozen=True, array_like=True, tag="functions"):
     at_ms: int
     functions: tuple[FunctionSpec, ...]
+
+
+class PolicySet(Struct, frozen=True, array_like=True, tag="policy"):
+    """What an operator has set of a function, a downstream or a class is this, whatever it was."""
+
+    at_ms: int
+    policy: Policy
 
 
 class TasksAccepted(Struct, frozen=True, array_like=True, tag="accepted"):
@@ -187,6 +194,7 @@ Record = (
     | TenantSet
     | KeySet
     | FunctionsSet
+    | PolicySet
     | TasksAccepted
     | TasksDue
     | LeaseGranted

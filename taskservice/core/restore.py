@@ -38,6 +38,7 @@ def restore(table: TaskTable, limits: Limits) -> State:
         tenants=notes.tenants(table),
         keys=notes.keys(table),
         functions=notes.functions(table),
+        policies=notes.policies(table),
         operations=notes.operations(table),
     )
     state.leases = {grant.token: _lease(table, grant) for grant in table.grants()}

@@ -9,6 +9,7 @@ from taskservice.core.bulk import leasable
 from taskservice.core.costs import dominant_cpus
 from taskservice.core.fair.node import Shape
 from taskservice.core.fair.tree import Turn
+from taskservice.core.flow.quota import Owner
 from taskservice.core.records import LeaseGranted
 from taskservice.core.resources import amounts
 from taskservice.core.speed import Speed
@@ -24,15 +25,35 @@ class Round:
     """Shapes for which no runner has room."""
     held: list[Leaf] = field(default_factory=list)
     """Leaves of which bulk operations hold all tasks."""
+    hungry: list[Owner] = field(default_factory=list)
+    """Those that have less than is kept for them: their turns come first."""
+
+
+def begin(state: State, now_ms: int) -> Round:
+    """A round, in which leases that last longer than was paid for have been charged more."""
+    state.turns.gates.now_ms = now_ms
+    for leaf, seconds, price in state.costs.late(now_ms):
+        state.speeds.setdefault(leaf.function, Speed()).at_least(seconds * 1e6)
+        state.turns.tree.correct(leaf, price)
+    return Round(hungry=state.turns.hungry())
 
 
 def next_lease(state: State, round_: Round, now_ms: int) -> LeaseGranted | None:
-    """The next lease by fair share that some runner has room for, or None."""
-    while (turn := state.turns.tree.next(round_.closed, now_ms)) is not None:
+    """The next lease that some runner has room for: of those that have less than is kept for them, or by fair share; or None."""
+    while (turn := _next_turn(state, round_, now_ms)) is not None:
         granted = _grant(state, turn, round_, now_ms)
         if granted is not None:
             return granted
     return None
+
+
+def _next_turn(state: State, round_: Round, now_ms: int) -> Turn | None:
+    while round_.hungry:
+        turn = state.turns.next_of(round_.hungry[0], round_.closed, now_ms)
+        if turn is not None:
+            return turn
+        round_.hungry.pop(0)
+    return state.turns.tree.next(round_.closed, now_ms)
 
 
 def _grant(state: State, turn: Turn, round_: Round, now_ms: int) -> LeaseGranted | None:
@@ -63,15 +84,10 @@ def charge(state: State, granted: LeaseGranted, now_ms: int) -> None:
     short = lease.is_short(tasks, speed, function, state.limits)
     state.pool.runners[granted.runner].occupy(granted.token, need, short=short)
     rate = dominant_cpus(need, state.pool.capacity)
+    state.turns.usage.occupy(granted.token, leaf, need)
+    state.turns.gates.started(leaf, tasks, now_ms)
     price = state.costs.charge(granted.token, leaf, tasks, rate, lease.attempt_s(speed, function), now_ms)
     state.turns.tree.served(leaf, tasks, price)
-
-
-def make_good(state: State, now_ms: int) -> None:
-    """Leases that last longer than was paid for are charged more."""
-    for leaf, seconds, price in state.costs.late(now_ms):
-        state.speeds.setdefault(leaf.function, Speed()).at_least(seconds * 1e6)
-        state.turns.tree.correct(leaf, price, over=False)
 
 
 def end(state: State, round_: Round) -> None:

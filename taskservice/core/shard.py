@@ -19,7 +19,7 @@ from taskservice.core.decide import decide
 from taskservice.core.effects import Answer, Effect, ValuesDropped
 from taskservice.core.events import Event
 from taskservice.core.observe import observe
-from taskservice.core.records import EpochOpened, Record, TenantSet, bytes_of
+from taskservice.core.records import EpochOpened, Record, TasksAccepted, TenantSet, bytes_of
 from taskservice.core.restore import commit
 from taskservice.core.specs import Tenant
 from taskservice.core.state import State
@@ -94,15 +94,18 @@ class Shard:
     def open(self, before: Mark, now_ms: int) -> None:
         """An epoch has begun, and there is a default tenant. `before`: the place before the epoch's first segment."""
         self._mark = before
+        self.state.begin_turns(now_ms)
         self._append(EpochOpened(now_ms, before.epoch))
         if DEFAULT_TENANT not in self.state.tenants:
             self._append(TenantSet(now_ms, Tenant(DEFAULT_TENANT)))
 
     def handle(self, event: Event, now_ms: int, rng: Random) -> None:
         """The event has had all its consequences but those that wait for the disk."""
-        observe(self.state, event)
+        observe(self.state, event, now_ms)
         decision = decide(self.state, event, now_ms, rng)
         for record in decision.records:
+            if isinstance(record, TasksAccepted):
+                self.state.turns.gates.submitted(record.tasks, now_ms)
             self._append(record)
         ref = getattr(event, "ref", 0)
         if decision.answer is not None and ref:
@@ -113,9 +116,8 @@ class Shard:
 
     def dispatch(self, now_ms: int) -> int:
         """Whatever may run now and has room somewhere is leased; gives the number of leases."""
-        schedule.make_good(self.state, now_ms)
         count = 0
-        round_ = schedule.Round()
+        round_ = schedule.begin(self.state, now_ms)
         while (granted := schedule.next_lease(self.state, round_, now_ms)) is not None:
             schedule.charge(self.state, granted, now_ms)
             self._append(granted)

@@ -14,7 +14,7 @@ from taskservice.core.limits import Limits
 from taskservice.core.operations import Operations
 from taskservice.core.pool import Pool
 from taskservice.core.queues import LeafQueue
-from taskservice.core.specs import ApiKey, FunctionSpec, Tenant
+from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
 from taskservice.core.speed import Speed
 from taskservice.core.table import TaskTable
 from taskservice.core.turns import Turns
@@ -67,8 +67,10 @@ class State:
     tenants: dict[TenantId, Tenant] = field(default_factory=dict)
     keys: dict[str, ApiKey] = field(default_factory=dict)
     functions: dict[FunctionName, FunctionSpec] = field(default_factory=dict)
+    policies: dict[tuple[str, str], Policy] = field(default_factory=dict)
+    """What operators have set: see `specs.policy_key`."""
     catalog_version: int = 0
-    """One more with each change of tenants, keys or functions."""
+    """One more with each change of tenants, keys, functions or policies."""
     leases: dict[Token, Lease] = field(default_factory=dict)
     """Those with an open attempt, in the order in which they were granted."""
     unfinished: dict[TenantId, int] = field(default_factory=dict)
@@ -91,7 +93,14 @@ class State:
     speeds: dict[FunctionName, Speed] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.turns = Turns(self.tenants, self.functions, self.running)
+        self.turns = Turns(self.tenants, self.functions, self.policies, self.running)
+
+    def begin_turns(self, now_ms: int) -> None:
+        """Everybody's turns begin anew: what was learnt of them while a journal was read is not what happened."""
+        self.turns = Turns(self.tenants, self.functions, self.policies, self.running)
+        self.turns.begin(now_ms)
+        for leaf in self.queues:
+            self.turns.tree.wake(leaf)
 
     def queue(self, leaf: Leaf) -> LeafQueue:
         """The leaf's queue, which stands in the order as long as it is not `emptied`."""

@@ -1,17 +1,28 @@
-"""Whose turn it is in this shard: the tree of fair queues with its weights and gates, as tenants and functions say. Volatile."""
+"""Whose turn it is in this shard: the tree of fair queues, with weights and gates as tenants, functions and policies say. Volatile."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from taskservice.core.fair.line import Line
 from taskservice.core.fair.node import Shape
-from taskservice.core.fair.tree import Path, Tree, path_of
-from taskservice.core.flow.gate import Gate
-from taskservice.core.flow.running import AtMost, Running
+from taskservice.core.fair.tree import Path, Tree, Turn, path_of
+from taskservice.core.flow.quota import Owner, Usage, part_of, within
+from taskservice.core.flow.running import Running
+from taskservice.core.gates import Gates
+from taskservice.core.lease_wire import Outcome
 from taskservice.core.resources import amounts
-from taskservice.core.specs import FunctionSpec, Tenant
+from taskservice.core.specs import (
+    ClassPolicy,
+    DownstreamPolicy,
+    FunctionPolicy,
+    FunctionSpec,
+    Policy,
+    Quota,
+    Tenant,
+    policy_key,
+)
 from taskservice.core.types import FunctionName, Leaf, Priority, TenantId
 
 CLASS_WEIGHTS = {
@@ -23,73 +34,116 @@ CLASS_WEIGHTS = {
 }
 """Relative shares of the priority classes while all have work: a lower class is slowed, never stopped."""
 
-UNKNOWN_TENANT = Tenant(TenantId(""))
-"""Stands for a tenant that is not known any more: its tasks run on, with no weight or limits of its own."""
-
 
 @dataclass(slots=True)
 class Turns:
-    """The order in which leaves have their turns. It reads tenants, functions and counts, which others keep."""
+    """The order in which leaves have their turns. What it goes by is durable and kept by others."""
 
     tenants: Mapping[TenantId, Tenant]
     functions: Mapping[FunctionName, FunctionSpec]
+    policies: Mapping[tuple[str, str], Policy]
     running: Running
+    usage: Usage = field(default_factory=Usage)
     tree: Tree = field(init=False)
-    _lines: dict[Hashable, Line] = field(default_factory=dict)
-    """One for each gate that anybody may have to wait for."""
+    gates: Gates = field(init=False)
+    _reserved: dict[Owner, Mapping[str, int]] = field(default_factory=dict)
+    """Of those for whom anything is kept."""
 
     def __post_init__(self) -> None:
-        self.tree = Tree(self._weight_of, self._lines_of, self._shape_of)
+        stirred: dict[Line, None] = {}
+        self.gates = Gates(self.tenants, self.functions, self.policies, self.running, self.usage, stirred)
+        self.tree = Tree(self._weight_of, self.gates.lines_of, self._shape_of, stirred)
 
-    def ended(self, leaf: Leaf) -> None:
-        """Some of the leaf's tasks run no more: there may be room behind its gates."""
-        for name in (("tenant.running_max", leaf.tenant), ("function.max_running", leaf.function)):
-            line = self._lines.get(name)
-            if line is not None:
-                line.stir()
+    def begin(self, now_ms: int) -> None:
+        """The shard has been opened: nothing of what happened before is known, but what is durable."""
+        self.gates.restart(now_ms)
+        for tenant in self.tenants.values():
+            self._quota_changed(("tenant", tenant.id), tenant.quota)
+        for policy in self.policies.values():
+            self._policy_quota(policy)
 
-    def tenant_changed(self, tenant: TenantId) -> None:
+    def tenant_changed(self, id: TenantId) -> None:
         """The tenant has perhaps another weight, or other limits."""
-        self._lines.pop(("tenant.running_max", tenant), None)
+        self._quota_changed(("tenant", id), self.tenants[id].quota)
+        self.gates.tenant_changed(id)
         for priority in Priority:
-            self.tree.changed((priority, tenant))
+            self.tree.changed((priority, id))
+        self._changed(leaf for leaf, _ in self.tree.leaves() if leaf.tenant == id)
 
     def function_changed(self, name: FunctionName) -> None:
         """The function's tasks perhaps take something else, or have other limits."""
-        for leaf in [leaf for leaf, _ in self.tree.leaves() if leaf.function == name]:
+        self.gates.function_changed(name)
+        self._changed(leaf for leaf, _ in self.tree.leaves() if leaf.function == name)
+
+    def policy_changed(self, policy: Policy) -> None:
+        """An operator has said something else than before."""
+        self._policy_quota(policy)
+        if isinstance(policy, FunctionPolicy):
+            self.function_changed(policy.name)
+        elif isinstance(policy, ClassPolicy):
+            self.tree.changed((policy.name,))
+            self._changed(leaf for leaf, _ in self.tree.leaves() if leaf.priority == policy.name)
+        else:
+            self.gates.downstream_changed(policy)
+
+    def ended(self, leaf: Leaf, outcomes: Sequence[Outcome], others: int, now_ms: int) -> None:
+        """See `Gates.ended`. A function that was throttled for the first time stands before a gate of its own from now on."""
+        before = len(self.gates.windows)
+        self.gates.ended(leaf, outcomes, others, now_ms)
+        if len(self.gates.windows) > before:
+            self.function_changed(leaf.function)
+
+    def hungry(self) -> list[Owner]:
+        """Those that have less of the pool than is kept for them; the one with the least part of that comes first."""
+        parts = {owner: part_of(reserved, self.usage.used(owner)) for owner, reserved in self._reserved.items()}
+        return sorted((owner for owner, part in parts.items() if part < 1.0), key=parts.__getitem__)
+
+    def next_of(self, owner: Owner, closed: Container[Shape], now_ms: int) -> Turn | None:
+        """Whose turn it is among the owner's leaves, for as much as is kept for it; None if it has no work that fits in that."""
+        for path in self._places(owner):
+            turn = self.tree.next(closed, now_ms, path)
+            if turn is not None:
+                need = amounts(self.functions[turn.leaf.function].resources)
+                if within(self._reserved[owner], self.usage.used(owner), need):
+                    return turn
+        return None
+
+    def _places(self, owner: Owner) -> Iterable[Path]:
+        """Where the owner's leaves are in the tree: those first whose class has the least for its weight."""
+        kind, name = owner
+        if kind == "class":
+            return [(name,)]
+        if kind == "tenant":
+            return [(priority, name) for priority in Priority]
+        return dict.fromkeys(path_of(leaf)[:3] for leaf, _ in self.tree.leaves() if leaf.function == name)
+
+    def _quota_changed(self, owner: Owner, quota: Quota) -> None:
+        self._reserved.pop(owner, None)
+        if quota.reserved:
+            self._reserved[owner] = dict(quota.reserved)
+
+    def _policy_quota(self, policy: Policy) -> None:
+        if not isinstance(policy, DownstreamPolicy):
+            self._quota_changed(policy_key(policy), policy.quota)
+
+    def _changed(self, leaves: Iterable[Leaf]) -> None:
+        """The nodes of these leaves' functions are as is said now."""
+        for leaf in list(leaves):
             self.tree.sleep(leaf)
-            self.tree.changed(path_of(leaf)[:-1])
+            self.tree.changed(path_of(leaf)[:3])
             self.tree.wake(leaf)
 
     def _weight_of(self, path: Path) -> float:
         match path:
             case (Priority() as priority,):
-                return CLASS_WEIGHTS[priority]
+                policy = self.policies.get(("class", priority))
+                given = policy.weight if isinstance(policy, ClassPolicy) else None
+                return given or CLASS_WEIGHTS[priority]
             case (_, str() as tenant):
-                return self._tenant(tenant).weight
+                known = self.tenants.get(TenantId(tenant))
+                return known.weight if known is not None else 1.0
             case _:
                 return 1.0
-
-    def _lines_of(self, path: Path) -> tuple[Line, ...]:
-        match path:
-            case (_, str() as tenant):
-                return self._limited(
-                    "tenant.running_max", self.running.tenants, tenant, self._tenant(tenant).running_max
-                )
-            case _:
-                return ()
-
-    def _tenant(self, id: str) -> Tenant:
-        return self.tenants.get(TenantId(id), UNKNOWN_TENANT)
-
-    def _limited(self, name: str, counts: Mapping[str, int], of: str, most: int | None) -> tuple[Line, ...]:
-        return () if most is None else (self._line((name, of), AtMost(counts, of, most)),)
-
-    def _line(self, name: Hashable, gate: Gate) -> Line:
-        line = self._lines.get(name)
-        if line is None:
-            line = self._lines[name] = Line(gate, self.tree.stirred)
-        return line
 
     def _shape_of(self, leaf: Leaf) -> Shape:
         return tuple(sorted(amounts(self.functions[leaf.function].resources).items()))

@@ -41,7 +41,7 @@ class Grove:
     """By the last name of a node's path."""
 
     def __post_init__(self) -> None:
-        self.tree = Tree(lambda path: self.weights.get(path, 1.0), self._lines, self._shape)
+        self.tree = Tree(lambda path: self.weights.get(path, 1.0), self._lines, self._shape, {})
         self.lines: dict[int, Line] = {}
 
     def _lines(self, path: Path) -> tuple[Line, ...]:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from taskservice.core.fair.line import Line
 from taskservice.core.fair.node import Node, Shape
+from taskservice.core.flow.gate import ROOM_MAX
 from taskservice.core.types import Leaf
 
 Path = tuple[Hashable, ...]
@@ -20,9 +21,6 @@ Path = tuple[Hashable, ...]
 
 HOLDERS_MAX = 200
 """Tickets that are looked at in one turn."""
-
-TASKS_MAX = 1_000_000
-"""Room where nothing limits it."""
 
 
 def path_of(leaf: Leaf) -> Path:
@@ -46,14 +44,14 @@ class Tree:
         weight_of: Callable[[Path], float],
         lines_of: Callable[[Path], tuple[Line, ...]],
         shape_of: Callable[[Leaf], Shape],
+        stirred: dict[Line, None],
     ) -> None:
-        """What a node's weight is, before which gates it stands, and what its tasks take: asked when a node is made."""
+        """`stirred`: lines in which somebody's turn may have come, as they say. What a node's weight is, before which gates it stands, and what its tasks take: asked when a node is made."""
         self._weight_of = weight_of
         self._lines_of = lines_of
         self._shape_of = shape_of
         self.root = Node("", None)
-        self.stirred: dict[Line, None] = {}
-        """Lines in which somebody's turn may have come."""
+        self.stirred = stirred
         self._bells: list[tuple[int, int, Line]] = []
         """Lines by when the clock opens their gates."""
         self._bell = 0
@@ -86,12 +84,13 @@ class Tree:
             assert above.parent is not None
             above.parent.sweep()
 
-    def next(self, closed: Container[Shape], now_ms: int) -> Turn | None:
-        """Whose turn it is, but for leaves with tasks of these shapes, for which there is no room; None if nobody else may run."""
+    def next(self, closed: Container[Shape], now_ms: int, under: Path = ()) -> Turn | None:
+        """Whose turn it is below that node, but for leaves with tasks of these shapes, for which there is no room; None if nobody
+        else may run."""
         self._ring(now_ms)
         self._let_go(now_ms)
-        node, room = self.root, TASKS_MAX
-        while True:
+        node, room = self._top(under, now_ms)
+        while room:
             child = node.first(closed)
             if child is None:
                 return None
@@ -99,12 +98,13 @@ class Tree:
             if line is not None:
                 self._park(child, line, now_ms)
                 self._let_go(now_ms)
-                node, room = self.root, TASKS_MAX
+                node, room = self._top(under, now_ms)
             elif isinstance(child.name, Leaf):
                 (shape,) = child.ready
                 return Turn(child.name, shape, room)
             else:
                 node = child
+        return None
 
     def served(self, leaf: Leaf, tasks: int, cost: float) -> None:
         """So many of the leaf's tasks were leased at once, and are paid for with `cost` machine seconds."""
@@ -129,7 +129,7 @@ class Tree:
             for shape in list(node.ready):
                 node.enter(shape)
 
-    def correct(self, leaf: Leaf, change: float, *, over: bool) -> None:
+    def correct(self, leaf: Leaf, change: float, *, over: bool = False) -> None:
         """A lease of the leaf has cost so much more than was charged, or less; `over`: no more will be heard of it."""
         node = self.find(path_of(leaf))
         if node is None:
@@ -159,6 +159,8 @@ class Tree:
         node.weight, node.lines = self._weight_of(path), self._lines_of(path)
         if node.parked is not None and node.parked not in node.lines:
             node.parked.drop(node)
+        for line in node.lines:
+            line.stir()
 
     def leaves(self) -> Iterable[tuple[Leaf, Node]]:
         """Those that have tasks, in the tree's order; for checks."""
@@ -180,6 +182,19 @@ class Tree:
                 child = node.children[name] = Node(name, node, self._weight_of(here), self._lines_of(here))
             node = child
         return node
+
+    def _top(self, under: Path, now_ms: int) -> tuple[Node, int]:
+        """The node there, and how many tasks its own gates and those above let through; 0 if there is no such node."""
+        node, room = self.root, ROOM_MAX
+        for name in under:
+            child = node.children.get(name)
+            if child is None or child.parked is not None:
+                return node, 0
+            line, room = self._pass(child, room, now_ms)
+            if line is not None:
+                return node, 0
+            node = child
+        return node, room
 
     def _pass(self, node: Node, room: int, now_ms: int) -> tuple[Line | None, int]:
         """The first gate that is closed to the node, or how many tasks all of them let through."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from taskservice.core.flow.gate import Reason
 from taskservice.core.types import Leaf
 
 
@@ -33,14 +34,19 @@ def _change(counts: dict[str, int], key: str, by: int) -> None:
 class AtMost:
     """A gate: so many may run at once."""
 
+    name: str
+    """What users know it by, e.g. `function.max_running`."""
     counts: Mapping[str, int]
     of: str
     most: int
 
     def room(self, now_ms: int) -> int:
         """See `Gate`."""
-        return self.most - self.counts.get(self.of, 0)
+        return max(0, self.most - self.counts.get(self.of, 0))
 
     def opens_ms(self, now_ms: int) -> int | None:
         """When one of them ends."""
-        return None
+        return now_ms if self.room(now_ms) else None
+
+    def reason(self, now_ms: int) -> Reason:
+        return Reason(self.name, self.most, self.counts.get(self.of, 0), self.opens_ms(now_ms))

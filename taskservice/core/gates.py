@@ -1,0 +1,273 @@
+"""Which gates stand before which tasks, as tenants, functions and policies say. Volatile: learnt again after a restart.
+
+tenant     rate, running_max
+function   paused, rate, max_running, its downstream's window; and, since it says what a task takes: the maximum of its
+class, its tenant and itself
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from taskservice.core.fair.line import Line
+from taskservice.core.fair.tree import Path
+from taskservice.core.flow.bucket import Bucket, RateLimit
+from taskservice.core.flow.gate import Gate, Reason
+from taskservice.core.flow.quota import Owner, QuotaGate, Usage, owners
+from taskservice.core.flow.running import AtMost, Running
+from taskservice.core.flow.window import CEILING, Ended, Window
+from taskservice.core.lease_wire import Outcome
+from taskservice.core.resources import amounts
+from taskservice.core.specs import (
+    ClassPolicy,
+    DownstreamPolicy,
+    FunctionPolicy,
+    FunctionSpec,
+    Policy,
+    Quota,
+    Rate,
+    Tenant,
+)
+from taskservice.core.types import FunctionName, Leaf, OutcomeKind, Priority, Task, TenantId
+
+Name = tuple[object, ...]
+"""What a gate is called here: what it is about, and whose it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """A gate that an operator has closed."""
+
+    name: str
+
+    def room(self, now_ms: int) -> int:
+        return 0
+
+    def opens_ms(self, now_ms: int) -> int | None:
+        """When the operator opens it."""
+        return None
+
+    def reason(self, now_ms: int) -> Reason:
+        return Reason(self.name, 0, 0)
+
+
+@dataclass(slots=True)
+class Gates:
+    """All gates of a shard, and the lines before them; each is made when somebody first comes to it."""
+
+    tenants: Mapping[TenantId, Tenant]
+    functions: Mapping[FunctionName, FunctionSpec]
+    policies: Mapping[tuple[str, str], Policy]
+    running: Running
+    usage: Usage
+    stirred: dict[Line, None]
+    windows: dict[str, Window] = field(default_factory=dict)
+    """By downstream. A function that names none has one of its own, under its own name, once it has been throttled."""
+    buckets: dict[Name, Bucket] = field(default_factory=dict)
+    now_ms: int = 0
+    """The time of the last turn: what is made in it begins there."""
+    _lines: dict[Name, Line] = field(default_factory=dict)
+    _maxima: dict[Owner, dict[Name, None]] = field(default_factory=dict)
+    """The gates that keep each owner below its maximum: one for each need that came up."""
+
+    def restart(self, now_ms: int) -> None:
+        """What was let through before is not known, and may have been all that was to be had."""
+        self.now_ms = now_ms
+        for id in self.tenants:
+            self.tenant_changed(id, full=False)
+        for name in self.functions:
+            self.function_changed(name, full=False)
+
+    def tenant_changed(self, id: TenantId, *, full: bool = True) -> None:
+        """The tenant's buckets are as it says now; `full`: so are those that it did not have before."""
+        tenant = self.tenants[id]
+        self._bucket("tenant.rate", id, tenant.rate, full=full)
+        self._bucket("tenant.submit_rate", id, tenant.submit_rate, full=full)
+
+    def function_changed(self, name: FunctionName, *, full: bool = True) -> None:
+        """Likewise the function's; what an operator has said comes first."""
+        self._bucket("function.rate", name, self._rate(name), full=full)
+        self._bucket("function.submit_rate", name, self.functions[name].submit_rate, full=full)
+
+    def lines_of(self, path: Path) -> tuple[Line, ...]:
+        """The lines before the gates of the node there."""
+        match path:
+            case (_, str() as tenant):
+                return tuple(self._of_tenant(TenantId(tenant)))
+            case (Priority() as priority, str() as tenant, str() as function):
+                return tuple(self._of_function(priority, TenantId(tenant), FunctionName(function)))
+            case _:
+                return ()
+
+    def submit_closed(
+        self, tenant: TenantId, function: FunctionName, taken: Counter[Name], now_ms: int
+    ) -> Bucket | None:
+        """The bucket that has no room for one more of these tasks beside what is `taken` of it; None if all have. Of several it is
+        the one that opens last."""
+        names = [name for name in submit_gates(tenant, function) if name in self.buckets]
+        closed = [self.buckets[name] for name in names if self.buckets[name].room(now_ms) <= taken[name]]
+        return max(closed, key=lambda bucket: bucket.opens_ms(now_ms) or 0, default=None)
+
+    def submitted(self, tasks: Sequence[Task], now_ms: int) -> None:
+        """These tasks were accepted: what may be submitted is less by them."""
+        for name, count in Counter(name for task in tasks for name in submit_gates(task.tenant, task.function)).items():
+            bucket = self.buckets.get(name)
+            if bucket is not None:
+                bucket.take(count, now_ms)
+
+    def started(self, leaf: Leaf, tasks: int, now_ms: int) -> None:
+        """So many of the leaf's tasks have passed all their gates."""
+        for name in (("tenant.rate", leaf.tenant), ("function.rate", leaf.function)):
+            bucket = self.buckets.get(name)
+            if bucket is not None:
+                bucket.take(tasks, now_ms)
+        window = self.window_of(leaf.function)
+        if window is not None:
+            window.started(tasks, now_ms)
+
+    def ended(self, leaf: Leaf, outcomes: Sequence[Outcome], others: int, now_ms: int) -> None:
+        """These attempts of the leaf have ended, and of so many others nothing is known but that they run no more."""
+        throttled = [each for each in outcomes if each.kind is OutcomeKind.THROTTLED]
+        window = self.window_of(leaf.function)
+        if window is None and throttled:
+            window = self._window(leaf.function, now_ms)
+        if window is None:
+            return
+        silent = others + sum(each.kind in _SILENT for each in outcomes)
+        window.ended(
+            Ended(
+                [_ms(each) for each in outcomes if each.kind not in _SILENT and each.kind not in _CONGESTED],
+                [(_ms(each), each.retry_after_ms or 0) for each in throttled],
+                [_ms(each) for each in outcomes if each.kind is OutcomeKind.TIMEOUT],
+                silent,
+            ),
+            now_ms,
+        )
+        self._stir(("downstream.window", self.downstream_of(leaf.function)))
+
+    def freed(self, leaf: Leaf) -> None:
+        """Tasks of the leaf run no more, or a lease of it is over: there may be room behind what counts them."""
+        self._stir(("tenant.running_max", leaf.tenant))
+        self._stir(("function.max_running", leaf.function))
+        for owner in owners(leaf):
+            for name in self._maxima.get(owner, ()):
+                self._stir(name)
+
+    def downstream_of(self, function: FunctionName) -> str:
+        """What the function's window is called."""
+        return self.functions[function].downstream or function
+
+    def window_of(self, function: FunctionName) -> Window | None:
+        """The window that the function's tasks pass; None if it has never been throttled, nor names a downstream."""
+        return self.windows.get(self.downstream_of(function))
+
+    def downstream_changed(self, policy: DownstreamPolicy) -> None:
+        """The window is as the operator says now."""
+        window = self.windows.get(policy.name)
+        if window is not None:
+            window.bound(policy.ceiling or CEILING, self.now_ms)
+            window.freeze(policy.frozen, self.now_ms)
+            self._stir(("downstream.window", policy.name))
+
+    def _of_tenant(self, id: TenantId) -> Iterator[Line]:
+        tenant = self.tenants.get(id)
+        if tenant is None:
+            return
+        yield from self._rated("tenant.rate", id)
+        yield from self._at_most("tenant.running_max", self.running.tenants, id, tenant.running_max)
+
+    def _of_function(self, priority: Priority, tenant: TenantId, name: FunctionName) -> Iterator[Line]:
+        function, policy = self.functions[name], self._policy(name)
+        if policy.paused:
+            yield self._line(("function.paused", name), Paused("function.paused"))
+        yield from self._rated("function.rate", name)
+        max_running = function.max_running if policy.max_running is None else policy.max_running
+        yield from self._at_most("function.max_running", self.running.functions, name, max_running)
+        if function.downstream or name in self.windows:
+            downstream = self.downstream_of(name)
+            yield self._line(("downstream.window", downstream), self._window(name, self.now_ms))
+        need = amounts(function.resources)
+        yield from self._maximum("class.maximum", ("class", priority), self._class_quota(priority), need)
+        known = self.tenants.get(tenant)
+        yield from self._maximum("tenant.maximum", ("tenant", tenant), known.quota if known else Quota(), need)
+        yield from self._maximum("function.maximum", ("function", name), policy.quota, need)
+
+    def _rated(self, what: str, of: str) -> Iterable[Line]:
+        bucket = self.buckets.get((what, of))
+        return () if bucket is None else (self._line((what, of), bucket),)
+
+    def _at_most(self, what: str, counts: Mapping[str, int], of: str, most: int | None) -> Iterable[Line]:
+        return () if most is None else (self._line((what, of), AtMost(what, counts, of, most)),)
+
+    def _maximum(self, what: str, owner: Owner, quota: Quota, need: Mapping[str, int]) -> Iterable[Line]:
+        maximum = {kind: most for kind, most in quota.maximum if need.get(kind)}
+        if not maximum:
+            return ()
+        name: Name = (what, owner[1], tuple(sorted(need.items())))
+        self._maxima.setdefault(owner, {})[name] = None
+        return (self._line(name, QuotaGate(what, self.usage, owner, maximum, need)),)
+
+    def _bucket(self, what: str, of: str, rate: Rate | None, *, full: bool) -> None:
+        name: Name = (what, of)
+        if rate is None:
+            self.buckets.pop(name, None)
+            return
+        limit = RateLimit(what, rate.per_s, rate.burst)
+        bucket = self.buckets.get(name)
+        if bucket is None:
+            self.buckets[name] = Bucket(limit, self.now_ms, full=full)
+        elif (bucket.limit.per_s, bucket.limit.burst) != (limit.per_s, limit.burst):
+            bucket.change(limit, self.now_ms)
+
+    def _window(self, function: FunctionName, now_ms: int) -> Window:
+        name = self.downstream_of(function)
+        window = self.windows.get(name)
+        if window is None:
+            policy = self.policies.get(("downstream", name))
+            window = self.windows[name] = Window("downstream.window", now_ms)
+            callers = [each for each in self.functions if self.downstream_of(each) == name]
+            window.started(sum(self.running.functions.get(each, 0) for each in callers), now_ms)
+            if isinstance(policy, DownstreamPolicy):
+                self.downstream_changed(policy)
+        return window
+
+    def _line(self, name: Name, gate: Gate) -> Line:
+        line = self._lines.get(name)
+        if line is None:
+            line = self._lines[name] = Line(gate, self.stirred)
+        line.gate = gate
+        return line
+
+    def _stir(self, name: Name) -> None:
+        line = self._lines.get(name)
+        if line is not None:
+            line.stir()
+
+    def _policy(self, function: FunctionName) -> FunctionPolicy:
+        policy = self.policies.get(("function", function))
+        return policy if isinstance(policy, FunctionPolicy) else FunctionPolicy(function)
+
+    def _rate(self, function: FunctionName) -> Rate | None:
+        return self._policy(function).rate or self.functions[function].rate
+
+    def _class_quota(self, priority: Priority) -> Quota:
+        policy = self.policies.get(("class", priority))
+        return policy.quota if isinstance(policy, ClassPolicy) else Quota()
+
+
+def submit_gates(tenant: TenantId, function: FunctionName) -> tuple[Name, Name]:
+    """What a task must pass to be accepted."""
+    return ("tenant.submit_rate", tenant), ("function.submit_rate", function)
+
+
+_CONGESTED = (OutcomeKind.THROTTLED, OutcomeKind.TIMEOUT)
+"""What says that a downstream has too much to do."""
+
+_SILENT = (OutcomeKind.LOST, OutcomeKind.STORE_AWAY, OutcomeKind.VALUE_LOST, OutcomeKind.IMPORT_FAILED)
+"""What says nothing about a downstream, for it was perhaps not called."""
+
+
+def _ms(outcome: Outcome) -> int:
+    return outcome.duration_us // 1000
