@@ -118,16 +118,13 @@ def _refusal(state: State, tenant: Tenant, new: NewTask, *, full: bool) -> ItemA
 
 def _too_fast(state: State, tenant: Tenant, new: NewTask, taken: Counter[Name], now_ms: int) -> ItemAnswer | None:
     """Whether the task comes too soon after others; `taken`: what those before it in its request take."""
-    bucket = state.turns.gates.submit_closed(tenant.id, new.function, taken, now_ms)
-    if bucket is None:
+    reason = state.turns.gates.submit_refusal(tenant.id, new.function, taken, now_ms)
+    if reason is None:
         return None
-    limit = bucket.limit
-    message = f"tasks come faster than {limit.per_s:g} a second, and {limit.burst} at once ({limit.gate})"
-    name = next(name for name in submit_gates(tenant.id, new.function) if name[0] == limit.gate)
-    opens_ms = bucket.opens_ms(now_ms, min(taken[name] + 1, limit.burst)) or now_ms
-    wait_ms = max(1, opens_ms - now_ms)
+    message = f"tasks come faster than {reason.per_s:g} a second, and {reason.limit} at once ({reason.gate})"
+    wait_ms = max(1, (reason.clears_ms or now_ms) - now_ms)
     return ItemAnswer(
-        new.id, ItemStatus.REFUSED, None, Refusal.SUBMIT_RATE, message, limit.burst, retry_after_ms=wait_ms
+        new.id, ItemStatus.REFUSED, None, Refusal.SUBMIT_RATE, message, reason.limit, retry_after_ms=wait_ms
     )
 
 

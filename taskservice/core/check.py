@@ -22,6 +22,7 @@ def check(state: State) -> None:
     _check_leases(state, counts)
     _check_tenants(state, counts)
     _check_pool(state)
+    _check_gates(state)
     _check_past(state)
 
 
@@ -98,6 +99,17 @@ def _check_pool(state: State) -> None:
         for occupied in runner.leases.values():
             add(used, occupied.need)
         _require(used == runner.used, f"{runner.id}: {runner.used} is booked, its leases take {used}")
+
+
+def _check_gates(state: State) -> None:
+    gates, counts = state.turns.gates, state.running.functions
+    for name, window in gates.windows.items():
+        callers = [function for function in state.functions if gates.downstream_of(function) == name]
+        running = sum(counts.get(function, 0) for function in callers)
+        _require(window.in_flight == running, f"{name}: its window counts {window.in_flight} in flight, {running} run")
+    known = {token for runner in state.pool.runners.values() for token in runner.leases}
+    for token, leaf in state.turns.usage.leases():
+        _require(token in known, f"{token} of {leaf} counts for quotas, and no runner has it")
 
 
 def _check_past(state: State) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 
 from taskservice.core.fair.line import Line
@@ -68,12 +69,14 @@ class Gates:
     buckets: dict[Name, Bucket] = field(default_factory=dict)
     now_ms: int = 0
     """The time of the last turn: what is made in it begins there."""
+    _open: bool = False
     _lines: dict[Name, Line] = field(default_factory=dict)
     _maxima: dict[Owner, dict[Name, None]] = field(default_factory=dict)
     """The gates that keep each owner below its maximum: one for each need that came up."""
 
     def restart(self, now_ms: int) -> None:
         """What was let through before is not known, and may have been all that was to be had."""
+        self._open = True
         self.now_ms = now_ms
         for id in self.tenants:
             self.tenant_changed(id, full=False)
@@ -92,7 +95,9 @@ class Gates:
         self._bucket("function.submit_rate", name, self.functions[name].submit_rate, full=full)
 
     def lines_of(self, path: Path) -> tuple[Line, ...]:
-        """The lines before the gates of the node there."""
+        """The lines before the gates of the node there. None before `restart`: while a journal is read nobody has a turn."""
+        if not self._open:
+            return ()
         match path:
             case (_, str() as tenant):
                 return tuple(self._of_tenant(TenantId(tenant)))
@@ -101,14 +106,19 @@ class Gates:
             case _:
                 return ()
 
-    def submit_closed(
+    def submit_refusal(
         self, tenant: TenantId, function: FunctionName, taken: Counter[Name], now_ms: int
-    ) -> Bucket | None:
-        """The bucket that has no room for one more of these tasks beside what is `taken` of it; None if all have. Of several it is
-        the one that opens last."""
-        names = [name for name in submit_gates(tenant, function) if name in self.buckets]
-        closed = [self.buckets[name] for name in names if self.buckets[name].room(now_ms) <= taken[name]]
-        return max(closed, key=lambda bucket: bucket.opens_ms(now_ms) or 0, default=None)
+    ) -> Reason | None:
+        """Why one more of these tasks comes too soon when so many before it are `taken`; None if it does not. Of several gates it
+        is the one that opens last."""
+        closed: list[Reason] = []
+        for name in submit_gates(tenant, function):
+            bucket = self.buckets.get(name)
+            if bucket is not None and bucket.room(now_ms) <= taken[name]:
+                after = copy(bucket)
+                after.take(taken[name], now_ms)
+                closed.append(after.reason(now_ms))
+        return max(closed, key=lambda reason: reason.clears_ms or 0, default=None)
 
     def submitted(self, tasks: Sequence[Task], now_ms: int) -> None:
         """These tasks were accepted: what may be submitted is less by them."""

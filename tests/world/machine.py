@@ -22,6 +22,7 @@ from taskservice.core.events import (
     FunctionsRegistered,
     OperationAsked,
     OperationTurn,
+    PolicyPut,
     RunnerJoined,
     RunnerLost,
     RunnerReported,
@@ -35,7 +36,7 @@ from taskservice.core.limits import Limits
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.records import Record
 from taskservice.core.shard import DEFAULT_TENANT
-from taskservice.core.specs import Bundle, FunctionSpec, Resources, RetryPolicy, Tenant
+from taskservice.core.specs import Bundle, FunctionSpec, Policy, Resources, RetryPolicy, Tenant
 from taskservice.core.state import State
 from taskservice.core.types import (
     FunctionName,
@@ -142,6 +143,9 @@ class Machine:
         tenant = Tenant(TenantId(id), **options)  # type: ignore[arg-type]
         self.ask(TenantPut(self.next_ref(), tenant))
         return tenant.id
+
+    def policy(self, policy: Policy) -> None:
+        self.ask(PolicyPut(self.next_ref(), policy))
 
     def submit(
         self,

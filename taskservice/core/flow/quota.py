@@ -41,6 +41,10 @@ class Usage:
                 subtract(self.of[owner], need)
         return leaf
 
+    def leases(self) -> Iterable[tuple[Token, Leaf]]:
+        """Those that occupy anything."""
+        return ((token, leaf) for token, (leaf, _) in self._leases.items())
+
     def used(self, owner: Owner) -> Mapping[str, int]:
         return self.of.get(owner, {})
 
