@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, field
 
 from taskservice.core.fair.line import Line
@@ -115,9 +114,7 @@ class Gates:
         for name in submit_gates(tenant, function):
             bucket = self.buckets.get(name)
             if bucket is not None and bucket.room(now_ms) <= taken[name]:
-                after = copy(bucket)
-                after.take(taken[name], now_ms)
-                closed.append(after.reason(now_ms))
+                closed.append(bucket.reason_after(taken[name], now_ms))
         return max(closed, key=lambda reason: reason.clears_ms or 0, default=None)
 
     def submitted(self, tasks: Sequence[Task], now_ms: int) -> None:

@@ -34,9 +34,8 @@ def on_whom(machine: Machine, lease: LeaseSpec) -> str:
     return next(launch.runner for launch in machine.launches if launch.lease.token == lease.token)
 
 
-def succeed(machine: Machine, lease: LeaseSpec) -> None:
-    """Each attempt took so long that nothing is pushed to wait behind others like it."""
-    outcomes = [ok(task.no, duration_us=10**7) for task in lease.tasks]
+def succeed(machine: Machine, lease: LeaseSpec, duration_us: int = 1_000) -> None:
+    outcomes = [ok(task.no, duration_us=duration_us) for task in lease.tasks]
     machine.report(lease.token, *outcomes, runner=on_whom(machine, lease))
 
 
@@ -127,7 +126,7 @@ def test_what_is_kept_for_somebody_they_have_first(machine: Machine):
     assert len(first) == 10
     tasks(machine, 50, "k", tenant=kept)
     for lease in first:
-        succeed(machine, lease)
+        succeed(machine, lease, 10**7)  # so long that nothing is pushed to wait behind another
         machine.dispatch()
     running = Counter(lease.leaf.tenant for lease in machine.state.leases.values())
     assert running == {TenantId("rich"): 8, TenantId("kept"): 2}

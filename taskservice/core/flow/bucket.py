@@ -83,6 +83,13 @@ class Bucket:
         opens_ms = self.opens_ms(now_ms, tasks)
         return Reason(self.limit.gate, burst, burst - self.room(now_ms), opens_ms, self.limit.per_s)
 
+    def reason_after(self, taken: int, now_ms: int) -> Reason:
+        """How it will stand for one task more when so many have been taken."""
+        limit = self.limit
+        wait = self._missing(now_ms) + (taken + 1) * limit.ticks_per_token - limit.depth
+        opens_ms = now_ms + max(0, -(-wait // limit.ticks_per_ms))
+        return Reason(limit.gate, limit.burst, limit.burst - self.room(now_ms) + taken, opens_ms, limit.per_s)
+
     def change(self, limit: RateLimit, now_ms: int) -> None:
         """The limit is another, and the tokens are what they were, as far as the new burst has room for them."""
         have = (self.limit.depth - self._missing(now_ms)) * limit.ticks_per_token // self.limit.ticks_per_token
