@@ -191,18 +191,18 @@ class Dispatcher:
 
     def _tick(self, now_ms: int) -> None:
         """Waiting tasks whose time has come are ready, and the timer stands at the next."""
-        next_due_ms = self._shard.state.table.next_due_ms()
-        if next_due_ms is not None and next_due_ms <= now_ms:
+        next_ms = self._shard.state.table.next_timed_ms()
+        if next_ms is not None and next_ms <= now_ms:
             self._shard.handle(e.Ticked(), now_ms, self._rng)
-            next_due_ms = self._shard.state.table.next_due_ms()
-        if next_due_ms == self._timer_ms:
+            next_ms = self._shard.state.table.next_timed_ms()
+        if next_ms == self._timer_ms:
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._timer, self._timer_ms = None, next_due_ms
-        if next_due_ms is not None:
+        self._timer, self._timer_ms = None, next_ms
+        if next_ms is not None:
             # At most a minute ahead: the wall clock that tasks are due by may be set while the loop's is not.
-            delay_s = min(60.0, max(0.001, (next_due_ms - now_ms) / 1000))
+            delay_s = min(60.0, max(0.001, (next_ms - now_ms) / 1000))
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._timer_rang)
 
     def _timer_rang(self) -> None:

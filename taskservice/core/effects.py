@@ -207,3 +207,6 @@ class ValuesDropped(Struct, frozen=True):
 
 
 Effect = Answer | Launch | Ended | CatalogChanged | ValuesDropped
+
+Held = tuple[int, Effect]
+"""An effect and the segment it waits for."""

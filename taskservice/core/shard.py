@@ -14,9 +14,9 @@ from random import Random
 from typing import NamedTuple
 
 from taskservice.core import schedule
-from taskservice.core.apply import Held, apply
+from taskservice.core.apply import apply
 from taskservice.core.decide import decide
-from taskservice.core.effects import Answer, Effect, ValuesDropped
+from taskservice.core.effects import Answer, Effect, Held, ValuesDropped
 from taskservice.core.events import Event
 from taskservice.core.observe import observe
 from taskservice.core.records import EpochOpened, Record, TasksAccepted, TenantSet, bytes_of

@@ -33,12 +33,21 @@ class OpenAttempt:
     max_attempts: int
     due_ms: int
     payload_bytes: int
+    expires_ms: int | None
 
 
 def open_attempt(task: Task) -> OpenAttempt:
     """What is to be known of a task that runs."""
     return OpenAttempt(
-        task.no, task.id, task.attempt, task.crashes, task.losses, task.max_attempts, task.due_ms, len(task.payload)
+        task.no,
+        task.id,
+        task.attempt,
+        task.crashes,
+        task.losses,
+        task.max_attempts,
+        task.due_ms,
+        len(task.payload),
+        task.expires_ms,
     )
 
 

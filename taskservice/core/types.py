@@ -29,15 +29,17 @@ class TaskState(StrEnum):
     QUEUED = "queued"
     RUNNING = "running"
     RETRYING = "retrying"
+    PAUSED = "paused"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    EXPIRED = "expired"
 
 
 WAITING_STATES = (TaskState.SCHEDULED, TaskState.RETRYING)
 """Waiting for the clock: `due_ms` says until when."""
 
-TERMINAL_STATES = (TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED)
+TERMINAL_STATES = (TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.EXPIRED)
 
 
 class Priority(StrEnum):
@@ -141,7 +143,11 @@ class Task(Struct, frozen=True, array_like=True):
     result: bytes | None = None
     """JSON text, or a reference to it."""
     error: ErrorInfo | None = None
-    """Why the last attempt ended badly; kept after a later success as well."""
+    """Why the last attempt of this run ended badly; kept after a later success as well."""
+    expires_ms: int | None = None
+    """When it ends if it has not started by then; None: never, or it has come back from an attempt."""
+    resume_ms: int | None = None
+    """When it is resumed by itself; only of paused tasks."""
 
     @property
     def leaf(self) -> Leaf:

@@ -119,7 +119,7 @@ class SimDispatcher:
         events, self._mailbox = self._mailbox, []
         for event in events:
             self.shard.handle(event, now_ms, self._rng)
-        due_ms = self.shard.state.table.next_due_ms()
+        due_ms = self.shard.state.table.next_timed_ms()
         if due_ms is not None:
             if due_ms <= now_ms:
                 self.shard.handle(Ticked(), now_ms, self._rng)

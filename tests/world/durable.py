@@ -37,7 +37,7 @@ def durable(state: State) -> dict[str, object]:
         "queues": {leaf: (queue.count, queue.payload_bytes) for leaf, queue in state.queues.items() if queue.count},
         "operations": {owner: list(group.values()) for owner, group in state.operations.by_owner.items()},
         "under way": dict(state.operations.under_way),
-        "next due": state.table.next_due_ms(),
+        "next due": state.table.next_timed_ms(),
         "history": state.table.past.listing(ListFilter(), None, 1_000_000),
         "files": state.table.past.files(),
         "unfinished files": state.table.past.unfinished(),

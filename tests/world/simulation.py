@@ -191,6 +191,6 @@ class Simulation:
         state = self.dispatcher.shard.state
         return (
             f"not quiet {HEAL_MS} ms after the last fault: unfinished {state.unfinished}, leases {list(state.leases)}, "
-            f"submits {[client.outstanding for client in self.clients]}, next due {state.table.next_due_ms()}, "
+            f"submits {[client.outstanding for client in self.clients]}, next due {state.table.next_timed_ms()}, "
             f"now {self.clock.wall_ms}"
         )

@@ -8,10 +8,13 @@ from copy import deepcopy
 
 from msgspec.structs import replace
 
+from taskservice.core.changes import Change, changed, expired
 from taskservice.core.filters import passes
 from taskservice.core.records import DeadRow, RetryRow
-from taskservice.core.table import Changed, Grant, Mark, QueueKey, Reach
+from taskservice.core.stretches import Reach, Stretch
+from taskservice.core.table import Changed, Grant, Mark, QueueKey
 from taskservice.core.types import (
+    TERMINAL_STATES,
     WAITING_STATES,
     Leaf,
     ListFilter,
@@ -23,6 +26,7 @@ from taskservice.core.types import (
     TenantId,
     Token,
 )
+from taskservice.core.values import keys_of
 from taskservice.journal.store import moves
 from taskservice.journal.store.counts import Counts
 from taskservice.journal.store.grants import Grants
@@ -41,6 +45,8 @@ class MemoryTable:
         self._nos: dict[tuple[TenantId, TaskId], TaskNo] = {}
         self._queued: dict[Leaf, list[QueueKey]] = {}
         self._waiting: list[QueueKey] = []
+        self._expiring: list[QueueKey] = []
+        self._resuming: list[QueueKey] = []
         self._counts = Counts()
         self._grants = Grants()
         self._references: dict[str, None] = {}
@@ -60,6 +66,8 @@ class MemoryTable:
         twin._nos.update(self._nos)
         twin._queued = {leaf: list(keys) for leaf, keys in self._queued.items()}
         twin._waiting = list(self._waiting)
+        twin._expiring = list(self._expiring)
+        twin._resuming = list(self._resuming)
         twin._counts = deepcopy(self._counts)
         twin._grants = deepcopy(self._grants)
         twin._references = dict(self._references)
@@ -118,6 +126,7 @@ class MemoryTable:
                 state=TaskState.RETRYING,
                 token=None,
                 started_ms=None,
+                expires_ms=None,
                 due_ms=row.due_ms,
                 error=row.error,
                 attempt=row.attempt,
@@ -152,8 +161,13 @@ class MemoryTable:
 
         self._move(moves.HAND_BACK, nos, token, queued_again)
 
-    def cancel(self, nos: Sequence[TaskNo], at_ms: int) -> None:
-        self._move(moves.CANCEL, nos, None, lambda task: replace(task, state=TaskState.CANCELLED, ended_ms=at_ms))
+    def change(self, change: Change, nos: Sequence[TaskNo]) -> list[Changed]:
+        moves.check_change(change.kind, nos, self._tasks)
+        return self._changed(self.load(nos), lambda task: changed(task, change))
+
+    def expire(self, nos: Sequence[TaskNo], at_ms: int) -> list[Changed]:
+        moves.check_move(moves.EXPIRE, nos, self._tasks)
+        return self._changed(self.load(nos), lambda task: expired(task, at_ms))
 
     def load(self, nos: Sequence[TaskNo]) -> list[Task]:
         return [self._tasks[no] for no in nos]
@@ -164,15 +178,21 @@ class MemoryTable:
 
     def next_queued(self, leaf: Leaf, after: QueueKey | None, limit: int) -> list[QueueKey]:
         keys = self._queued.get(leaf, [])
-        start = bisect_right(keys, after) if after else 0
+        start = bisect_right(keys, after[:2], key=_place) if after else 0
         return keys[start : start + limit]
 
     def due_by(self, now_ms: int, limit: int) -> list[Task]:
-        end = bisect_left(self._waiting, now_ms + 1, key=lambda key: key.due_ms)
-        return [self._tasks[key.no] for key in self._waiting[: min(end, limit)]]
+        return self.load(self._timed(self._waiting, now_ms, limit))
 
-    def next_due_ms(self) -> int | None:
-        return self._waiting[0].due_ms if self._waiting else None
+    def expired_by(self, now_ms: int, limit: int) -> list[TaskNo]:
+        return self._timed(self._expiring, now_ms, limit)
+
+    def resumed_by(self, now_ms: int, limit: int) -> list[TaskNo]:
+        return self._timed(self._resuming, now_ms, limit)
+
+    def next_timed_ms(self) -> int | None:
+        first = [keys[0].due_ms for keys in (self._waiting, self._expiring, self._resuming) if keys]
+        return min(first, default=None)
 
     def listing(self, wanted: ListFilter, before_no: TaskNo | None, limit: int) -> list[Task]:
         found: list[Task] = []
@@ -193,16 +213,16 @@ class MemoryTable:
                 to_no = met[-1]
         return Reach(to_no, tasks)
 
-    def count_between(self, leaf: Leaf, wanted: ListFilter, after_no: TaskNo, to_no: TaskNo) -> int:
-        return len(self._passing(leaf, wanted, after_no, to_no))
+    def count_between(self, stretch: Stretch, wanted: ListFilter, ended_by_ms: int) -> int:
+        return len(self._passing(stretch, wanted, ended_by_ms))
 
-    def cancel_between(self, leaf: Leaf, wanted: ListFilter, after_no: TaskNo, to_no: TaskNo, at_ms: int) -> Changed:
-        tasks = self._passing(leaf, wanted, after_no, to_no)
-        tasks.sort(key=lambda task: (wanted.states.index(task.state), task.no))
-        queued = [task for task in tasks if task.state is TaskState.QUEUED]
-        self.cancel([task.no for task in tasks], at_ms)
-        payload_bytes = sum(len(task.payload) for task in queued)
-        return Changed(tuple(task.id for task in tasks), tuple(task.no for task in queued), payload_bytes)
+    def change_between(self, change: Change, stretch: Stretch, wanted: ListFilter, ended_by_ms: int) -> Changed:
+        found = self._changed(self._passing(stretch, wanted, ended_by_ms), lambda task: changed(task, change))
+        return found[0] if found else Changed(stretch.leaf)
+
+    def count_running(self, wanted: ListFilter) -> int:
+        running = replace(wanted, states=(TaskState.RUNNING,))
+        return sum(passes(self._tasks[no], running) for grant in self._grants.all() for no in grant.nos)
 
     def queued_since(self, leaf: Leaf, after_no: TaskNo, limit: int) -> list[TaskNo]:
         newer = self._between(leaf, after_no, self._order[-1]) if self._order else ()
@@ -244,50 +264,113 @@ class MemoryTable:
     def fold(self) -> None:
         """Nothing to do: there is no file."""
 
-    def _passing(self, leaf: Leaf, wanted: ListFilter, after_no: TaskNo, to_no: TaskNo) -> list[Task]:
+    def _passing(self, stretch: Stretch, wanted: ListFilter, ended_by_ms: int) -> list[Task]:
         anywhere = replace(wanted, tenant=None, function=None, priority=None)
-        return [task for task in self._between(leaf, after_no, to_no) if passes(task, anywhere)]
+        return [
+            task
+            for task in self._between(*stretch)
+            if passes(task, anywhere) and (task.ended_ms is None or task.ended_ms <= ended_by_ms)
+        ]
 
     def _between(self, leaf: Leaf, after_no: TaskNo, to_no: TaskNo) -> Iterator[Task]:
         nos = self._order[bisect_right(self._order, after_no) : bisect_right(self._order, to_no)]
         return (task for task in map(self._tasks.__getitem__, nos) if task.leaf == leaf)
 
-    def _move(self, move: Move, nos: Sequence[TaskNo], token: Token | None, changed: Callable[[Task], Task]) -> None:
+    def _move(self, move: Move, nos: Sequence[TaskNo], token: Token | None, how: Callable[[Task], Task]) -> None:
         moves.check_move(move, nos, self._tasks, token)
-        before = [self._tasks[no] for no in nos]
-        for task in before:
-            self._leave(task)
-            self._tasks[task.no] = changed(task)
-            self._enter(self._tasks[task.no])
-        self._counts.moved(((task.leaf, task.state) for task in before), move.target)
-        if move.target is TaskState.QUEUED:
-            self._counts.queued(_sizes(before), +1)
-        else:
-            self._counts.queued(_sizes(task for task in before if task.state is TaskState.QUEUED), -1)
+        for no in nos:
+            self._put(self._tasks[no], how(self._tasks[no]))
         if token is not None:
             self._grants.ended(token, nos)
 
+    def _changed(self, tasks: Sequence[Task], how: Callable[[Task], Task | None]) -> list[Changed]:
+        by_leaf: dict[Leaf, list[Task]] = {}
+        for task in tasks:
+            by_leaf.setdefault(task.leaf, []).append(task)
+        return [
+            self._changed_leaf(leaf, sorted(group, key=lambda task: task.no), how) for leaf, group in by_leaf.items()
+        ]
+
+    def _changed_leaf(self, leaf: Leaf, tasks: Sequence[Task], how: Callable[[Task], Task | None]) -> Changed:
+        pairs = [(task, how(task)) for task in tasks]
+        gone = [task for task, after in pairs if after is None]
+        for task, after in pairs:
+            if after is not None:
+                self._put(task, after)
+        for task in gone:
+            self._leave(task)
+            del self._nos[task.tenant, task.id]
+        self._counts.queued(_sizes(task for task in gone if task.state is TaskState.QUEUED), -1)
+        self._left(gone)
+        here = [after for _, after in pairs if after is not None]
+        left = [task for task in tasks if task.state is TaskState.QUEUED]
+        entered = [task for task in here if task.state is TaskState.QUEUED]
+        return Changed(
+            leaf,
+            tuple(task.id for task in tasks),
+            _unfinished(here) - _unfinished(tasks),
+            tuple(task.no for task in left),
+            _bytes(left),
+            tuple(sorted(map(_key, entered))),
+            _bytes(entered),
+            tuple(sorted(key for task in gone for key in keys_of(task.payload, task.result))),
+        )
+
+    def _put(self, before: Task, after: Task) -> None:
+        """The task is another one now."""
+        self._leave(before)
+        self._tasks[after.no] = after
+        self._enter(after)
+        self._counts.moved([(before.leaf, before.state)], after.state)
+        for task, sign in ((before, -1), (after, +1)):
+            if task.state is TaskState.QUEUED:
+                self._counts.queued(_sizes([task]), sign)
+
     def _left(self, tasks: Sequence[Task]) -> None:
+        """They are not in the table any more."""
         for task in tasks:
             del self._tasks[task.no]
             del self._order[bisect_left(self._order, task.no)]
         self._counts.removed((task.leaf, task.state) for task in tasks)
 
     def _enter(self, task: Task) -> None:
-        keys = self._keys_of(task)
-        if keys is not None:
-            insort(keys, QueueKey(task.due_ms, task.no))
+        for keys, key in self._keys_of(task):
+            insort(keys, key, key=_place)
 
     def _leave(self, task: Task) -> None:
-        keys = self._keys_of(task)
-        if keys is not None:
-            del keys[bisect_left(keys, QueueKey(task.due_ms, task.no))]
+        for keys, key in self._keys_of(task):
+            del keys[bisect_left(keys, _place(key), key=_place)]
 
-    def _keys_of(self, task: Task) -> list[QueueKey] | None:
-        """The sorted keys among which the task's own belongs in its present state."""
+    def _keys_of(self, task: Task) -> Iterator[tuple[list[QueueKey], QueueKey]]:
+        """The sorted keys among which the task stands in its present state, and its own."""
         if task.state is TaskState.QUEUED:
-            return self._queued.setdefault(task.leaf, [])
-        return self._waiting if task.state in WAITING_STATES else None
+            yield self._queued.setdefault(task.leaf, []), _key(task)
+        elif task.state in WAITING_STATES:
+            yield self._waiting, _key(task)
+        if task.expires_ms is not None and task.state in moves.EXPIRE.sources:
+            yield self._expiring, QueueKey(task.expires_ms, task.no)
+        if task.resume_ms is not None and task.state is TaskState.PAUSED:
+            yield self._resuming, QueueKey(task.resume_ms, task.no)
+
+    def _timed(self, keys: Sequence[QueueKey], now_ms: int, limit: int) -> list[TaskNo]:
+        end = bisect_left(keys, now_ms + 1, key=lambda key: key.due_ms)
+        return [key.no for key in keys[: min(end, limit)]]
+
+
+def _key(task: Task) -> QueueKey:
+    return QueueKey(task.due_ms, task.no, task.expires_ms)
+
+
+def _place(key: QueueKey) -> tuple[int, TaskNo]:
+    return key[:2]
+
+
+def _bytes(tasks: Iterable[Task]) -> int:
+    return sum(len(task.payload) for task in tasks)
+
+
+def _unfinished(tasks: Iterable[Task]) -> int:
+    return sum(task.state not in TERMINAL_STATES for task in tasks)
 
 
 def _sizes(tasks: Iterable[Task]) -> Iterator[tuple[Leaf, int]]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from msgspec import structs
+
 from taskservice.core.past import EndedKey, HistoryFile, Past
-from taskservice.core.types import ListFilter, Task, TaskId, TaskNo, TaskState, TenantId
+from taskservice.core.stretches import Reach, Stretch
+from taskservice.core.types import Leaf, ListFilter, Task, TaskId, TaskNo, TaskState, TenantId
 from taskservice.core.values import digest
 from taskservice.journal.store import moves
 
@@ -124,6 +128,23 @@ class MemoryPast:
             file = self._files[past.file]
             self._files[past.file] = replace(file, known=file.known - 1)
 
+    def reach(self, leaf: Leaf, states: Sequence[TaskState], after_no: TaskNo, upto_no: TaskNo, limit: int) -> Reach:
+        to_no, tasks, share = upto_no, 0, max(1, limit // max(1, len(states)))
+        for state in states:
+            met = self._between(Stretch(leaf, after_no, to_no), ListFilter(states=(state,)))[:share]
+            tasks += len(met)
+            if len(met) == share:
+                to_no = met[-1]
+        return Reach(to_no, tasks)
+
+    def count_between(self, stretch: Stretch, wanted: ListFilter) -> int:
+        return len(self._between(stretch, wanted))
+
+    def forget_between(self, stretch: Stretch, wanted: ListFilter) -> int:
+        nos = self._between(stretch, wanted)
+        self.forget(nos)
+        return len(nos)
+
     def droppable(self, before_day: int, limit: int) -> list[HistoryFile]:
         unused = [each.file for each in self._files.values() if each.finished and not each.known]
         old = [file for file in unused if file.day < before_day]
@@ -138,11 +159,27 @@ class MemoryPast:
     def known(self, keys: Sequence[str]) -> list[str]:
         return [key for key in keys if key in self._files]
 
+    def counts(self, tenant: TenantId | None = None) -> dict[tuple[Leaf, TaskState], int]:
+        places = Counter((_leaf(entry.past), entry.past.state) for entry in self._entries.values())
+        return {place: count for place, count in places.items() if tenant in (None, place[0].tenant)}
+
     def entries(self) -> int:
         return len(self._entries)
 
     def files(self) -> dict[str, int]:
         return {key: each.known for key, each in self._files.items()}
+
+    def _between(self, stretch: Stretch, wanted: ListFilter) -> list[TaskNo]:
+        anywhere = structs.replace(wanted, tenant=None, function=None, priority=None)
+        return sorted(
+            no
+            for no, entry in self._entries.items()
+            if stretch.after_no < no <= stretch.to_no and _leaf(entry.past) == stretch.leaf and _passes(entry, anywhere)
+        )
+
+
+def _leaf(past: Past) -> Leaf:
+    return Leaf(past.tenant, past.function, past.priority)
 
 
 def _passes(entry: _Entry, wanted: ListFilter) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from helpers.tables import LEAF, LEASE, LEGAL, MOVES, RUNNER, mark, put, seen, task
+from helpers.tables import CANCEL, LEAF, LEASE, LEGAL, MOVES, RUNNER, mark, put, seen, task
 from taskservice.core.table import Grant, TaskTable
 from taskservice.core.types import Leaf, Priority, RunnerId, TaskState, Token
 from taskservice.journal.store.memory import MemoryTable
@@ -54,7 +54,7 @@ def test_the_bytes_that_are_queued_follow_every_move(table: TaskTable) -> None:
         assert table.queued_bytes(LEAF) == queued, move
     waiting = [one.no for one in table.load(range(len(TaskState))) if one.state is TaskState.QUEUED]
     table.lease(waiting[:2], Token(9, 1), RUNNER, 4_000)
-    table.cancel(waiting[2:], 4_000)
+    table.change(CANCEL, waiting[2:])
     assert table.queued_bytes(LEAF) == 0
 
 
@@ -90,7 +90,7 @@ def test_a_copy_in_memory_goes_its_own_way() -> None:
     for one in (copy, table):
         one.note("kind", "b", b"2")
         one.insert([task(50)])
-        one.cancel([1], 6_000)
+        one.change(CANCEL, [1])
         one.succeed([(2, b"1", 4_000, 1)], LEASE, 5_000)
         one.commit(mark(1, 1))
         if one is copy:
