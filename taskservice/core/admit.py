@@ -147,4 +147,5 @@ def _task(state: State, tenant: Tenant, new: NewTask, no: TaskNo, now_ms: int) -
         due_ms=due_ms,
         max_attempts=new.max_attempts or function.retry.max_attempts,
         timeout_ms=new.timeout_ms or function.timeout_ms,
+        key=new.key if function.key_max_running is not None else "",
     )

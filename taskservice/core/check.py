@@ -102,9 +102,9 @@ def _check_pool(state: State) -> None:
 
 
 def _check_gates(state: State) -> None:
-    gates, counts = state.turns.gates, state.running.functions
-    for name, window in gates.windows.items():
-        callers = [function for function in state.functions if gates.downstream_of(function) == name]
+    downstreams, counts = state.turns.gates.downstreams, state.running.functions
+    for name, window in downstreams.windows.items():
+        callers = [function for function in state.functions if downstreams.name_of(function) == name]
         running = sum(counts.get(function, 0) for function in callers)
         _require(window.in_flight == running, f"{name}: its window counts {window.in_flight} in flight, {running} run")
     known = {token for runner in state.pool.runners.values() for token in runner.leases}

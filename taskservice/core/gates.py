@@ -1,8 +1,9 @@
 """Which gates stand before which tasks, as tenants, functions and policies say. Volatile: learnt again after a restart.
 
-tenant     rate, running_max
-function   paused, rate, max_running, its downstream's window; and, since it says what a task takes: the maximum of its
-class, its tenant and itself
+- a tenant: its rate, its running_max
+- a function: paused, its rate, its max_running, its downstream's window; and, since it says what a task takes: the maximum of
+  its class, of its tenant and of itself
+- a leaf: key_max_running; for retries the function's budget
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
+from taskservice.core.downstreams import Downstreams
 from taskservice.core.fair.line import Line
 from taskservice.core.fair.tree import Path
 from taskservice.core.flow.bucket import Bucket, RateLimit
 from taskservice.core.flow.gate import Gate, Reason
 from taskservice.core.flow.quota import Owner, QuotaGate, Usage, owners
-from taskservice.core.flow.running import AtMost, Running
-from taskservice.core.flow.window import CEILING, Ended, Window
+from taskservice.core.flow.running import AtMost, Running, key_name
 from taskservice.core.lease_wire import Outcome
 from taskservice.core.resources import amounts
 from taskservice.core.specs import (
@@ -30,7 +32,7 @@ from taskservice.core.specs import (
     Rate,
     Tenant,
 )
-from taskservice.core.types import FunctionName, Leaf, OutcomeKind, Priority, Task, TenantId
+from taskservice.core.types import FunctionName, Lane, Leaf, Priority, Task, TenantId
 
 Name = tuple[object, ...]
 """What a gate is called here: what it is about, and whose it is."""
@@ -63,15 +65,18 @@ class Gates:
     running: Running
     usage: Usage
     stirred: dict[Line, None]
-    windows: dict[str, Window] = field(default_factory=dict)
-    """By downstream. A function that names none has one of its own, under its own name, once it has been throttled."""
+    downstreams: Downstreams = field(init=False)
     buckets: dict[Name, Bucket] = field(default_factory=dict)
     now_ms: int = 0
     """The time of the last turn: what is made in it begins there."""
     _open: bool = False
-    _lines: dict[Name, Line] = field(default_factory=dict)
+    _lines: WeakValueDictionary[Name, Line] = field(default_factory=WeakValueDictionary)
+    """Each for as long as a node stands before its gate: there may be as many keys as a tenant has users."""
     _maxima: dict[Owner, dict[Name, None]] = field(default_factory=dict)
     """The gates that keep each owner below its maximum: one for each need that came up."""
+
+    def __post_init__(self) -> None:
+        self.downstreams = Downstreams(self.functions, self.policies, self.running)
 
     def restart(self, now_ms: int) -> None:
         """What was let through before is not known, and may have been all that was to be had."""
@@ -92,6 +97,7 @@ class Gates:
         """Likewise the function's; what an operator has said comes first."""
         self._bucket("function.rate", name, self._rate(name), full=full)
         self._bucket("function.submit_rate", name, self.functions[name].submit_rate, full=full)
+        self.downstreams.function_changed(name)
 
     def lines_of(self, path: Path) -> tuple[Line, ...]:
         """The lines before the gates of the node there. None before `restart`: while a journal is read nobody has a turn."""
@@ -102,6 +108,8 @@ class Gates:
                 return tuple(self._of_tenant(TenantId(tenant)))
             case (Priority() as priority, str() as tenant, str() as function):
                 return tuple(self._of_function(priority, TenantId(tenant), FunctionName(function)))
+            case (_, _, _, Leaf() as leaf):
+                return tuple(self._of_leaf(leaf))
             case _:
                 return ()
 
@@ -130,53 +138,29 @@ class Gates:
             bucket = self.buckets.get(name)
             if bucket is not None:
                 bucket.take(tasks, now_ms)
-        window = self.window_of(leaf.function)
-        if window is not None:
-            window.started(tasks, now_ms)
+        self.downstreams.started(leaf, tasks, now_ms)
+        self._stir(("function.retries", leaf.function))
 
     def ended(self, leaf: Leaf, outcomes: Sequence[Outcome], others: int, now_ms: int) -> None:
-        """These attempts of the leaf have ended, and of so many others nothing is known but that they run no more."""
-        throttled = [each for each in outcomes if each.kind is OutcomeKind.THROTTLED]
-        window = self.window_of(leaf.function)
-        if window is None and throttled:
-            window = self._window(leaf.function, now_ms)
-        if window is None:
-            return
-        silent = others + sum(each.kind in _SILENT for each in outcomes)
-        window.ended(
-            Ended(
-                [_ms(each) for each in outcomes if each.kind not in _SILENT and each.kind not in _CONGESTED],
-                [(_ms(each), each.retry_after_ms or 0) for each in throttled],
-                [_ms(each) for each in outcomes if each.kind is OutcomeKind.TIMEOUT],
-                silent,
-            ),
-            now_ms,
-        )
-        self._stir(("downstream.window", self.downstream_of(leaf.function)))
+        """See `Downstreams.ended`."""
+        self.downstreams.ended(leaf, outcomes, others, now_ms)
+        self._stir(("function.retries", leaf.function))
+        self._stir(("downstream.window", self.downstreams.name_of(leaf.function)))
+
+    def downstream_changed(self, policy: DownstreamPolicy) -> None:
+        """The window is as the operator says now."""
+        self.downstreams.policy_changed(policy, self.now_ms)
+        self._stir(("downstream.window", policy.name))
 
     def freed(self, leaf: Leaf) -> None:
         """Tasks of the leaf run no more, or a lease of it is over: there may be room behind what counts them."""
         self._stir(("tenant.running_max", leaf.tenant))
         self._stir(("function.max_running", leaf.function))
+        if leaf.key:
+            self._stir(("key.max_running", key_name(leaf)))
         for owner in owners(leaf):
             for name in self._maxima.get(owner, ()):
                 self._stir(name)
-
-    def downstream_of(self, function: FunctionName) -> str:
-        """What the function's window is called."""
-        return self.functions[function].downstream or function
-
-    def window_of(self, function: FunctionName) -> Window | None:
-        """The window that the function's tasks pass; None if it has never been throttled, nor names a downstream."""
-        return self.windows.get(self.downstream_of(function))
-
-    def downstream_changed(self, policy: DownstreamPolicy) -> None:
-        """The window is as the operator says now."""
-        window = self.windows.get(policy.name)
-        if window is not None:
-            window.bound(policy.ceiling or CEILING, self.now_ms)
-            window.freeze(policy.frozen, self.now_ms)
-            self._stir(("downstream.window", policy.name))
 
     def _of_tenant(self, id: TenantId) -> Iterator[Line]:
         tenant = self.tenants.get(id)
@@ -192,14 +176,23 @@ class Gates:
         yield from self._rated("function.rate", name)
         max_running = function.max_running if policy.max_running is None else policy.max_running
         yield from self._at_most("function.max_running", self.running.functions, name, max_running)
-        if function.downstream or name in self.windows:
-            downstream = self.downstream_of(name)
-            yield self._line(("downstream.window", downstream), self._window(name, self.now_ms))
+        window = self.downstreams.window_of(name, self.now_ms)
+        if window is not None:
+            yield self._line(("downstream.window", self.downstreams.name_of(name)), window)
         need = amounts(function.resources)
         yield from self._maximum("class.maximum", ("class", priority), self._class_quota(priority), need)
         known = self.tenants.get(tenant)
         yield from self._maximum("tenant.maximum", ("tenant", tenant), known.quota if known else Quota(), need)
         yield from self._maximum("function.maximum", ("function", name), policy.quota, need)
+
+    def _of_leaf(self, leaf: Leaf) -> Iterator[Line]:
+        function = self.functions[leaf.function]
+        if leaf.key:
+            yield from self._at_most("key.max_running", self.running.keys, key_name(leaf), function.key_max_running)
+        if leaf.lane is Lane.RETRY:
+            yield self._line(
+                ("function.retries", leaf.function), self.downstreams.budget_of(leaf.function, self.now_ms)
+            )
 
     def _rated(self, what: str, of: str) -> Iterable[Line]:
         bucket = self.buckets.get((what, of))
@@ -228,18 +221,6 @@ class Gates:
         elif (bucket.limit.per_s, bucket.limit.burst) != (limit.per_s, limit.burst):
             bucket.change(limit, self.now_ms)
 
-    def _window(self, function: FunctionName, now_ms: int) -> Window:
-        name = self.downstream_of(function)
-        window = self.windows.get(name)
-        if window is None:
-            policy = self.policies.get(("downstream", name))
-            window = self.windows[name] = Window("downstream.window", now_ms)
-            callers = [each for each in self.functions if self.downstream_of(each) == name]
-            window.started(sum(self.running.functions.get(each, 0) for each in callers), now_ms)
-            if isinstance(policy, DownstreamPolicy):
-                self.downstream_changed(policy)
-        return window
-
     def _line(self, name: Name, gate: Gate) -> Line:
         line = self._lines.get(name)
         if line is None:
@@ -267,14 +248,3 @@ class Gates:
 def submit_gates(tenant: TenantId, function: FunctionName) -> tuple[Name, Name]:
     """What a task must pass to be accepted."""
     return ("tenant.submit_rate", tenant), ("function.submit_rate", function)
-
-
-_CONGESTED = (OutcomeKind.THROTTLED, OutcomeKind.TIMEOUT)
-"""What says that a downstream has too much to do."""
-
-_SILENT = (OutcomeKind.LOST, OutcomeKind.STORE_AWAY, OutcomeKind.VALUE_LOST, OutcomeKind.IMPORT_FAILED)
-"""What says nothing about a downstream, for it was perhaps not called."""
-
-
-def _ms(outcome: Outcome) -> int:
-    return outcome.duration_us // 1000

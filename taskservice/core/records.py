@@ -11,7 +11,7 @@ from msgspec import Struct
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.past import HistoryFile
 from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
-from taskservice.core.types import ErrorInfo, Leaf, ListFilter, RunnerId, Task, TaskNo, Token
+from taskservice.core.types import ErrorInfo, Lane, Leaf, ListFilter, RunnerId, Task, TaskNo, Token
 
 
 class EpochOpened(Struct, frozen=True, array_like=True, tag="epoch"):
@@ -86,6 +86,8 @@ class RetryRow(Struct, frozen=True, array_like=True):
     crashes: int
     losses: int
     duration_us: int
+    lane: Lane = Lane.MAIN
+    """Where it stands from now on."""
 
 
 class TasksRetrying(Struct, frozen=True, array_like=True, tag="retrying"):

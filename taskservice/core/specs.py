@@ -78,6 +78,12 @@ class FunctionSpec(Struct, frozen=True, array_like=True):
     """Tasks that may run at once, of all tenants together."""
     downstream: str = ""
     """What it calls, and shares with others that call it; empty: nothing that anybody else calls."""
+    key: str = ""
+    """The parameter whose value is a task's key; empty: its tasks have none."""
+    key_max_running: int | None = None
+    """Tasks of one tenant that have the same key and may run at once."""
+    retry_share: float = 0.1
+    """Retries for each call, at most: see `flow.retry_budget`."""
 
 
 class Tenant(Struct, frozen=True, array_like=True):

@@ -88,9 +88,9 @@ class Turns:
 
     def ended(self, leaf: Leaf, outcomes: Sequence[Outcome], others: int, now_ms: int) -> None:
         """See `Gates.ended`. A function that was throttled for the first time stands before a gate of its own from now on."""
-        before = len(self.gates.windows)
+        before = len(self.gates.downstreams.windows)
         self.gates.ended(leaf, outcomes, others, now_ms)
-        if len(self.gates.windows) > before:
+        if len(self.gates.downstreams.windows) > before:
             self.function_changed(leaf.function)
 
     def hungry(self) -> list[Owner]:
@@ -131,6 +131,7 @@ class Turns:
         for leaf in list(leaves):
             self.tree.sleep(leaf)
             self.tree.changed(path_of(leaf)[:3])
+            self.tree.changed(path_of(leaf))
             self.tree.wake(leaf)
 
     def _weight_of(self, path: Path) -> float:

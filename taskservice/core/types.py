@@ -52,6 +52,14 @@ class Priority(StrEnum):
     BATCH = "batch"
 
 
+class Lane(StrEnum):
+    """Which of a function's queues a task stands in: each has a gate of its own."""
+
+    MAIN = ""
+    RETRY = "retry"
+    """It has failed before: it goes when the function's retry budget says so."""
+
+
 class OutcomeKind(StrEnum):
     """How one attempt ended. `report.RULES` says what follows from each."""
 
@@ -84,6 +92,14 @@ class Leaf(NamedTuple):
     tenant: TenantId
     function: FunctionName
     priority: Priority
+    key: str = ""
+    """Of which so many may run at once; empty: the function has no such limit, or the task no key."""
+    lane: Lane = Lane.MAIN
+
+    @property
+    def plain(self) -> Leaf:
+        """The same without what only matters for as long as a task waits: where it is counted in history."""
+        return Leaf(self.tenant, self.function, self.priority)
 
 
 class ErrorInfo(Struct, frozen=True, array_like=True):
@@ -109,6 +125,8 @@ class NewTask(Struct, frozen=True, array_like=True):
     max_attempts: int | None = None
     timeout_ms: int | None = None
     tags: tuple[tuple[str, str], ...] = ()
+    key: str = ""
+    """What its function's `key_max_running` counts by."""
 
 
 class Task(Struct, frozen=True, array_like=True):
@@ -149,9 +167,12 @@ class Task(Struct, frozen=True, array_like=True):
     resume_ms: int | None = None
     """When it is resumed by itself; only of paused tasks."""
 
+    key: str = ""
+    lane: Lane = Lane.MAIN
+
     @property
     def leaf(self) -> Leaf:
-        return Leaf(self.tenant, self.function, self.priority)
+        return Leaf(self.tenant, self.function, self.priority, self.key, self.lane)
 
 
 class ListFilter(Struct, frozen=True, array_like=True):

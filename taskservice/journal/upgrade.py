@@ -79,6 +79,8 @@ _PAUSES_AND_EXPIRY = (
         f"ALTER TABLE leaf ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0"
         for name in ("paused", "expired", "past_succeeded", "past_failed", "past_cancelled", "past_expired")
     ),
+    "ALTER TABLE leaf ADD COLUMN key TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE leaf ADD COLUMN lane TEXT NOT NULL DEFAULT ''",
     *(
         f"UPDATE leaf SET past_{state} = (SELECT count(*) FROM past WHERE past.leaf = leaf.leaf AND state = '{state}')"  # noqa: S608
         for state in ("succeeded", "failed", "cancelled")
@@ -87,7 +89,7 @@ _PAUSES_AND_EXPIRY = (
 
 
 def _add_pauses_and_expiry(db: sqlite3.Connection) -> None:
-    """Version 3 knows tasks that are paused or have expired, and counts those in history."""
+    """Version 3 knows tasks that are paused or have expired, and counts those in history; and keys and lanes of leaves."""
     for statement in _PAUSES_AND_EXPIRY:
         db.execute(statement)
 

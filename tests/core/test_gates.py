@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 
 import pytest
 
 from taskservice.core.effects import ItemStatus, Refusal
 from taskservice.core.lease_wire import LeaseSpec
-from taskservice.core.specs import ClassPolicy, DownstreamPolicy, FunctionPolicy, Quota, Rate, Resources
+from taskservice.core.specs import ClassPolicy, DownstreamPolicy, FunctionPolicy, Quota, Rate, Resources, RetryPolicy
 from taskservice.core.types import FunctionName, OutcomeKind, Priority, TenantId
 from world.machine import Machine, bad, function, ok
 
@@ -160,7 +161,7 @@ def test_a_function_has_a_window_of_its_own_once_it_is_throttled(wide: Machine):
     for lease in leases:
         outcomes = [bad(task.no, OutcomeKind.THROTTLED, retry_after_ms=60_000) for task in lease.tasks]
         wide.report(lease.token, *outcomes, runner=on_whom(wide, lease))
-    assert wide.state.turns.gates.windows[F].in_flight == 0
+    assert wide.state.turns.gates.downstreams.windows[F].in_flight == 0
     wide.now_ms += 61_000
     assert 1 <= len(ids(wide.dispatch())) < 60
 
@@ -208,3 +209,59 @@ def test_a_runner_that_is_lost_frees_what_its_leases_took(wide: Machine):
         wide.lose(runner)
     wide.join("r3", cpus=10)
     assert len(ids(wide.dispatch())) == 5
+
+
+def test_as_many_of_a_key_run_as_may_and_other_keys_do_not_wait(wide: Machine):
+    wide.register(function(key="user", key_max_running=2))
+    other = wide.tenant("other")
+    tasks(wide, 5, "a", key="a")
+    tasks(wide, 5, "b", key="b", priority=Priority.LOW)
+    tasks(wide, 1, "c", key="b")
+    tasks(wide, 5, "d", key="a", tenant=other)
+    leases = wide.dispatch()
+    assert Counter(name[0] for name in ids(leases)) == {"a": 2, "b": 1, "c": 1, "d": 2}
+    succeed(wide, next(lease for lease in leases if lease.tasks[0].id.startswith("a")))
+    assert [name[0] for name in ids(wide.dispatch())] == ["a"]
+
+
+def test_keys_leave_nothing_behind(wide: Machine):
+    wide.register(function(key="user", key_max_running=1))
+    for n in range(500):
+        tasks(wide, 2, f"{n}-", key=f"k{n}")
+        for _ in range(2):
+            for lease in wide.dispatch():
+                succeed(wide, lease)
+    gc.collect()
+    assert len(wide.state.turns.gates._lines) < 100
+    assert wide.state.queues == {}
+    assert wide.state.running.keys == {}
+
+
+def test_retries_wait_for_their_budget_and_first_attempts_do_not(wide: Machine):
+    """Of 400 tasks that fail, ten retries go for nothing and some for the traffic that there was; new tasks go on."""
+    wide.register(function(retry=RetryPolicy(max_attempts=3, base_ms=1, max_ms=1, jitter=False)))
+    tasks(wide, 90)
+    for lease in wide.dispatch():
+        outcomes = [bad(task.no) for task in lease.tasks]
+        wide.report(lease.token, *outcomes, runner=on_whom(wide, lease))
+    wide.later(10)
+    retries = ids(wide.dispatch())
+    assert len(retries) == 10 + int(90 * 0.1 / 2)
+    assert wide.dispatch() == []
+    tasks(wide, 5, "new")
+    assert len(ids(wide.dispatch())) == 5
+
+
+def test_a_retry_that_succeeds_pays_for_the_next(wide: Machine):
+    wide.register(function(retry=RetryPolicy(max_attempts=3, base_ms=1, max_ms=1, jitter=False)))
+    tasks(wide, 90)
+    for lease in wide.dispatch():
+        wide.report(lease.token, *[bad(task.no) for task in lease.tasks], runner=on_whom(wide, lease))
+    wide.later(10)
+    rounds = 0
+    while leases := wide.dispatch():
+        rounds += 1
+        for lease in leases:
+            succeed(wide, lease)
+    assert set(wide.states().values()) == {"succeeded"}
+    assert rounds <= 8

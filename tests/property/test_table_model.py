@@ -23,7 +23,7 @@ from taskservice.core.past import EndedKey
 from taskservice.core.records import DeadRow, RetryRow
 from taskservice.core.stretches import Stretch
 from taskservice.core.table import IllegalMove, TaskTable
-from taskservice.core.types import TERMINAL_STATES, Leaf, ListFilter, Priority, Task, TaskState, Token
+from taskservice.core.types import TERMINAL_STATES, Lane, Leaf, ListFilter, Priority, Task, TaskState, Token
 from taskservice.journal.store.memory import MemoryTable
 from taskservice.journal.store.sqlite import SqliteTable
 
@@ -33,7 +33,13 @@ TIMES_MS = 8
 TENANTS = ("acme", "umbrella")
 FUNCTIONS = ("mail.send", "mail.read")
 PRIORITIES = (Priority.HIGH, Priority.LOW)
-LEAVES = [Leaf(tenant, function, priority) for tenant in TENANTS for function in FUNCTIONS for priority in PRIORITIES]
+LEAVES = [
+    Leaf(tenant, function, priority, key)
+    for tenant in TENANTS
+    for function in FUNCTIONS
+    for priority in PRIORITIES
+    for key in ("", "k1")
+]
 TAGS = (("a", "1"), ("a", "2"), ("b", "1"))
 TOKENS = (Token(1, 1), Token(1, 2), Token(2, 1))
 
@@ -50,7 +56,9 @@ MOVES: dict[str, tuple[tuple[TaskState, ...], Move]] = {
     ),
     "retry": (
         (TaskState.RUNNING,),
-        lambda table, nos, token, at_ms: table.retry([RetryRow(no, at_ms, BOOM, no, 1, 2, 3) for no in nos], token),
+        lambda table, nos, token, at_ms: table.retry(
+            [RetryRow(no, at_ms, BOOM, no, 1, 2, 3, (Lane.MAIN, Lane.RETRY)[at_ms % 2]) for no in nos], token
+        ),
     ),
     "fail": (
         (TaskState.RUNNING,),
@@ -211,13 +219,11 @@ class Twins:
 
     def new_task(self, no: int, id: str) -> Task:
         rng = self.rng
-        tenant, function, priority = rng.choice(LEAVES)
+        leaf = rng.choice(LEAVES)
         return task(
             no,
             id=id,
-            tenant=tenant,
-            function=function,
-            priority=priority,
+            **leaf._asdict(),
             state=rng.choice((TaskState.QUEUED, TaskState.SCHEDULED)),
             due_ms=rng.randrange(TIMES_MS),
             expires_ms=rng.choice((None, rng.randrange(TIMES_MS))),

@@ -25,7 +25,7 @@ def test_tasks_in_history_are_counted_when_they_come_from_version_2(tmp_path: Pa
         before = seen(table)
         assert sum(table.past.counts().values()) == 6
     with closing(sqlite3.connect(path)) as db:
-        for name in ("paused", "expired", *(f"past_{state}" for state in TERMINAL_STATES)):
+        for name in ("key", "lane", "paused", "expired", *(f"past_{state}" for state in TERMINAL_STATES)):
             db.execute(f"ALTER TABLE leaf DROP COLUMN {name}")
         for name in ("task_expiry", "task_resume"):
             db.execute(f"DROP INDEX {name}")

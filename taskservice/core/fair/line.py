@@ -18,7 +18,7 @@ from taskservice.core.flow.gate import Gate
 class Line:
     """Nodes that wait for one gate."""
 
-    __slots__ = ("_finish", "_order", "_stirred", "_virtual", "_waiting", "gate", "out", "rings_ms")
+    __slots__ = ("__weakref__", "_finish", "_order", "_stirred", "_virtual", "_waiting", "gate", "out", "rings_ms")
 
     def __init__(self, gate: Gate, stirred: dict[Line, None]) -> None:
         """`stirred` collects the lines in which somebody's turn may have come."""

@@ -1,4 +1,4 @@
-"""How many tasks run: of each tenant, and of each function. Durable: what the leases say, counted."""
+"""How many tasks run: of each tenant, each function, and each key of a function that counts by keys. Durable: what the leases say, counted."""
 
 from __future__ import annotations
 
@@ -16,10 +16,20 @@ class Running:
     tenants: dict[str, int] = field(default_factory=dict)
     functions: dict[str, int] = field(default_factory=dict)
 
+    keys: dict[str, int] = field(default_factory=dict)
+    """By `key_name`."""
+
     def change(self, leaf: Leaf, by: int) -> None:
         """So many more of the leaf's tasks run, or fewer if this is negative."""
         _change(self.tenants, leaf.tenant, by)
         _change(self.functions, leaf.function, by)
+        if leaf.key:
+            _change(self.keys, key_name(leaf), by)
+
+
+def key_name(leaf: Leaf) -> str:
+    """What tasks of the leaf's key are counted under, whatever their class and lane."""
+    return f"{leaf.tenant}/{leaf.function}/{leaf.key}"
 
 
 def _change(counts: dict[str, int], key: str, by: int) -> None:

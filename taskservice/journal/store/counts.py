@@ -61,6 +61,11 @@ class Counts:
             self._here.change((leaf, state), -number)
             self._here.change((leaf, target), number)
 
+    def changed(self, before: Iterable[LeafState], after: Iterable[LeafState]) -> None:
+        """As many tasks as were in the one places are in the others now."""
+        self.removed(before)
+        self.added(after)
+
     def removed(self, places: Iterable[LeafState]) -> None:
         """As many fewer tasks are in these places."""
         self._change(self._here, places, -1)
@@ -69,7 +74,7 @@ class Counts:
         """As many tasks have left these places for history."""
         places = list(places)
         self.removed(places)
-        self._change(self._past, places, +1)
+        self._change(self._past, ((leaf.plain, state) for leaf, state in places), +1)
 
     def forgotten(self, places: Iterable[LeafState]) -> None:
         """As many tasks of history that had left these places are not known any more."""

@@ -82,7 +82,9 @@ SCHEMA = (
         past_succeeded INTEGER NOT NULL DEFAULT 0,
         past_failed INTEGER NOT NULL DEFAULT 0,
         past_cancelled INTEGER NOT NULL DEFAULT 0,
-        past_expired INTEGER NOT NULL DEFAULT 0
+        past_expired INTEGER NOT NULL DEFAULT 0,
+        key TEXT NOT NULL DEFAULT '',
+        lane TEXT NOT NULL DEFAULT ''
     )
     """,
     # The leases under which tasks run; `nos` is a JSON list of those to which it was granted.
@@ -162,7 +164,7 @@ def to_task(row: Row, leaves: list[Leaf]) -> Task:
     """The task of a row of COLUMNS; `leaves` gives the leaf of each number."""
     no, id, leaf, state, payload, tags, created_ms, due_ms, max_attempts, timeout_ms, run, attempt, *rest = row
     crashes, losses, epoch, seq, started_ms, ended_ms, duration_us, result, error, expires_ms, resume_ms = rest
-    tenant, function, priority = leaves[leaf]
+    tenant, function, priority, key, lane = leaves[leaf]
     return Task(
         TaskNo(no),
         TaskId(id),
@@ -188,6 +190,8 @@ def to_task(row: Row, leaves: list[Leaf]) -> Task:
         None if error is None else _error.decode(error),
         expires_ms,
         resume_ms,
+        key,
+        lane,
     )
 
 

@@ -133,6 +133,7 @@ class MemoryTable:
                 crashes=row.crashes,
                 losses=row.losses,
                 duration_us=row.duration_us,
+                lane=row.lane,
             )
 
         self._move(moves.RETRY, [row.no for row in rows], token, retrying)

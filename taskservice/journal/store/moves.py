@@ -8,7 +8,17 @@ from typing import NamedTuple, NoReturn, Protocol
 
 from taskservice.core.operations import SOURCES, OperationKind
 from taskservice.core.table import IllegalMove
-from taskservice.core.types import TERMINAL_STATES, WAITING_STATES, Task, TaskId, TaskNo, TaskState, TenantId, Token
+from taskservice.core.types import (
+    TERMINAL_STATES,
+    WAITING_STATES,
+    Leaf,
+    Task,
+    TaskId,
+    TaskNo,
+    TaskState,
+    TenantId,
+    Token,
+)
 
 NAMED_MAX = 20
 """Task numbers that an IllegalMove spells out."""
@@ -90,6 +100,11 @@ def _check(
     if wrong:
         needed = " or ".join(sources) + (f" under token {token.epoch}.{token.seq}" if token else "")
         refuse(f"{name} needs {needed}", wrong)
+
+
+def moved(before: Sequence[tuple[Leaf, TaskState]], move: Move) -> list[tuple[Leaf, TaskState]]:
+    """Where tasks are that have made the move from there: in the same leaves."""
+    return [(leaf, move.target) for leaf, _ in before]
 
 
 def check_insert(

@@ -57,15 +57,19 @@ class SqlitePast:
         moves.check_archive(nos, {no: mapping.STATES[row[4]] for no, row in leaving.items()}, finished=bool(finished))
         if number is None:
             number = self._db.execute(statements.INSERT_FILE, _file_row(file)).lastrowid
+        leaves = self._numbers.leaves
+        places = {no: self._numbers.of_leaf(leaves[row[3]].plain) for no, row in leaving.items()}
         self._db.executemany(
             statements.INSERT_PAST,
-            [(*leaving[no][:7], digest(leaving[no][7]), number, row) for no, row in sorted(rows)],
+            [
+                (*leaving[no][:3], places[no], *leaving[no][4:7], digest(leaving[no][7]), number, row)
+                for no, row in sorted(rows)
+            ],
         )
         gone = (mapping.json_list(nos),)
         self._db.execute(statements.DELETE_TASKS, gone)
         self._db.execute(statements.DELETE_PAYLOADS, gone)
         self._db.execute(statements.FILE_TOLD, (last, len(rows), number))
-        leaves = self._numbers.leaves
         self._counts.archived((leaves[row[3]], mapping.STATES[row[4]]) for row in leaving.values())
 
     def find(self, tenant: TenantId, ids: Sequence[TaskId]) -> dict[TaskId, Past]:
@@ -175,7 +179,7 @@ class SqlitePast:
         for no, id, leaf, state, digest_, key, size_bytes, row in self._db.execute(
             statements.LOAD_PAST, (mapping.json_list(nos),)
         ):
-            tenant, function, priority = leaves[leaf]
+            tenant, function, priority, _, _ = leaves[leaf]
             state_ = mapping.STATES[state]
             found[no] = Past(no, id, tenant, function, priority, state_, digest_, key, size_bytes, row)
         return [found[no] for no in nos if no in found]

@@ -207,15 +207,17 @@ class SqliteTable:
             [(result, started_ms, duration_us, at_ms, no) for no, result, started_ms, duration_us in rows],
         )
         self._references.add(row[1] for row in rows)
-        self._end_attempts(moves.SUCCEED, nos, before, token)
+        self._end_attempts(nos, before, moves.moved(before, moves.SUCCEED), token)
 
     def retry(self, rows: Sequence[RetryRow], token: Token) -> None:
         nos = [row.no for row in rows]
         before = self._check_running(moves.RETRY, nos, token)
+        leaves = [leaf._replace(lane=row.lane) for (leaf, _), row in zip(before, rows, strict=True)]
         self._db.executemany(
             statements.RETRY,
             [
                 (
+                    self._numbers.of_leaf(leaf),
                     row.due_ms,
                     mapping.error_text(row.error),
                     row.attempt,
@@ -224,10 +226,10 @@ class SqliteTable:
                     row.duration_us,
                     row.no,
                 )
-                for row in rows
+                for leaf, row in zip(leaves, rows, strict=True)
             ],
         )
-        self._end_attempts(moves.RETRY, nos, before, token)
+        self._end_attempts(nos, before, [(leaf, moves.RETRY.target) for leaf in leaves], token)
 
     def fail(self, rows: Sequence[DeadRow], token: Token, at_ms: int) -> None:
         nos = [row.no for row in rows]
@@ -236,12 +238,12 @@ class SqliteTable:
             statements.FAIL,
             [(mapping.error_text(row.error), row.crashes, row.losses, row.duration_us, at_ms, row.no) for row in rows],
         )
-        self._end_attempts(moves.FAIL, nos, before, token)
+        self._end_attempts(nos, before, moves.moved(before, moves.FAIL), token)
 
     def hand_back(self, nos: Sequence[TaskNo], token: Token) -> None:
         before = self._check_running(moves.HAND_BACK, nos, token)
         self._db.executemany(statements.HAND_BACK, [(no,) for no in nos])
-        self._end_attempts(moves.HAND_BACK, nos, before, token)
+        self._end_attempts(nos, before, moves.moved(before, moves.HAND_BACK), token)
         self._counts.queued(self._sizes(nos), +1)
 
     def change(self, change: Change, nos: Sequence[TaskNo]) -> list[Changed]:
@@ -369,8 +371,10 @@ class SqliteTable:
         moves.check_move(move, nos, self._running, token)
         return [self._running[no][:2] for no in nos]
 
-    def _end_attempts(self, move: Move, nos: Sequence[TaskNo], before: Sequence[LeafState], token: Token) -> None:
-        self._counts.moved(before, move.target)
+    def _end_attempts(
+        self, nos: Sequence[TaskNo], before: Sequence[LeafState], after: Sequence[LeafState], token: Token
+    ) -> None:
+        self._counts.changed(before, after)
         for no in nos:
             del self._running[no]
         if self._grants.ended(token, nos):

@@ -54,7 +54,7 @@ SUCCEED = """
 RETRY = """
     UPDATE task
     SET state = 'retrying', epoch = NULL, seq = NULL, started_ms = NULL, expires_ms = NULL,
-        due_ms = ?, error = ?, attempt = ?, crashes = ?, losses = ?, duration_us = ?
+        leaf = ?, due_ms = ?, error = ?, attempt = ?, crashes = ?, losses = ?, duration_us = ?
     WHERE no = ?
 """
 
@@ -143,12 +143,13 @@ NOTES = "SELECT key, value FROM note WHERE kind = ? ORDER BY rowid"
 
 INSERT_TENANT = "INSERT INTO tenant VALUES (?, ?)"
 
-INSERT_LEAF = "INSERT INTO leaf (leaf, tenant, function, priority) VALUES (?, ?, ?, ?)"
+INSERT_LEAF = "INSERT INTO leaf (leaf, tenant, function, priority, key, lane) VALUES (?, ?, ?, ?, ?, ?)"
 
 TENANTS = "SELECT tenant, name FROM tenant ORDER BY tenant"
 
 LEAVES = """
-    SELECT leaf, tenant.name, function, priority FROM leaf JOIN tenant ON tenant.tenant = leaf.tenant ORDER BY leaf
+    SELECT leaf, tenant.name, function, priority, key, lane FROM leaf JOIN tenant ON tenant.tenant = leaf.tenant
+    ORDER BY leaf
 """
 
 # In the order in which `Counts` has them.
