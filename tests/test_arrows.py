@@ -14,7 +14,7 @@ from sources import FOLDERS, shipped
 
 CORE_STDLIB = {
     "__future__", "abc", "bisect", "collections", "contextlib", "dataclasses", "enum", "fractions", "functools", "hashlib",
-    "heapq", "itertools", "json", "math", "operator", "random", "re", "types", "typing",
+    "heapq", "itertools", "json", "math", "operator", "random", "re", "types", "typing", "weakref",
 }  # fmt: skip
 """What the core may import of the standard library: nothing that reads a clock, the machine or the network."""
 
