@@ -45,7 +45,7 @@ class Refusal(StrEnum):
     """As many bulk operations are under way as may be."""
 
 
-class ItemAnswer(Struct, frozen=True):
+class ItemAnswer(Struct, frozen=True, gc=False):
     """What became of one item. `task` is the task as it is now, unless refused without one."""
 
     id: TaskId

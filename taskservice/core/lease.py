@@ -18,10 +18,10 @@ from taskservice.core.types import Leaf, Task, Token
 
 
 def lease_size(queue: LeafQueue, slots: int, speed: Speed | None, function: FunctionSpec, limits: Limits) -> int:
-    """How many of the queue's tasks to lease at once, when the pool has room for `slots` such leases.
+    """How many of the queue's tasks to lease at once, when `slots` such leases are its part of the pool.
 
-    1 while the function's speed is unknown or its attempts are long; never so many that a slot would stay empty, or
-    that their payloads would be too much for one message.
+    1 while the function's speed is unknown or its attempts are long; never so many that one of its slots would stay empty,
+    or that their payloads would be too much for one message.
     """
     if speed is None or speed.mean_us is None:
         wanted = 1

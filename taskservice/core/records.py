@@ -75,7 +75,7 @@ class TasksSucceeded(Struct, frozen=True, array_like=True, tag="succeeded"):
     rows: tuple[tuple[TaskNo, bytes, int, int], ...]
 
 
-class RetryRow(Struct, frozen=True, array_like=True):
+class RetryRow(Struct, frozen=True, array_like=True, gc=False):
     """An attempt that ended badly, with another one to come."""
 
     no: TaskNo
@@ -98,7 +98,7 @@ class TasksRetrying(Struct, frozen=True, array_like=True, tag="retrying"):
     rows: tuple[RetryRow, ...]
 
 
-class DeadRow(Struct, frozen=True, array_like=True):
+class DeadRow(Struct, frozen=True, array_like=True, gc=False):
     """An attempt that ended badly and was the last one."""
 
     no: TaskNo

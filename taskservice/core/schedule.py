@@ -65,7 +65,7 @@ def _grant(state: State, turn: Turn, round_: Round, now_ms: int) -> LeaseGranted
         round_.closed[turn.shape] = None
         return None
     queue = state.queue(leaf)
-    slots = state.pool.slots(need)
+    slots = max(1, state.pool.slots(need) // len(state.queues))
     size = lease.lease_size(queue, slots, state.speeds.get(leaf.function), function, state.limits)
     nos = leasable(state, queue, min(size, turn.room))
     if not nos:

@@ -102,7 +102,7 @@ class Leaf(NamedTuple):
         return Leaf(self.tenant, self.function, self.priority)
 
 
-class ErrorInfo(Struct, frozen=True, array_like=True):
+class ErrorInfo(Struct, frozen=True, array_like=True, gc=False):
     """Why an attempt or a task ended badly. `reason` is an `OutcomeKind` value, or `poison`."""
 
     reason: str
@@ -111,7 +111,7 @@ class ErrorInfo(Struct, frozen=True, array_like=True):
     """The end of the traceback or of the process's last words; empty if there was none."""
 
 
-class NewTask(Struct, frozen=True, array_like=True):
+class NewTask(Struct, frozen=True, array_like=True, gc=False):
     """A task as the gateway hands it over: its payload is valid for the function's schema."""
 
     id: TaskId
@@ -129,7 +129,7 @@ class NewTask(Struct, frozen=True, array_like=True):
     """What its function's `key_max_running` counts by."""
 
 
-class Task(Struct, frozen=True, array_like=True):
+class Task(Struct, frozen=True, array_like=True, gc=False):
     """A task as the table keeps it."""
 
     no: TaskNo
