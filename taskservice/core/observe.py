@@ -9,21 +9,19 @@ from taskservice.core.state import State
 from taskservice.core.types import FunctionName, OutcomeKind
 
 
-def observe(state: State, event: e.Event) -> None:
+def observe(state: State, event: e.Event, now_ms: int) -> None:
     """The volatile state knows of the event. Freeing room never waits for the disk."""
     if isinstance(event, e.RunnerReported):
         for report in event.report.leases:
             _learn(state, report)
             if report.done:
                 state.pool.lease_over(event.report.runner, report.token)
-            elif report.handed_back and (runner := state.pool.runners.get(event.report.runner)):
-                runner.straggles(report.token)
+            elif report.handed_back:
+                state.pool.straggles(event.report.runner, report.token)
     elif isinstance(event, e.RunnerJoined):
-        state.pool.join(event.runner, event.node, event.capacity, event.held)
+        state.pool.join(event.runner, event.node, event.capacity, event.held, event.labels, now_ms)
     elif isinstance(event, e.RunnerDraining):
-        draining = state.pool.runners.get(event.runner)
-        if draining is not None:
-            draining.draining = True
+        state.pool.drain(event.runner)
     elif isinstance(event, e.RunnerLost):
         state.pool.leave(event.runner)
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from taskservice.core import schedule
 from taskservice.core.apply import Held, apply
 from taskservice.core.decide import decide
+from taskservice.core.demand import Demand
 from taskservice.core.effects import Answer, Effect, ValuesDropped
 from taskservice.core.events import Event
 from taskservice.core.observe import observe
@@ -100,7 +101,7 @@ class Shard:
 
     def handle(self, event: Event, now_ms: int, rng: Random) -> None:
         """The event has had all its consequences but those that wait for the disk."""
-        observe(self.state, event)
+        observe(self.state, event, now_ms)
         decision = decide(self.state, event, now_ms, rng)
         for record in decision.records:
             self._append(record)
@@ -113,7 +114,7 @@ class Shard:
 
     def dispatch(self, now_ms: int) -> int:
         """Whatever may run now and has room somewhere is leased; gives the number of leases."""
-        passed_over: list[Leaf] = []
+        passed_over: dict[Leaf, Demand | None] = {}
         count = 0
         while (granted := schedule.next_lease(self.state, passed_over, now_ms)) is not None:
             self._append(granted)
@@ -121,6 +122,7 @@ class Shard:
             count += 1
         for leaf in passed_over:
             self.state.fairness.put_back(leaf)
+        self.state.pool.waiting([demand for demand in passed_over.values() if demand is not None], now_ms)
         return count
 
     def cut(self) -> Cut | None:
