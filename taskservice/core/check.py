@@ -99,6 +99,8 @@ def _check_pool(state: State) -> None:
         for occupied in runner.leases.values():
             add(used, occupied.need)
         _require(used == runner.used, f"{runner.id}: {runner.used} is booked, its leases take {used}")
+        for token in runner.leases:
+            _require(state.pool.holds(token), f"{runner.id} has lease {token}, and the pool does not know")
 
 
 def _check_gates(state: State) -> None:

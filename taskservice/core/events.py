@@ -114,6 +114,8 @@ class RunnerJoined(Struct, frozen=True, tag=True):
     node: str
     capacity: Resources
     held: tuple[HeldLease, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    """Of its node: what demands may ask for beside resources."""
 
 
 class RunnerDraining(Struct, frozen=True, tag=True):

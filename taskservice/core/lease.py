@@ -7,6 +7,7 @@ price of a lease (some milliseconds) is shared, and small enough that nobody wai
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 
 from taskservice.core.costs import UNKNOWN_S
 from taskservice.core.lease_wire import LeaseSpec, LeaseTask
@@ -32,11 +33,16 @@ def lease_size(queue: LeafQueue, slots: int, speed: Speed | None, function: Func
     return max(1, min(wanted, evenly, portable, limits.lease_tasks_max, queue.count))
 
 
-def is_short(tasks: int, speed: Speed | None, function: FunctionSpec, limits: Limits) -> bool:
-    """Whether a lease of so many tasks is expected to be over soon."""
+def lasts_ms(tasks: int, speed: Speed | None, function: FunctionSpec) -> int | None:
+    """How long a lease of so many tasks is expected to last; None while nothing is known."""
     if speed is None or speed.mean_us is None:
-        return False
-    return speed.mean_us * tasks / function.concurrency <= 2_000.0 * limits.lease_target_ms
+        return None
+    return ceil(speed.mean_us * tasks / function.concurrency / 1000.0)
+
+
+def is_short(lasts_ms: int | None, limits: Limits) -> bool:
+    """Whether a lease that is expected to last so long will be over soon."""
+    return lasts_ms is not None and lasts_ms <= 2 * limits.lease_target_ms
 
 
 def attempt_s(speed: Speed | None, function: FunctionSpec) -> float:

@@ -17,11 +17,9 @@ def observe(state: State, event: e.Event, now_ms: int) -> None:
         for report in event.report.leases:
             _reported(state, event.report.runner, report, now_ms)
     elif isinstance(event, e.RunnerJoined):
-        _joined(state, event)
+        _joined(state, event, now_ms)
     elif isinstance(event, e.RunnerDraining):
-        draining = state.pool.runners.get(event.runner)
-        if draining is not None:
-            draining.draining = True
+        state.pool.drain(event.runner)
     elif isinstance(event, e.RunnerLost):
         _lost(state, event.runner, now_ms)
     elif isinstance(event, e.RunnersSettled):
@@ -36,8 +34,8 @@ def _reported(state: State, runner: RunnerId, report: LeaseReport, now_ms: int) 
     if report.done:
         _over(state, report.token)
         state.pool.lease_over(runner, report.token)
-    elif report.handed_back and (known := state.pool.runners.get(runner)):
-        known.straggles(report.token)
+    elif report.handed_back:
+        state.pool.straggles(runner, report.token)
 
 
 def _learn(state: State, lease: Lease, report: LeaseReport, now_ms: int) -> None:
@@ -60,8 +58,8 @@ def _speed(state: State, lease: Lease, ended: Sequence[Outcome]) -> None:
         speed.learn(sum(outcome.duration_us for outcome in succeeded), len(succeeded))
 
 
-def _joined(state: State, event: e.RunnerJoined) -> None:
-    state.pool.join(event.runner, event.node, event.capacity, event.held)
+def _joined(state: State, event: e.RunnerJoined, now_ms: int) -> None:
+    state.pool.join(event.runner, event.node, event.capacity, event.held, event.labels, now_ms)
     for token, occupied in state.pool.runners[event.runner].leases.items():
         lease = state.leases.get(token)
         if lease is not None:

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from taskservice.core import lease
 from taskservice.core.bulk import leasable
 from taskservice.core.costs import dominant_cpus
-from taskservice.core.fair.node import Shape
+from taskservice.core.demand import Demand
 from taskservice.core.fair.tree import Turn
 from taskservice.core.flow.quota import Owner
 from taskservice.core.records import LeaseGranted
-from taskservice.core.resources import amounts
 from taskservice.core.speed import Speed
 from taskservice.core.state import State
 from taskservice.core.types import Leaf, Token
@@ -21,8 +20,8 @@ from taskservice.core.types import Leaf, Token
 class Round:
     """One round of turns, in which nothing is freed: what was refused once need not be asked again."""
 
-    closed: dict[Shape, None] = field(default_factory=dict)
-    """Shapes for which no runner has room."""
+    closed: dict[Demand, None] = field(default_factory=dict)
+    """What no runner has room for, in the order of the turns."""
     held: list[Leaf] = field(default_factory=list)
     """Leaves of which bulk operations hold all tasks."""
     hungry: list[Owner] = field(default_factory=list)
@@ -59,15 +58,16 @@ def _next_turn(state: State, round_: Round, now_ms: int) -> Turn | None:
 def _grant(state: State, turn: Turn, round_: Round, now_ms: int) -> LeaseGranted | None:
     leaf = turn.leaf
     function = state.functions[leaf.function]
-    need = amounts(function.resources)
-    runner = state.pool.best_for(need, state.limits.lease_ahead_max)
+    speed = state.speeds.get(leaf.function)
+    queue = state.queue(leaf)
+    slots = max(1, state.pool.slots(turn.shape) // len(state.queues))
+    size = min(turn.room, lease.lease_size(queue, slots, speed, function, state.limits))
+    lasts_ms = lease.lasts_ms(size, speed, function)
+    runner = state.pool.place(turn.shape, state.limits.lease_ahead_max, now_ms, lasts_ms)
     if runner is None:
         round_.closed[turn.shape] = None
         return None
-    queue = state.queue(leaf)
-    slots = max(1, state.pool.slots(need) // len(state.queues))
-    size = lease.lease_size(queue, slots, state.speeds.get(leaf.function), function, state.limits)
-    nos = leasable(state, queue, min(size, turn.room))
+    nos = leasable(state, queue, size)
     if not nos:
         round_.held.append(leaf)
         state.turns.tree.set_aside(leaf)
@@ -80,18 +80,21 @@ def charge(state: State, granted: LeaseGranted, now_ms: int) -> None:
     leaf, tasks = granted.leaf, len(granted.nos)
     function = state.functions[leaf.function]
     speed = state.speeds.get(leaf.function)
-    need = amounts(function.resources)
-    short = lease.is_short(tasks, speed, function, state.limits)
-    state.pool.runners[granted.runner].occupy(granted.token, need, short=short)
-    rate = dominant_cpus(need, state.pool.capacity)
+    demand = state.turns.demand_of(leaf)
+    lasts_ms = lease.lasts_ms(tasks, speed, function)
+    short = lease.is_short(lasts_ms, state.limits)
+    state.pool.occupy(granted.runner, granted.token, demand, short=short, now_ms=now_ms, lasts_ms=lasts_ms)
+    need = dict(demand.need)
+    rate = dominant_cpus(need, state.pool.capacity())
     state.turns.usage.occupy(granted.token, leaf, need)
     state.turns.gates.started(leaf, tasks, now_ms)
     price = state.costs.charge(granted.token, leaf, tasks, rate, lease.attempt_s(speed, function), now_ms)
     state.turns.tree.served(leaf, tasks, price)
 
 
-def end(state: State, round_: Round) -> None:
+def end(state: State, round_: Round, now_ms: int) -> None:
     """The round is over: who was set aside stands in the order again, and who cannot run now holds nobody up."""
     for leaf in round_.held:
         state.turns.tree.put_back(leaf)
     state.turns.tree.pass_on(round_.closed)
+    state.pool.waiting(round_.closed, now_ms)

@@ -122,7 +122,7 @@ class Shard:
             schedule.charge(self.state, granted, now_ms)
             self._append(granted)
             count += 1
-        schedule.end(self.state, round_)
+        schedule.end(self.state, round_, now_ms)
         return count
 
     def cut(self) -> Cut | None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from taskservice.core.demand import Demand, demand_for
 from taskservice.core.fair.line import Line
-from taskservice.core.fair.node import Shape
 from taskservice.core.fair.tree import Path, Tree, Turn, path_of
 from taskservice.core.flow.quota import Owner, Usage, part_of, within
 from taskservice.core.flow.running import Running
 from taskservice.core.gates import Gates
 from taskservice.core.lease_wire import Outcome
-from taskservice.core.resources import amounts
 from taskservice.core.specs import (
     ClassPolicy,
     DownstreamPolicy,
@@ -52,7 +51,7 @@ class Turns:
     def __post_init__(self) -> None:
         stirred: dict[Line, None] = {}
         self.gates = Gates(self.tenants, self.functions, self.policies, self.running, self.usage, stirred)
-        self.tree = Tree(self._weight_of, self.gates.lines_of, self._shape_of, stirred)
+        self.tree = Tree(self._weight_of, self.gates.lines_of, self.demand_of, stirred)
 
     def begin(self, now_ms: int) -> None:
         """The shard has been opened: nothing of what happened before is known, but what is durable."""
@@ -98,14 +97,12 @@ class Turns:
         parts = {owner: part_of(reserved, self.usage.used(owner)) for owner, reserved in self._reserved.items()}
         return sorted((owner for owner, part in parts.items() if part < 1.0), key=parts.__getitem__)
 
-    def next_of(self, owner: Owner, closed: Container[Shape], now_ms: int) -> Turn | None:
+    def next_of(self, owner: Owner, closed: Container[Demand], now_ms: int) -> Turn | None:
         """Whose turn it is among the owner's leaves, for as much as is kept for it; None if it has no work that fits in that."""
         for path in self._places(owner):
             turn = self.tree.next(closed, now_ms, path)
-            if turn is not None:
-                need = amounts(self.functions[turn.leaf.function].resources)
-                if within(self._reserved[owner], self.usage.used(owner), need):
-                    return turn
+            if turn and within(self._reserved[owner], self.usage.used(owner), dict(turn.shape.need)):
+                return turn
         return None
 
     def _places(self, owner: Owner) -> Iterable[Path]:
@@ -146,5 +143,6 @@ class Turns:
             case _:
                 return 1.0
 
-    def _shape_of(self, leaf: Leaf) -> Shape:
-        return tuple(sorted(amounts(self.functions[leaf.function].resources).items()))
+    def demand_of(self, leaf: Leaf) -> Demand:
+        """What a lease of the leaf's tasks asks of a runner."""
+        return demand_for(self.functions[leaf.function].resources)

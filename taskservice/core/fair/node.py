@@ -17,10 +17,12 @@ from collections.abc import Container, Hashable, Iterable
 from heapq import heappop, heappush, heapreplace
 from typing import TYPE_CHECKING
 
+from taskservice.core.demand import Demand
+
 if TYPE_CHECKING:
     from taskservice.core.fair.line import Line
 
-Shape = Hashable
+Shape = Demand
 """What decides whether there is room for a task: equal shapes fit or fit not alike."""
 
 CATCH_UP = 60.0
