@@ -29,7 +29,7 @@ from taskservice.core.types import Leaf, TaskNo, TenantId
 DEFAULT_TENANT = TenantId("default")
 
 SEGMENT_BYTES = 32 * 1024 * 1024
-"""A segment is closed when its records have about so many bytes; a single record may be larger."""
+"""A segment is closed when its records have about so many bytes; those of a single event may have more."""
 
 FOLD_BYTES = 64 * 1024 * 1024
 """What the table's commits may take before they are folded, while a journal is read."""
@@ -104,6 +104,7 @@ class Shard:
         decision = decide(self.state, event, now_ms, rng)
         for record in decision.records:
             self._append(record)
+        self._close_if_full()
         ref = getattr(event, "ref", 0)
         if decision.answer is not None and ref:
             after = self._durable if decision.near else self._position
@@ -117,6 +118,7 @@ class Shard:
         count = 0
         while (granted := schedule.next_lease(self.state, passed_over, now_ms)) is not None:
             self._append(granted)
+            self._close_if_full()
             schedule.charge(self.state, granted)
             count += 1
         for leaf in passed_over:
@@ -174,6 +176,9 @@ class Shard:
         self._pending.append(record)
         self._pending_bytes += bytes_of(record)
         self._hold(apply(self.state, record))
+
+    def _close_if_full(self) -> None:
+        """Asked between two events only: the records of one are in one segment, all or none of them durable."""
         if self._pending_bytes >= SEGMENT_BYTES:
             self._close()
 

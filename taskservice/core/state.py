@@ -16,6 +16,7 @@ from taskservice.core.queues import LeafQueue
 from taskservice.core.specs import ApiKey, FunctionSpec, Tenant
 from taskservice.core.speed import Speed
 from taskservice.core.table import TaskTable
+from taskservice.core.timetable import Timetable
 from taskservice.core.types import FunctionName, Leaf, RunnerId, Task, TaskId, TaskNo, TenantId, Token
 
 
@@ -75,6 +76,7 @@ class State:
     """Of them, those that run: the open attempts of `leases`."""
     operations: Operations = field(default_factory=Operations)
     """Bulk operations, under way and done."""
+    schedules: Timetable = field(default_factory=Timetable)
     queues: dict[Leaf, LeafQueue] = field(default_factory=dict)
     """A queue for each leaf that ever had a task; its head is a cache of the table."""
 
