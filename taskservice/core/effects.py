@@ -145,6 +145,8 @@ class ScheduleAnswer(Struct, frozen=True):
     message: str = ""
     limit: int | None = None
     """The value of the limit that refused it."""
+    known: bool = False
+    """It was like that before."""
 
 
 class SchedulesAnswer(Struct, frozen=True):

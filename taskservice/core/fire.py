@@ -29,6 +29,9 @@ from taskservice.core.schedules import (
 from taskservice.core.state import State
 from taskservice.core.types import Task, TaskId, TenantId
 
+PLAN_STEPS = 3
+"""A schedule's turn takes about as long as making so many waiting tasks ready, beside the times that are looked at."""
+
 TURN_BYTES = 4 * 1024 * 1024
 """Payloads of the tasks of one turn; the last schedule of the turn may go beyond it."""
 
@@ -41,8 +44,8 @@ class _Plan(NamedTuple):
     """As far as the times go: what becomes of those that count is to be seen."""
     times: tuple[int, ...] = ()
     """Those that count."""
-    steps: int = 1
-    """How much work it was to find them."""
+    looked_at: int = 0
+    """Times that were looked at to find them."""
 
     @property
     def ids(self) -> list[TaskId]:
@@ -81,7 +84,7 @@ def _plans(state: State, now_ms: int) -> list[_Plan]:
     for known in state.schedules.due(now_ms):
         plan = _plan(known, state.limits, now_ms)
         plans.append(plan)
-        steps_left -= plan.steps
+        steps_left -= PLAN_STEPS + plan.looked_at
         bytes_left -= len(plan.schedule.spec.task.payload) * len(plan.times)
         if steps_left <= 0 or bytes_left <= 0:
             break
@@ -100,10 +103,10 @@ def _plan(known: ScheduleState, limits: Limits, now_ms: int) -> _Plan:
         error = FireError(now_ms, first_ms, why.refusal, why.message)
         return _Plan(schedule, replace(progress, next_ms=None, error=error))
     if not found.complete and policy is CatchUp.ALL:
-        return _Plan(schedule, _came_to(progress, found.times[0], found.dropped), steps=found.steps)
+        return _Plan(schedule, _came_to(progress, found.times[0], found.dropped), looked_at=found.steps)
     too_late = policy is CatchUp.SKIP and now_ms - schedule.fires_ms(found.times[-1]) > limits.schedule_grace_ms
     if not found.complete or too_late:
-        return _Plan(schedule, _came_to(progress, found.next_ms, found.dropped + 1), steps=found.steps)
+        return _Plan(schedule, _came_to(progress, found.next_ms, found.dropped + 1), looked_at=found.steps)
     return _Plan(schedule, _came_to(progress, found.next_ms, found.dropped), found.times, found.steps)
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from importlib.resources import files
-from itertools import chain
+from itertools import chain, islice
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -134,6 +135,16 @@ def _by_interval(schedule: Schedule, after_ms: int) -> Iterator[int]:
     while True:
         yield nominal_ms
         nominal_ms += spec.interval_ms
+
+
+def fires_next(schedule: Schedule, next_ms: int | None, count: int) -> list[int]:
+    """When a schedule whose next nominal time that is will fire: the first `count` times, in ms since the epoch."""
+    if next_ms is None:
+        return []
+    found = [next_ms]
+    with suppress(BadTiming):  # the zone has gone
+        found += islice(times_after(schedule, next_ms), max(0, count - 1))
+    return [schedule.fires_ms(nominal_ms) for nominal_ms in found[:count]]
 
 
 class Passed(NamedTuple):

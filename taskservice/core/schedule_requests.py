@@ -20,7 +20,7 @@ def put(state: State, event: SchedulePut, now_ms: int) -> Decision:
     """The schedule is as it is wanted, or refused. A new one that is wanted twice is there once."""
     known = state.schedules.find(ScheduleKey(event.tenant, event.id))
     if known is not None and known.schedule.spec == event.spec and event.version in (None, known.schedule.version):
-        return Decision(answer=ScheduleAnswer(known))
+        return Decision(answer=ScheduleAnswer(known, known=True))
     refused = _refusal(state, event, known)
     if refused is not None:
         return Decision(answer=refused)

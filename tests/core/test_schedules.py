@@ -9,6 +9,7 @@ import pytest
 from taskservice.core import records as r
 from taskservice.core.effects import Refusal, SchedulesAnswer
 from taskservice.core.events import SchedulesListed
+from taskservice.core.fire import PLAN_STEPS
 from taskservice.core.limits import Limits
 from taskservice.core.schedules import CatchUp, Overlap, ScheduleId, ScheduleKey, ScheduleSpec, Skipped
 from taskservice.core.shard import DEFAULT_TENANT
@@ -90,7 +91,8 @@ def test_a_new_schedule_that_is_wanted_twice_is_there_once(machine: Machine) -> 
     """A client whose answer was lost asks again."""
     first = machine.put_schedule("s", **EVERY)
     machine.now_ms += 10
-    assert machine.put_schedule("s", **EVERY) == first
+    again = machine.put_schedule("s", **EVERY)
+    assert (again.found, first.known, again.known) == (first.found, False, True)
     assert machine.put_schedule("s", interval_ms=HOUR).refusal is Refusal.SCHEDULE_EXISTS
     assert machine.progress("s").next_ms == START_MS + MINUTE
 
@@ -505,7 +507,7 @@ def test_a_zone_that_is_gone_stops_the_schedule_and_is_told(machine: Machine) ->
 
 
 def test_a_turn_deals_with_so_many_and_the_rest_have_theirs_next() -> None:
-    machine = Machine(Limits(due_batch_max=10, schedules_max=100))
+    machine = Machine(Limits(due_batch_max=10 * (PLAN_STEPS + 1), schedules_max=100))
     machine.register()
     for number in range(35):
         machine.put_schedule(f"s{number:02}", starts_ms=START_MS + MINUTE, interval_ms=HOUR)
