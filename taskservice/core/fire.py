@@ -16,7 +16,7 @@ from taskservice.core.admit import Admission
 from taskservice.core.effects import ItemStatus, Refusal
 from taskservice.core.limits import Limits
 from taskservice.core.records import Record, ScheduleFired, TasksAccepted
-from taskservice.core.recurrence import BadTiming, passed
+from taskservice.core.recurrence import BadTiming, passed, task_id
 from taskservice.core.schedules import (
     CatchUp,
     FireError,
@@ -24,10 +24,12 @@ from taskservice.core.schedules import (
     Progress,
     Schedule,
     ScheduleState,
-    task_id,
 )
 from taskservice.core.state import State
-from taskservice.core.types import Task, TaskId, TenantId
+from taskservice.core.types import NewTask, Task, TaskId, TenantId
+
+TAG = "schedule"
+"""The tag of a schedule's tasks that names it, unless it has such a tag itself."""
 
 PLAN_STEPS = 3
 """A schedule's turn takes about as long as making so many waiting tasks ready, beside the times that are looked at."""
@@ -146,7 +148,7 @@ class _Turn(NamedTuple):
 
     def _offer(self, progress: Progress, nominal_ms: int, *, waited: bool) -> Progress:
         """The time has come to a task; or it is tried again, or skipped, and the progress says why."""
-        item = self.admission.take(self.schedule.task_at(nominal_ms))
+        item = self.admission.take(_task_at(self.schedule, nominal_ms))
         if item.status is not ItemStatus.REFUSED:
             return replace(
                 progress,
@@ -164,3 +166,12 @@ class _Turn(NamedTuple):
         if waited:
             return replace(progress, waiting_ms=nominal_ms, retry_ms=retry_ms)
         return replace(progress, next_ms=nominal_ms, retry_ms=retry_ms)
+
+
+def _task_at(schedule: Schedule, nominal_ms: int) -> NewTask:
+    """The task for a time."""
+    task = schedule.spec.task
+    tags = task.tags
+    if not any(name == TAG for name, _ in tags):
+        tags = tuple(sorted((*tags, (TAG, schedule.id))))
+    return replace(task, id=task_id(schedule.id, nominal_ms), tags=tags, run_at_ms=None, delay_ms=None)

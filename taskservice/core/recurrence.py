@@ -22,7 +22,8 @@ from cronsim import CronSim, CronSimError
 
 from taskservice.core.effects import Refusal
 from taskservice.core.limits import SCHEDULE_TIMES_MAX, Limits
-from taskservice.core.schedules import Schedule, ScheduleSpec
+from taskservice.core.schedules import Schedule, ScheduleId, ScheduleSpec
+from taskservice.core.types import TaskId
 
 CRON_CHARS_MAX = 200
 CRON_FIELDS = 5
@@ -135,6 +136,12 @@ def _by_interval(schedule: Schedule, after_ms: int) -> Iterator[int]:
     while True:
         yield nominal_ms
         nominal_ms += spec.interval_ms
+
+
+def task_id(id: ScheduleId, nominal_ms: int) -> TaskId:
+    """The id of the task for a time: for example `nightly@2030-01-31T09:00:00.000Z`."""
+    moment = (_EPOCH + timedelta(milliseconds=nominal_ms)).replace(tzinfo=None)
+    return TaskId(f"{id}@{moment.isoformat(timespec='milliseconds')}Z")
 
 
 def fires_next(schedule: Schedule, next_ms: int | None, count: int) -> list[int]:

@@ -8,23 +8,16 @@ id made of the schedule's and of that time: so there is one task for each, whoev
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from hashlib import blake2b
 from typing import NamedTuple, NewType
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from taskservice.core.types import NewTask, TaskId, TenantId
 
 ScheduleId = NewType("ScheduleId", str)
 """What users call a schedule; unique within its tenant."""
-
-TAG = "schedule"
-"""The tag of a schedule's tasks that names it, unless it has such a tag itself."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class ScheduleKey(NamedTuple):
@@ -103,18 +96,6 @@ class Schedule(Struct, frozen=True, array_like=True):
     def fires_ms(self, nominal_ms: int) -> int:
         """When a time is dealt with, at the earliest."""
         return nominal_ms + self.jitter_of(nominal_ms)
-
-    def task_at(self, nominal_ms: int) -> NewTask:
-        """The task for a time."""
-        task = self.spec.task
-        tags = task.tags if any(name == TAG for name, _ in task.tags) else tuple(sorted((*task.tags, (TAG, self.id))))
-        return replace(task, id=task_id(self.id, nominal_ms), tags=tags, run_at_ms=None, delay_ms=None)
-
-
-def task_id(id: ScheduleId, nominal_ms: int) -> TaskId:
-    """The id of the task for a time: for example `nightly@2030-01-31T09:00:00.000Z`."""
-    moment = (_EPOCH + timedelta(milliseconds=nominal_ms)).replace(tzinfo=None)
-    return TaskId(f"{id}@{moment.isoformat(timespec='milliseconds')}Z")
 
 
 class Skipped(Struct, frozen=True, array_like=True):

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from taskservice.core.events import Ticked
 from taskservice.core.limits import Limits
-from taskservice.core.schedules import CatchUp, Overlap, ScheduleId, ScheduleKey, task_id
+from taskservice.core.recurrence import task_id
+from taskservice.core.schedules import CatchUp, Overlap, ScheduleId, ScheduleKey
 from taskservice.core.shard import DEFAULT_TENANT
 from taskservice.core.types import ListFilter
 from world.machine import START_MS, Machine

@@ -15,7 +15,8 @@ from taskservice.core.effects import ItemStatus, Refusal
 from taskservice.core.events import FunctionsRegistered, SchedulePut, Ticked
 from taskservice.core.fire import PLAN_STEPS
 from taskservice.core.limits import Limits
-from taskservice.core.schedules import CatchUp, ScheduleId, ScheduleKey, task_id
+from taskservice.core.recurrence import task_id
+from taskservice.core.schedules import CatchUp, ScheduleId, ScheduleKey
 from taskservice.core.shard import DEFAULT_TENANT, Shard
 from taskservice.core.state import State
 from taskservice.core.table import Mark

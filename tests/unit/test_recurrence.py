@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from taskservice.core.effects import Refusal
 from taskservice.core.limits import SCHEDULE_TIMES_MAX, Limits
-from taskservice.core.recurrence import BadTiming, Passed, check_timing, passed, times_after
-from taskservice.core.schedules import Schedule, ScheduleId, task_id
+from taskservice.core.recurrence import BadTiming, Passed, check_timing, passed, task_id, times_after
+from taskservice.core.schedules import Schedule, ScheduleId
 from taskservice.core.shard import DEFAULT_TENANT
 from world.machine import spec
 

@@ -11,7 +11,8 @@ from taskservice.core.effects import Answer
 from taskservice.core.events import Ticked
 from taskservice.core.limits import Limits
 from taskservice.core.records import Record, ScheduleFired, TasksAccepted
-from taskservice.core.schedules import CatchUp, Overlap, ScheduleId, task_id
+from taskservice.core.recurrence import task_id
+from taskservice.core.schedules import CatchUp, Overlap, ScheduleId
 from taskservice.core.shard import DEFAULT_TENANT
 from taskservice.core.types import ListFilter
 from taskservice.journal import Fenced
