@@ -259,6 +259,20 @@ def test_a_waiting_time_whose_task_is_refused_goes_on_waiting(machine: Machine) 
     assert (progress.fired, progress.waiting_ms, progress.error) == (2, None, None)
 
 
+def test_no_other_time_overtakes_a_waiting_one_whose_task_is_refused(machine: Machine) -> None:
+    acme = machine.tenant("acme", queued_max=1)
+    machine.put_schedule("s", tenant=acme, overlap=Overlap.QUEUE_ONE, **EVERY)
+    machine.later(MINUTE)
+    machine.later(MINUTE)
+    machine.cancel(machine.progress("s", acme).last_task or "", tenant=acme)
+    machine.submit("in the way", tenant=acme)
+    machine.catch_up()
+    machine.later(MINUTE)
+    progress = machine.progress("s", acme)
+    assert (progress.waiting_ms, progress.next_ms) == (START_MS + 2 * MINUTE, START_MS + 4 * MINUTE)
+    assert (progress.fired, progress.skipped) == (1, Skipped(overlap=1))
+
+
 def test_an_id_that_somebody_used_for_something_else_is_skipped_at_once(machine: Machine) -> None:
     machine.put_schedule("s", catch_up=CatchUp.ALL, **EVERY)
     machine.submit("s@1970-01-01T00:17:40.000Z", payload=b'"other"')

@@ -9,11 +9,12 @@ import pytest
 
 from taskservice.core import records as r
 from taskservice.core.effects import Refusal, SchedulesAnswer
-from taskservice.core.events import SchedulesListed
+from taskservice.core.events import SchedulesListed, Ticked
 from taskservice.core.fire import PLAN_STEPS
 from taskservice.core.limits import Limits
 from taskservice.core.schedules import ScheduleId, ScheduleKey, Skipped
-from taskservice.core.shard import DEFAULT_TENANT
+from taskservice.core.shard import DEFAULT_TENANT, SEGMENT_BYTES
+from taskservice.core.ticks import next_tick_ms
 from taskservice.core.types import Priority, TaskState, TenantId
 from world.machine import START_MS, Machine
 
@@ -73,6 +74,18 @@ def test_tasks_and_progress_are_records_of_one_event(machine: Machine) -> None:
     assert [type(record) for record in machine.records[-2:]] == [r.TasksAccepted, r.ScheduleFired]
 
 
+def test_the_records_of_an_event_are_in_one_segment_though_it_is_full(machine: Machine) -> None:
+    machine.put_schedule("s", **EVERY)
+    machine.now_ms += MINUTE
+    machine.shard._pending_bytes = SEGMENT_BYTES - 1
+    machine.handle(Ticked())
+    cut = machine.shard.cut()
+    assert cut is not None
+    assert [type(record) for record in cut.records] == [r.TasksAccepted, r.ScheduleFired]
+    assert machine.shard.cut() is None
+    machine.restart()
+
+
 def test_a_new_schedule_that_is_wanted_twice_is_there_once(machine: Machine) -> None:
     """A client whose answer was lost asks again."""
     first = machine.put_schedule("s", **EVERY)
@@ -99,6 +112,7 @@ def test_a_change_of_the_task_leaves_the_next_time_alone(machine: Machine) -> No
     machine.put_schedule("s", 1, payload=b'{"new":1}', **EVERY)
     machine.later(30_000)
     assert machine.task(machine.progress("s").last_task or "").payload == b'{"new":1}'
+    assert sum(isinstance(record, r.ScheduleFired) for record in machine.records) == 1, "it has one turn"
 
 
 def test_a_schedule_that_is_paused_makes_nothing_and_catches_nothing_up(machine: Machine) -> None:
@@ -217,6 +231,7 @@ def test_jitter_makes_it_later_by_as_much_as_it_always_would(machine: Machine) -
     assert 24_000 < sum(offsets) / len(offsets) < 26_000
     machine.later(MINUTE + offsets[0] - 1)
     assert made(machine) == []
+    assert next_tick_ms(machine.state) == START_MS + MINUTE + offsets[0]
     machine.later(1)
     assert made(machine) == [1]
 
@@ -257,7 +272,7 @@ def test_large_payloads_do_not_make_a_turn_large() -> None:
 
 
 def test_the_heap_does_not_grow_with_changes(machine: Machine) -> None:
-    machine.put_schedule("s", **EVERY)
+    machine.put_schedule("s", interval_ms=HOUR)
     for version in range(1, 1_000):
-        machine.put_schedule("s", version, interval_ms=MINUTE + version)
+        machine.put_schedule("s", version, interval_ms=HOUR - version)
     assert len(machine.state.schedules._heap) < 300
