@@ -14,7 +14,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from importlib.resources import files
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -31,6 +31,8 @@ DAY_MIN = 24 * 60
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
+_END_MS = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // _MS
+"""No schedule fires at this or after it: the calendar ends, in some zone or other."""
 
 
 class BadTiming(Exception):
@@ -89,8 +91,8 @@ def _cron_period_ms(cron: str, zone: tzinfo) -> int:
 def _cron(cron: str, zone: tzinfo, after_ms: int) -> CronSim:
     """The expression, about to say its times after that one. Raises BadTiming if it is none."""
     advice = "write five fields: minute, hour, day of month, month, day of week"
-    if len(cron) > CRON_CHARS_MAX:
-        raise BadTiming(Refusal.CRON_INVALID, f"a cron expression has at most {CRON_CHARS_MAX} characters")
+    if len(cron) > CRON_CHARS_MAX or not cron.isprintable():
+        raise BadTiming(Refusal.CRON_INVALID, f"a cron expression is a line of at most {CRON_CHARS_MAX} characters")
     if len(cron.split()) != CRON_FIELDS:
         raise BadTiming(Refusal.CRON_INVALID, f"cron {cron!r} has {len(cron.split())} fields; {advice}")
     try:
@@ -110,13 +112,13 @@ def _matches(parsed: CronSim) -> Iterator[datetime]:
 def times_after(schedule: Schedule, after_ms: int) -> Iterator[int]:
     """The schedule's nominal times after that one, in order, in ms since the epoch."""
     spec = schedule.spec
+    ends_ms = _END_MS - spec.jitter_ms if spec.ends_ms is None else min(spec.ends_ms, _END_MS - spec.jitter_ms)
     if spec.starts_ms is not None:
         after_ms = max(after_ms, spec.starts_ms - 1)
+    if after_ms >= ends_ms:
+        return
     every = _by_interval(schedule, after_ms) if spec.cron is None else _by_cron(spec.cron, spec.zone, after_ms)
-    for nominal_ms in every:
-        if spec.ends_ms is not None and nominal_ms >= spec.ends_ms:
-            return
-        yield nominal_ms
+    yield from takewhile(lambda nominal_ms: nominal_ms < ends_ms, every)
 
 
 def _by_cron(cron: str, zone: str, after_ms: int) -> Iterator[int]:

@@ -46,7 +46,7 @@ def _refusal(state: State, event: SchedulePut, known: ScheduleState | None) -> S
     if event.tenant not in state.tenants:
         return ScheduleAnswer(None, Refusal.UNKNOWN_TENANT, f"there is no tenant {event.tenant!r}")
     most = state.limits.schedules_max
-    if known is None and sum(1 for _ in state.schedules.of(event.tenant)) >= most:
+    if known is None and len(state.schedules.by_tenant.get(event.tenant, {})) >= most:
         message = f"tenant {event.tenant!r} has as many schedules as it may (schedules_max {most})"
         return ScheduleAnswer(None, Refusal.SCHEDULES_MAX, message, most)
     why = unfit(state, event.spec.task)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from taskservice.core.effects import Refusal
 from taskservice.core.limits import SCHEDULE_TIMES_MAX, Limits
-from taskservice.core.recurrence import BadTiming, Passed, check_timing, passed, task_id, times_after
+from taskservice.core.recurrence import BadTiming, Passed, check_timing, fires_next, passed, task_id, times_after
 from taskservice.core.schedules import Schedule, ScheduleId
 from taskservice.core.shard import DEFAULT_TENANT
 from world.machine import spec
@@ -205,6 +205,7 @@ def test_the_next_time_is_later_and_no_time_between_is_left_out(
         ("0 0 30 2 *", "bad day-of-month"),
         ("* * */20 * 1L", "no time within 50 years"),
         (f"{'1,' * 200}1 * * * *", "at most 200 characters"),
+        ("30 2 * *\n*", "a line of"),
     ],
 )
 def test_what_is_no_cron_expression_is_told(cron: str, says: str) -> None:
@@ -253,10 +254,21 @@ def test_times_that_are_too_close_are_refused_by_the_limit(said: dict, period_ms
     assert (refused.value.refusal, refused.value.limit) == (Refusal.PERIOD_TOO_SHORT, period_ms + 1)
 
 
-def test_the_calendar_ends() -> None:
-    assert list(times_after(schedule(cron="0 0 1 1 *"), ms(datetime(9990, 6, 1, tzinfo=UTC))))[-1] == ms(
-        datetime(9999, 1, 1, tzinfo=UTC)
-    )
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "Pacific/Pago_Pago"])
+@pytest.mark.parametrize(
+    "by", [{"cron": "0 0 * * *"}, {"cron": "*/7 * * * *"}, {"interval_ms": 3 * DAY, "jitter_ms": 2 * DAY}]
+)
+@pytest.mark.parametrize(
+    "starts", [datetime(9999, 12, 20, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, tzinfo=UTC), None]
+)
+def test_the_calendar_ends_and_the_times_with_it(zone: str, by: dict, starts: datetime | None) -> None:
+    """Whatever is said of years that nobody will see must not stop a dispatcher."""
+    one = schedule(zone=zone, starts_ms=None if starts is None else ms(starts), **by)
+    times = list(times_after(one, ms(datetime(9999, 12, 1, tzinfo=UTC))))
+    assert bool(times) == (starts is None or starts.day == 20)
+    assert all(task_id(one.id, each) for each in times)
+    assert fires_next(one, times[0] if times else None, 100_000) == [one.fires_ms(each) for each in times]
+    assert max(map(one.fires_ms, times), default=0) < ms(datetime(9999, 12, 31, 23, 59, tzinfo=UTC))
 
 
 # What has passed
