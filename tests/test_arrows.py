@@ -18,6 +18,9 @@ CORE_STDLIB = {
 }  # fmt: skip
 """What the core may import of the standard library: nothing that reads a clock, the machine or the network."""
 
+CALENDAR = {"taskservice/core/recurrence.py": {"cronsim", "datetime", "importlib", "zoneinfo"}}
+"""What reckons with days and time zones: their rules are files, which are read like the code is, and no clock."""
+
 COMMON = {
     "taskservice.app", "taskservice.clock", "taskservice.config", "taskservice.context", "taskservice.errors",
     "taskservice.ids", "taskservice.signature", "taskservice.units",
@@ -140,7 +143,9 @@ def test_arrows_between_parts_go_one_way():
 def test_core_imports_nothing_that_could_touch_the_world():
     allowed = CORE_STDLIB | {"msgspec", "taskservice"}
     found = [item for path in under("taskservice/core/") for item in imports(path)]
-    offences = [str(item) for item in found if item.module.split(".")[0] not in allowed]
+    offences = [
+        str(item) for item in found if item.module.split(".")[0] not in allowed | CALENDAR.get(str(item.path), set())
+    ]
     complain(offences, "The core is pure: take time, randomness, ids and settings as arguments (DESIGN: D1).")
 
 

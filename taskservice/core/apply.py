@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import TypeVar
 
-from taskservice.core import bulk_apply
+from taskservice.core import bulk_apply, schedules_apply
 from taskservice.core import records as r
 from taskservice.core.change_apply import drop_values, follow
 from taskservice.core.changes import Change
@@ -78,7 +78,12 @@ TRANSITIONS: dict[tuple[TaskState, Move], TaskState] = {
 
 def apply(state: State, record: r.Record) -> list[Held]:
     """The record is true; gives what the world may see of it once it is durable."""
-    return _APPLY[type(record)](state, record)
+    held = _APPLY[type(record)](state, record)
+    if state.schedules.watched:
+        for _, effect in held:
+            if isinstance(effect, Ended):
+                state.schedules.ended(effect.tasks)
+    return held
 
 
 def _epoch_opened(state: State, record: r.EpochOpened) -> list[Held]:
@@ -272,5 +277,8 @@ _APPLY = dict(
         _for(r.OperationBegun, bulk_apply.begun),
         _for(r.OperationStep, bulk_apply.stepped),
         _for(r.OperationCaught, bulk_apply.caught),
+        _for(r.ScheduleSet, schedules_apply.was_set),
+        _for(r.ScheduleRemoved, schedules_apply.removed),
+        _for(r.ScheduleFired, schedules_apply.fired),
     ]
 )

@@ -24,6 +24,7 @@ def check(state: State) -> None:
     _check_pool(state)
     _check_gates(state)
     _check_past(state)
+    _check_schedules(state)
 
 
 def _require(holds: bool, message: str) -> None:
@@ -117,3 +118,17 @@ def _check_gates(state: State) -> None:
 def _check_past(state: State) -> None:
     files, entries = state.table.past.files(), state.table.past.entries()
     _require(sum(files.values()) == entries, f"{entries} tasks are known in history, and of its files {files}")
+
+
+def _check_schedules(state: State) -> None:
+    schedules = state.schedules
+    earliest_ms = min(schedules.turns.values(), default=None)
+    _require(schedules.next_ms() == earliest_ms, f"the next turn is {schedules.next_ms()}, and one is {earliest_ms}")
+    for (tenant, id), key in schedules.watched.items():
+        last = state.table.find(tenant, [id]).get(id)
+        _require(last is not None and last.state not in TERMINAL_STATES, f"{key} waits for {id}, which has ended")
+    for known in schedules.of(None):
+        key, progress = known.schedule.key, known.progress
+        planned, waits = key in schedules.turns, progress.waiting_ms is not None
+        _require(planned or progress.next_ms is None, f"{key} has a next time and no turn")
+        _require(planned or not waits or key in schedules.watched.values(), f"{key} has a time that waits for nothing")

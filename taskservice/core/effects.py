@@ -9,6 +9,7 @@ from msgspec import Struct
 from taskservice.core.lease_wire import LeaseSpec, ReportAck
 from taskservice.core.operations import Operation
 from taskservice.core.past import HistoryFile, Past
+from taskservice.core.schedules import ScheduleState
 from taskservice.core.specs import ApiKey, FunctionSpec, Tenant
 from taskservice.core.types import FunctionName, RunnerId, Task, TaskId, TaskNo, TaskState, TenantId
 
@@ -43,6 +44,18 @@ class Refusal(StrEnum):
     ENDED = "ended"
     OPERATIONS_MAX = "operations_max"
     """As many bulk operations are under way as may be."""
+    SCHEDULES_MAX = "schedules_max"
+    """The tenant has as many schedules as it may."""
+    SCHEDULE_EXISTS = "schedule_exists"
+    """There is another schedule of that id."""
+    SCHEDULE_CHANGED = "schedule_changed"
+    """Somebody else has changed the schedule meanwhile."""
+    SCHEDULE_INVALID = "schedule_invalid"
+    """What it says of its times does not fit together."""
+    CRON_INVALID = "cron_invalid"
+    ZONE_UNKNOWN = "zone_unknown"
+    PERIOD_TOO_SHORT = "period_too_short"
+    """Its times are too close."""
 
 
 class ItemAnswer(Struct, frozen=True, gc=False):
@@ -128,6 +141,26 @@ class OperationAnswer(Struct, frozen=True):
     """The value of the limit that refused it."""
 
 
+class ScheduleAnswer(Struct, frozen=True):
+    """A schedule as it is now, or as it was last; None: there is none of that id, or it was refused."""
+
+    found: ScheduleState | None
+    refusal: Refusal | None = None
+    message: str = ""
+    limit: int | None = None
+    """The value of the limit that refused it."""
+    known: bool = False
+    """It was like that before."""
+
+
+class SchedulesAnswer(Struct, frozen=True):
+    """A page of schedules, by tenant and id."""
+
+    schedules: tuple[ScheduleState, ...]
+    more: bool
+    """Whether there are others after them."""
+
+
 class DoneAnswer(Struct, frozen=True):
     """It is done and durable."""
 
@@ -164,6 +197,8 @@ AnswerValue = (
     | CatalogAnswer
     | OperationAnswer
     | ReferencesAnswer
+    | ScheduleAnswer
+    | SchedulesAnswer
     | DoneAnswer
     | ReportAck
     | EndedAnswer

@@ -10,8 +10,9 @@ from msgspec import Struct
 
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.past import HistoryFile
+from taskservice.core.schedules import Progress, Schedule, ScheduleId, ScheduleKey
 from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
-from taskservice.core.types import ErrorInfo, Lane, Leaf, ListFilter, RunnerId, Task, TaskNo, Token
+from taskservice.core.types import ErrorInfo, Lane, Leaf, ListFilter, RunnerId, Task, TaskNo, TenantId, Token
 
 
 class EpochOpened(Struct, frozen=True, array_like=True, tag="epoch"):
@@ -191,6 +192,39 @@ class OperationCaught(Struct, frozen=True, array_like=True, tag="operation_caugh
     nos: tuple[TaskNo, ...]
 
 
+class ScheduleSet(Struct, frozen=True, array_like=True, tag="schedule"):
+    """There is such a schedule, or it is like that now."""
+
+    at_ms: int
+    schedule: Schedule
+    progress: Progress
+
+
+class ScheduleRemoved(Struct, frozen=True, array_like=True, tag="schedule_removed"):
+    """There is no such schedule any more. The tasks that it made go on."""
+
+    at_ms: int
+    tenant: TenantId
+    id: ScheduleId
+
+    @property
+    def key(self) -> ScheduleKey:
+        return ScheduleKey(self.tenant, self.id)
+
+
+class ScheduleFired(Struct, frozen=True, array_like=True, tag="schedule_fired"):
+    """The schedule has come so far. The tasks that it has made on the way were accepted in a record of the same segment."""
+
+    at_ms: int
+    tenant: TenantId
+    id: ScheduleId
+    progress: Progress
+
+    @property
+    def key(self) -> ScheduleKey:
+        return ScheduleKey(self.tenant, self.id)
+
+
 Record = (
     EpochOpened
     | TenantSet
@@ -211,6 +245,9 @@ Record = (
     | OperationBegun
     | OperationStep
     | OperationCaught
+    | ScheduleSet
+    | ScheduleRemoved
+    | ScheduleFired
 )
 
 
@@ -229,6 +266,8 @@ def bytes_of(record: Record) -> int:
     match record:
         case TasksAccepted(tasks=tasks):
             return sum(len(task.payload) + ROW_BYTES for task in tasks)
+        case ScheduleSet(schedule=schedule):
+            return len(schedule.spec.task.payload) + ROW_BYTES
         case TasksSucceeded(rows=rows):
             return sum(len(row[1]) + ROW_BYTES for row in rows)
         case TasksRetrying(rows=retries):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from taskservice.core import notes
 from taskservice.core.limits import Limits
 from taskservice.core.queues import LeafQueue
+from taskservice.core.schedules_apply import place
 from taskservice.core.state import Lease, State, open_attempt
 from taskservice.core.table import Grant, Mark, TaskTable
 from taskservice.core.types import TERMINAL_STATES, TaskState
@@ -49,6 +50,8 @@ def restore(table: TaskTable, limits: Limits) -> State:
             state.running.change(leaf, count)
         if task_state is TaskState.QUEUED and count:
             _restore_queue(state, state.queue(leaf), count)
+    for known in notes.schedules(table):
+        place(state, known.schedule, known.progress)
     return state
 
 

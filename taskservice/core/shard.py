@@ -17,7 +17,7 @@ from taskservice.core import schedule
 from taskservice.core.apply import apply
 from taskservice.core.decide import decide
 from taskservice.core.effects import Answer, Effect, Held, ValuesDropped
-from taskservice.core.events import Event
+from taskservice.core.events import Event, Submitted
 from taskservice.core.observe import observe
 from taskservice.core.records import EpochOpened, Record, TasksAccepted, TenantSet, bytes_of
 from taskservice.core.restore import commit
@@ -29,7 +29,7 @@ from taskservice.core.types import TaskNo, TenantId
 DEFAULT_TENANT = TenantId("default")
 
 SEGMENT_BYTES = 32 * 1024 * 1024
-"""A segment is closed when its records have about so many bytes; a single record may be larger."""
+"""A segment is closed when its records have about so many bytes; those of a single event may have more."""
 
 FOLD_BYTES = 64 * 1024 * 1024
 """What the table's commits may take before they are folded, while a journal is read."""
@@ -104,9 +104,10 @@ class Shard:
         observe(self.state, event, now_ms)
         decision = decide(self.state, event, now_ms, rng)
         for record in decision.records:
-            if isinstance(record, TasksAccepted):
+            if isinstance(event, Submitted) and isinstance(record, TasksAccepted):
                 self.state.turns.gates.submitted(record.tasks, now_ms)
             self._append(record)
+        self._close_if_full()
         ref = getattr(event, "ref", 0)
         if decision.answer is not None and ref:
             after = self._durable if decision.near else self._position
@@ -121,6 +122,7 @@ class Shard:
         while (granted := schedule.next_lease(self.state, round_, now_ms)) is not None:
             schedule.charge(self.state, granted, now_ms)
             self._append(granted)
+            self._close_if_full()
             count += 1
         schedule.end(self.state, round_, now_ms)
         return count
@@ -158,6 +160,11 @@ class Shard:
         return self._pending_bytes + SEGMENT_BYTES * len(self._cuts)
 
     @property
+    def opens_ms(self) -> int | None:
+        """When the clock opens a gate behind which tasks wait; perhaps a little early. None: it opens none."""
+        return self.state.turns.tree.rings_ms
+
+    @property
     def operating(self) -> bool:
         """Whether a bulk operation is under way: it goes on with each `OperationTurn`."""
         return bool(self.state.operations.under_way)
@@ -176,6 +183,9 @@ class Shard:
         self._pending.append(record)
         self._pending_bytes += bytes_of(record)
         self._hold(apply(self.state, record))
+
+    def _close_if_full(self) -> None:
+        """Asked between two events only: the records of one are in one segment, all or none of them durable."""
         if self._pending_bytes >= SEGMENT_BYTES:
             self._close()
 

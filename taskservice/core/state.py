@@ -17,6 +17,7 @@ from taskservice.core.queues import LeafQueue
 from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
 from taskservice.core.speed import Speed
 from taskservice.core.table import TaskTable
+from taskservice.core.timetable import Timetable
 from taskservice.core.turns import Turns
 from taskservice.core.types import FunctionName, Leaf, RunnerId, Task, TaskId, TaskNo, TenantId, Token
 
@@ -88,6 +89,7 @@ class State:
     """The open attempts of `leases`, counted."""
     operations: Operations = field(default_factory=Operations)
     """Bulk operations, under way and done."""
+    schedules: Timetable = field(default_factory=Timetable)
     queues: dict[Leaf, LeafQueue] = field(default_factory=dict)
     """A queue for each leaf that has queued tasks; its head is a cache of the table."""
 

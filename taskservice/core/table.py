@@ -173,8 +173,9 @@ class TaskTable(Protocol):
     def grants(self) -> list[Grant]:
         """The leases under which tasks run, in the order of their tokens."""
 
-    def note(self, kind: str, key: str, value: bytes) -> None:
-        """Something small that is no task is kept; it replaces what was noted under the same kind and key."""
+    def note(self, kind: str, key: str, value: bytes | None) -> None:
+        """Something small that is no task is kept; it replaces what was noted under the same kind and key. None: nothing
+        is noted there any more."""
 
     def notes(self, kind: str) -> dict[str, bytes]:
         """What was noted, by key, in the order in which the keys were noted first."""

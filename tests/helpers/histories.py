@@ -126,7 +126,8 @@ class History:
             self._idle[one.state].append(one.no)
 
     def _note(self) -> None:
-        self._table.note("kind", str(self._rng.randrange(5)), self._rng.randbytes(self._rng.choice([0, 30])))
+        value = self._rng.choice([b"", self._rng.randbytes(30), None])
+        self._table.note("kind", str(self._rng.randrange(5)), value)
 
     def _taken(self, nos: list[int], most: int) -> list[int]:
         taken = self._rng.sample(nos, min(len(nos), self._rng.randrange(1, most + 1)))

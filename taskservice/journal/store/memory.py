@@ -245,8 +245,12 @@ class MemoryTable:
     def grants(self) -> list[Grant]:
         return self._grants.all()
 
-    def note(self, kind: str, key: str, value: bytes) -> None:
-        self._notes.setdefault(kind, {})[key] = value
+    def note(self, kind: str, key: str, value: bytes | None) -> None:
+        noted = self._notes.setdefault(kind, {})
+        if value is None:
+            noted.pop(key, None)
+        else:
+            noted[key] = value
 
     def notes(self, kind: str) -> dict[str, bytes]:
         return dict(self._notes.get(kind, {}))

@@ -322,8 +322,9 @@ class SqliteTable:
     def grants(self) -> list[Grant]:
         return self._grants.all()
 
-    def note(self, kind: str, key: str, value: bytes) -> None:
-        self._db.execute(statements.SET_NOTE, (kind, key, value))
+    def note(self, kind: str, key: str, value: bytes | None) -> None:
+        statement = statements.DELETE_NOTE if value is None else statements.SET_NOTE
+        self._db.execute(statement, {"kind": kind, "key": key, "value": value})
 
     def notes(self, kind: str) -> dict[str, bytes]:
         return dict(self._db.execute(statements.NOTES, (kind,)).fetchall())

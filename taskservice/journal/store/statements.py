@@ -137,7 +137,11 @@ RUNNING = """
     WHERE task.state = 'running' AND task.epoch = :epoch AND task.seq = :seq ORDER BY granted.key
 """
 
-SET_NOTE = "INSERT INTO note VALUES (?, ?, ?) ON CONFLICT (kind, key) DO UPDATE SET value = excluded.value"
+SET_NOTE = """
+    INSERT INTO note VALUES (:kind, :key, :value) ON CONFLICT (kind, key) DO UPDATE SET value = excluded.value
+"""
+
+DELETE_NOTE = "DELETE FROM note WHERE kind = :kind AND key = :key"
 
 NOTES = "SELECT key, value FROM note WHERE kind = ? ORDER BY rowid"
 

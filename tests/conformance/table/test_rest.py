@@ -67,6 +67,19 @@ def test_a_note_replaces_the_one_of_its_key_and_keeps_its_place(table: TaskTable
     assert table.notes("no such kind") == {}
 
 
+def test_a_note_that_is_taken_away_is_as_if_it_had_never_been(table: TaskTable) -> None:
+    """Noted again, it is the last."""
+    for key in ("a", "b", "c"):
+        table.note("tenant", key, key.encode())
+    table.note("key", "a", b"another kind")
+    for key in ("a", "c", "nobody"):
+        table.note("tenant", key, None)
+    assert (table.notes("tenant"), table.notes("key")) == ({"b": b"b"}, {"a": b"another kind"})
+    for key in ("c", "a"):
+        table.note("tenant", key, b"again")
+    assert list(table.notes("tenant")) == ["b", "c", "a"]
+
+
 def test_the_mark_is_that_of_the_last_commit(table: TaskTable) -> None:
     assert table.mark is None
     table.commit(mark(1, 0))

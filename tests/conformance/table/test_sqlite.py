@@ -120,6 +120,7 @@ SORTED = {"LIST_NOS", "RUNNING"}
 
 SMALL = {
     "DELETE_LEASE": ["SEARCH lease USING PRIMARY KEY (epoch=? AND seq=?)"],
+    "DELETE_NOTE": ["SEARCH note USING INDEX sqlite_autoindex_note_1 (kind=? AND key=?)"],
     "LEASES": ["SCAN lease"],
     "NOTES": ["SEARCH note USING INDEX sqlite_autoindex_note_1 (kind=?)", "USE TEMP B-TREE FOR ORDER BY"],
     "TENANTS": ["SCAN tenant"],
