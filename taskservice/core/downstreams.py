@@ -37,7 +37,7 @@ class Downstreams:
     def window_of(self, function: FunctionName, now_ms: int) -> Window | None:
         """The window that the function's tasks pass; None if it names no downstream and has never been throttled."""
         named = self.functions[function].downstream
-        return self._window(function, now_ms) if named else self.windows.get(function)
+        return self.open_window(function, now_ms) if named else self.windows.get(function)
 
     def budget_of(self, function: FunctionName, now_ms: int) -> RetryBudget:
         """What the function's retries may still cost."""
@@ -77,7 +77,7 @@ class Downstreams:
         budget = self.budget_of(leaf.function, now_ms)
         budget.succeeded(0 if retried else succeeded, succeeded if retried else 0)
         throttled = [each for each in outcomes if each.kind is OutcomeKind.THROTTLED]
-        window = self._window(leaf.function, now_ms) if throttled else self.window_of(leaf.function, now_ms)
+        window = self.window_of(leaf.function, now_ms)
         if window is None:
             return
         window.ended(
@@ -90,7 +90,8 @@ class Downstreams:
             now_ms,
         )
 
-    def _window(self, function: FunctionName, now_ms: int) -> Window:
+    def open_window(self, function: FunctionName, now_ms: int) -> Window:
+        """The window that the function's tasks pass from now on; those that run are in flight already."""
         name = self.name_of(function)
         window = self.windows.get(name)
         if window is None:

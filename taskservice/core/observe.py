@@ -8,14 +8,18 @@ from taskservice.core import events as e
 from taskservice.core.lease_wire import LeaseReport, Outcome
 from taskservice.core.speed import Speed
 from taskservice.core.state import Lease, State
-from taskservice.core.types import OutcomeKind, RunnerId, Token
+from taskservice.core.types import OutcomeKind, RunnerId, TaskNo, Token
 
 
 def observe(state: State, event: e.Event, now_ms: int) -> None:
     """The volatile state knows of the event. Freeing room never waits for the disk."""
     if isinstance(event, e.RunnerReported):
+        news: dict[Token, list[LeaseReport]] = {}
         for report in event.report.leases:
-            _reported(state, event.report.runner, report, now_ms)
+            news.setdefault(report.token, []).append(report)
+        _look_out(state, event.report.leases, now_ms)
+        for token, reports in news.items():
+            _reported(state, event.report.runner, token, reports, now_ms)
     elif isinstance(event, e.RunnerJoined):
         _joined(state, event, now_ms)
     elif isinstance(event, e.RunnerDraining):
@@ -27,26 +31,44 @@ def observe(state: State, event: e.Event, now_ms: int) -> None:
         _vanished(state, gone, now_ms)
 
 
-def _reported(state: State, runner: RunnerId, report: LeaseReport, now_ms: int) -> None:
-    lease = state.leases.get(report.token)
+def _look_out(state: State, reports: Iterable[LeaseReport], now_ms: int) -> None:
+    """Functions that are throttled for the first time have a window, before anything of the event is counted: it begins with what
+    runs, and what the event says has ended still does."""
+    for report in reports:
+        lease = state.leases.get(report.token)
+        if lease is not None and any(outcome.kind is OutcomeKind.THROTTLED for outcome in report.outcomes):
+            state.turns.throttled(lease.leaf.function, now_ms)
+
+
+def _reported(state: State, runner: RunnerId, token: Token, reports: Sequence[LeaseReport], now_ms: int) -> None:
+    """All that the event says of one lease."""
+    lease = state.leases.get(token)
+    done = any(report.done for report in reports)
     if lease is not None:
-        _learn(state, lease, report, now_ms)
-    if report.done:
-        _over(state, report.token)
-        state.pool.lease_over(runner, report.token)
-    elif report.handed_back:
-        state.pool.straggles(runner, report.token)
+        _learn(state, lease, reports, done=done, now_ms=now_ms)
+    if done:
+        _over(state, token)
+        state.pool.lease_over(runner, token)
+    elif any(report.handed_back for report in reports):
+        state.pool.straggles(runner, token)
 
 
-def _learn(state: State, lease: Lease, report: LeaseReport, now_ms: int) -> None:
-    """What is reported again has been counted before: only outcomes of open attempts are news."""
-    ended = [outcome for outcome in report.outcomes if outcome.no in lease.open]
-    back = sum(no in lease.open for no in report.handed_back)
-    vanished = len(lease.open) - len(ended) - back if report.done else 0
+def _learn(state: State, lease: Lease, reports: Sequence[LeaseReport], *, done: bool, now_ms: int) -> None:
+    """What is reported again has been counted before: only the first word about an open attempt is news."""
+    news: dict[TaskNo, Outcome | None] = {}
+    for report in reports:
+        for outcome in report.outcomes:
+            news.setdefault(outcome.no, outcome)
+        for no in report.handed_back:
+            news.setdefault(no, None)
+    known = [outcome for no, outcome in news.items() if no in lease.open]
+    ended = [outcome for outcome in known if outcome is not None]
+    back = len(known) - len(ended)
+    vanished = len(lease.open) - len(known) if done else 0
     _speed(state, lease, ended)
     state.turns.ended(lease.leaf, ended, back + vanished, now_ms)
     seconds = sum(outcome.duration_us for outcome in ended) / 1e6 / state.functions[lease.leaf.function].concurrency
-    change = state.costs.report(report.token, len(ended), seconds, back)
+    change = state.costs.report(lease.token, len(ended), seconds, back)
     state.turns.tree.correct(lease.leaf, change)
 
 

@@ -85,12 +85,15 @@ class Turns:
         else:
             self.gates.downstream_changed(policy)
 
+    def throttled(self, function: FunctionName, now_ms: int) -> None:
+        """The function stands before a gate of its own from now on, if it did not before."""
+        if self.gates.downstreams.window_of(function, now_ms) is None:
+            self.gates.downstreams.open_window(function, now_ms)
+            self.function_changed(function)
+
     def ended(self, leaf: Leaf, outcomes: Sequence[Outcome], others: int, now_ms: int) -> None:
-        """See `Gates.ended`. A function that was throttled for the first time stands before a gate of its own from now on."""
-        before = len(self.gates.downstreams.windows)
+        """See `Downstreams.ended`."""
         self.gates.ended(leaf, outcomes, others, now_ms)
-        if len(self.gates.downstreams.windows) > before:
-            self.function_changed(leaf.function)
 
     def hungry(self) -> list[Owner]:
         """Those that have less of the pool than is kept for them; the one with the least part of that comes first."""
