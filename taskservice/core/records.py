@@ -221,6 +221,8 @@ def bytes_of(record: Record) -> int:
             return sum(len(task.payload) + ROW_BYTES for task in tasks)
         case TasksSucceeded(rows=rows):
             return sum(len(row[1]) + ROW_BYTES for row in rows)
+        case LeaseGranted():
+            return ROW_BYTES
         case TasksRetrying(rows=retries):
             return sum(len(row.error.detail) + ROW_BYTES for row in retries)
         case TasksFailed(rows=dead):

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
-from operator import itemgetter
 
 from taskservice.core.types import Leaf, TaskState, TenantId
 
 LeafState = tuple[Leaf, TaskState]
-
-_first = itemgetter(0)
 
 
 class Counts:
@@ -23,28 +18,40 @@ class Counts:
         self._queued_bytes: dict[Leaf, int] = {}
         self._touched: dict[Leaf, None] = {}
 
+    def came(self, leaf: Leaf, state: TaskState) -> None:
+        """One more task is in this place."""
+        self._change((leaf, state), +1)
+
+    def went(self, leaf: Leaf, state: TaskState, target: TaskState) -> None:
+        """A task of the leaf that was in one state is in another."""
+        self._change((leaf, state), -1)
+        self._change((leaf, target), +1)
+
+    def weighs(self, leaf: Leaf, change: int) -> None:
+        """The payloads of its queued tasks have so many bytes more, or fewer if that is below 0."""
+        self._queued_bytes[leaf] = self._queued_bytes.get(leaf, 0) + change
+        self._touched[leaf] = None
+
     def added(self, places: Iterable[LeafState]) -> None:
         """As many more tasks are in these places."""
-        for place, number in Counter(places).items():
+        for place, number in _tally(places).items():
             self._change(place, number)
 
     def moved(self, places: Iterable[LeafState], target: TaskState) -> None:
         """The tasks that were in these places are in state `target` now."""
-        for (leaf, state), number in Counter(places).items():
+        for (leaf, state), number in _tally(places).items():
             self._change((leaf, state), -number)
             self._change((leaf, target), number)
 
     def removed(self, places: Iterable[LeafState]) -> None:
         """As many fewer tasks are in these places."""
-        for place, number in Counter(places).items():
+        for place, number in _tally(places).items():
             self._change(place, -number)
 
     def queued(self, sizes: Iterable[tuple[Leaf, int]], sign: int) -> None:
         """Payloads of so many bytes are queued (sign +1), or are not any more (-1)."""
-        for leaf, group in groupby(sizes, key=_first):
-            change = sign * sum(size for _, size in group)
-            self._queued_bytes[leaf] = self._queued_bytes.get(leaf, 0) + change
-            self._touched[leaf] = None
+        for leaf, size in sizes:
+            self.weighs(leaf, sign * size)
 
     def are(self, leaf: Leaf, counts: Sequence[int], queued_bytes: int) -> None:
         """The leaf's counts, in the order of the states, are these."""
@@ -76,9 +83,19 @@ class Counts:
     def _change(self, place: LeafState, by: int) -> None:
         leaf = place[0]
         self._touched[leaf] = None
-        group = self._by_tenant.setdefault(leaf.tenant, {})
+        group = self._by_tenant.get(leaf.tenant)
+        if group is None:
+            group = self._by_tenant[leaf.tenant] = {}
         number = group.get(place, 0) + by
         if number:
             group[place] = number
         else:
             del group[place]
+
+
+def _tally(places: Iterable[LeafState]) -> dict[LeafState, int]:
+    """How many times each place is named. A `Counter` takes longer to make than the few places there are take to count."""
+    counts: dict[LeafState, int] = {}
+    for place in places:
+        counts[place] = counts.get(place, 0) + 1
+    return counts

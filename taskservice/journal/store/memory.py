@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 
 from msgspec.structs import replace
@@ -12,6 +12,7 @@ from taskservice.core.filters import passes
 from taskservice.core.records import DeadRow, RetryRow
 from taskservice.core.table import Changed, Grant, Mark, QueueKey, Reach
 from taskservice.core.types import (
+    TERMINAL_STATES,
     WAITING_STATES,
     Leaf,
     ListFilter,
@@ -28,6 +29,7 @@ from taskservice.journal.store.counts import Counts
 from taskservice.journal.store.grants import Grants
 from taskservice.journal.store.memory_past import MemoryPast
 from taskservice.journal.store.moves import Move
+from taskservice.journal.store.ordered import SPARE_MAX, Ordered
 from taskservice.journal.store.references import keys_among
 
 
@@ -38,9 +40,10 @@ class MemoryTable:
     def __init__(self) -> None:
         self._tasks: dict[TaskNo, Task] = {}
         self._order: list[TaskNo] = []
+        """Their numbers in order, and among them some that have left."""
         self._nos: dict[tuple[TenantId, TaskId], TaskNo] = {}
-        self._queued: dict[Leaf, list[QueueKey]] = {}
-        self._waiting: list[QueueKey] = []
+        self._queued: dict[Leaf, Ordered[QueueKey]] = {}
+        self._waiting: Ordered[QueueKey] = Ordered()
         self._counts = Counts()
         self._grants = Grants()
         self._references: dict[str, None] = {}
@@ -58,8 +61,8 @@ class MemoryTable:
         twin._tasks.update(self._tasks)
         twin._order = list(self._order)
         twin._nos.update(self._nos)
-        twin._queued = {leaf: list(keys) for leaf, keys in self._queued.items()}
-        twin._waiting = list(self._waiting)
+        twin._queued = {leaf: keys.copy() for leaf, keys in self._queued.items()}
+        twin._waiting = self._waiting.copy()
         twin._counts = deepcopy(self._counts)
         twin._grants = deepcopy(self._grants)
         twin._references = dict(self._references)
@@ -73,11 +76,11 @@ class MemoryTable:
         for task in tasks:
             self._tasks[task.no] = task
             self._nos[task.tenant, task.id] = task.no
-            insort(self._order, task.no)
-            self._enter(task)
-        self._references.update(dict.fromkeys(keys_among(task.payload for task in tasks)))
-        self._counts.added((task.leaf, task.state) for task in tasks)
-        self._counts.queued(_sizes(task for task in tasks if task.state is TaskState.QUEUED), +1)
+            self._number(task.no)
+            leaf = task.leaf
+            self._enter(leaf, task)
+            self._counts.came(leaf, task.state)
+        self._references.update(dict.fromkeys(keys_among([task.payload for task in tasks])))
 
     def make_due(self, nos: Sequence[TaskNo]) -> None:
         self._move(moves.DUE, nos, None, lambda task: replace(task, state=TaskState.QUEUED))
@@ -106,7 +109,7 @@ class MemoryTable:
             )
 
         self._move(moves.SUCCEED, [row[0] for row in rows], token, succeeded)
-        self._references.update(dict.fromkeys(keys_among(row[1] for row in rows)))
+        self._references.update(dict.fromkeys(keys_among([row[1] for row in rows])))
 
     def retry(self, rows: Sequence[RetryRow], token: Token) -> None:
         row_of = {row.no: row for row in rows}
@@ -163,24 +166,23 @@ class MemoryTable:
         return {id: self._tasks[no] for id, no in nos.items() if no in self._tasks}
 
     def next_queued(self, leaf: Leaf, after: QueueKey | None, limit: int) -> list[QueueKey]:
-        keys = self._queued.get(leaf, [])
-        start = bisect_right(keys, after) if after else 0
-        return keys[start : start + limit]
+        keys = self._queued.get(leaf)
+        return [] if keys is None else keys.after(after, limit)
 
     def due_by(self, now_ms: int, limit: int) -> list[Task]:
-        end = bisect_left(self._waiting, now_ms + 1, key=lambda key: key.due_ms)
-        return [self._tasks[key.no] for key in self._waiting[: min(end, limit)]]
+        return [self._tasks[key.no] for key in self._waiting.below((now_ms + 1,), None, limit)]
 
     def next_due_ms(self) -> int | None:
-        return self._waiting[0].due_ms if self._waiting else None
+        first = self._waiting.first
+        return None if first is None else first.due_ms
 
     def listing(self, wanted: ListFilter, before_no: TaskNo | None, limit: int) -> list[Task]:
         found: list[Task] = []
         at = len(self._order) if before_no is None else bisect_left(self._order, before_no)
         while at > 0 and len(found) < limit:
             at -= 1
-            task = self._tasks[self._order[at]]
-            if passes(task, wanted):
+            task = self._tasks.get(self._order[at])
+            if task is not None and passes(task, wanted):
                 found.append(task)
         return found
 
@@ -250,45 +252,57 @@ class MemoryTable:
 
     def _between(self, leaf: Leaf, after_no: TaskNo, to_no: TaskNo) -> Iterator[Task]:
         nos = self._order[bisect_right(self._order, after_no) : bisect_right(self._order, to_no)]
-        return (task for task in map(self._tasks.__getitem__, nos) if task.leaf == leaf)
+        return (task for no in nos if (task := self._tasks.get(no)) is not None and task.leaf == leaf)
 
-    def _move(self, move: Move, nos: Sequence[TaskNo], token: Token | None, changed: Callable[[Task], Task]) -> None:
+    def _move(self, move: Move, nos: Sequence[TaskNo], token: Token | None, how: Callable[[Task], Task]) -> None:
         moves.check_move(move, nos, self._tasks, token)
-        before = [self._tasks[no] for no in nos]
-        for task in before:
-            self._leave(task)
-            self._tasks[task.no] = changed(task)
-            self._enter(self._tasks[task.no])
-        self._counts.moved(((task.leaf, task.state) for task in before), move.target)
-        if move.target is TaskState.QUEUED:
-            self._counts.queued(_sizes(before), +1)
-        else:
-            self._counts.queued(_sizes(task for task in before if task.state is TaskState.QUEUED), -1)
+        for no in nos:
+            self._put(self._tasks[no], how(self._tasks[no]))
         if token is not None:
             self._grants.ended(token, nos)
 
+    def _put(self, before: Task, after: Task) -> None:
+        """The task is another one now."""
+        leaf = before.leaf
+        self._leave(leaf, before)
+        self._tasks[after.no] = after
+        self._enter(leaf, after)
+        self._counts.went(leaf, before.state, after.state)
+
     def _left(self, tasks: Sequence[Task]) -> None:
+        """They are not in the table any more."""
         for task in tasks:
             del self._tasks[task.no]
-            del self._order[bisect_left(self._order, task.no)]
-        self._counts.removed((task.leaf, task.state) for task in tasks)
+        self._counts.removed([(task.leaf, task.state) for task in tasks])
+        if len(self._order) > 2 * len(self._tasks) + SPARE_MAX:
+            self._order = [no for no in self._order if no in self._tasks]
 
-    def _enter(self, task: Task) -> None:
-        keys = self._keys_of(task)
-        if keys is not None:
-            insort(keys, QueueKey(task.due_ms, task.no))
+    def _number(self, no: TaskNo) -> None:
+        """The number is in the order."""
+        order = self._order
+        if not order or no > order[-1]:
+            order.append(no)
+        elif order[at := bisect_left(order, no)] != no:
+            order.insert(at, no)
 
-    def _leave(self, task: Task) -> None:
-        keys = self._keys_of(task)
-        if keys is not None:
-            del keys[bisect_left(keys, QueueKey(task.due_ms, task.no))]
+    def _enter(self, leaf: Leaf, task: Task) -> None:
+        """The task is found where such are as it is now."""
+        state = task.state
+        if state is TaskState.QUEUED:
+            keys = self._queued.get(leaf)
+            if keys is None:
+                keys = self._queued[leaf] = Ordered()
+            keys.add(QueueKey(task.due_ms, task.no))
+            self._counts.weighs(leaf, len(task.payload))
+        elif state in WAITING_STATES:
+            self._waiting.add(QueueKey(task.due_ms, task.no))
+        elif state in TERMINAL_STATES:
+            self._past.has_ended(task)
 
-    def _keys_of(self, task: Task) -> list[QueueKey] | None:
-        """The sorted keys among which the task's own belongs in its present state."""
+    def _leave(self, leaf: Leaf, task: Task) -> None:
+        """It is not found there any more."""
         if task.state is TaskState.QUEUED:
-            return self._queued.setdefault(task.leaf, [])
-        return self._waiting if task.state in WAITING_STATES else None
-
-
-def _sizes(tasks: Iterable[Task]) -> Iterator[tuple[Leaf, int]]:
-    return ((task.leaf, len(task.payload)) for task in tasks)
+            self._queued[leaf].remove(QueueKey(task.due_ms, task.no))
+            self._counts.weighs(leaf, -len(task.payload))
+        elif task.state in WAITING_STATES:
+            self._waiting.remove(QueueKey(task.due_ms, task.no))
