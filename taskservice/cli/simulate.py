@@ -108,7 +108,7 @@ def _show_groups(what: str, groups: Mapping[str, Mapping[str, Any]]) -> None:
             *((f"{figures['entitled_share']:.2%}", f"{figures['share_error']:+.2%}") if entitled else ()),
             f"{figures['submitted']:,}",
             f"{sum(figures['ended'].values()):,}",
-            f"{sum(figures['refused'].values()):,}",
+            f"{figures['refused']:,}",
             *(render.duration(figures["wait_ms"][quantile]) for quantile in ("p50", "p90", "p99", "max")),
         )
         for name in shown
@@ -152,4 +152,4 @@ def _show_gates(gates: list[Mapping[str, Any]]) -> None:
 
 
 def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {name}" for name, count in counts.items()) or "none"
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "none"

@@ -12,7 +12,7 @@ from taskservice.core.types import Task
 ARCHIVE_REF = 1
 """Whose answers are the archive's."""
 
-BATCH_TASKS = 2_000
+BATCH_TASKS = 5_000
 
 
 class Archive:

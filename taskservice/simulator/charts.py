@@ -10,7 +10,7 @@ from math import ceil, floor, log10
 from typing import Any, NamedTuple
 
 WIDTH, HEIGHT = 900, 240
-LEFT, RIGHT, TOP, BOTTOM = 64, 12, 10, 26
+LEFT, RIGHT, TOP, BOTTOM = 64, 24, 10, 26
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c6bb1", "#b8a500", "#8a8a8a")
 """Told apart by those who see red and green alike (after Okabe and Ito); the last is for all others."""
@@ -167,8 +167,15 @@ def _steps(x: Scale, y: Scale, edges: Sequence[float], values: Iterable[float]) 
 
 
 def _line(x: Scale, y: Scale, edges: Sequence[float], values: Sequence[float], colour: str) -> str:
-    points = " ".join(_steps(x, y, edges, values))
-    return f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.5"/>\n'
+    """The curve; on a logarithmic scale there is none where the number is 0."""
+    drawn, begin = [], 0
+    gaps = [at for at, value in enumerate(values) if y.logarithmic and not value]
+    for end in [*gaps, len(values)]:
+        if begin < end:
+            points = " ".join(_steps(x, y, edges[begin : end + 1], values[begin:end]))
+            drawn.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.5"/>\n')
+        begin = end + 1
+    return "".join(drawn)
 
 
 def _area(

@@ -24,8 +24,7 @@ class Histogram:
         counts = self.counts
         counts[bucket] = counts.get(bucket, 0) + 1
         self.count += 1
-        if value > self.max:
-            self.max = value
+        self.max = max(self.max, value)
 
     def merge(self, other: Histogram) -> None:
         """All that is in the other one is in this one as well."""

@@ -133,6 +133,8 @@ class Machines:
         for run in node.runs:
             run.over = True
             run.meter.ends(t_us)
+            attempts = run.meter.counts.attempts
+            attempts[OutcomeKind.LOST] = attempts.get(OutcomeKind.LOST, 0) + run.active
             for task in run.spec.tasks[: run.next]:
                 self._begun[task.id] = None
         self._talking.pop(node, None)
@@ -200,9 +202,7 @@ class Machines:
         drawn = self._rng.random()
         return next((kind for ratio, kind in handler.failures if drawn < ratio), OutcomeKind.SUCCEEDED)
 
-    def _ended(
-        self, t_us: int, ended: tuple[LeaseRun, LeaseTask, OutcomeKind, int, int | None, Called | None]
-    ) -> None:
+    def _ended(self, t_us: int, ended: tuple[LeaseRun, LeaseTask, OutcomeKind, int, int | None, Called | None]) -> None:
         run, task, kind, began_us, retry_after_ms, called = ended
         if called is not None:
             called.leave(t_us)
@@ -213,9 +213,7 @@ class Machines:
         if kind is not OutcomeKind.SUCCEEDED:
             self._begun[task.id] = None
         started_ms = START_MS + began_us // 1000
-        run.outcomes.append(
-            Outcome(task.no, kind, started_ms, t_us - began_us, RESULT, retry_after_ms=retry_after_ms)
-        )
+        run.outcomes.append(Outcome(task.no, kind, started_ms, t_us - began_us, RESULT, retry_after_ms=retry_after_ms))
         self._talk(run)
         run.active -= 1
         if run.next < len(run.spec.tasks):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from taskservice.core.resources import Amounts
 from taskservice.core.table import TaskTable
@@ -22,6 +23,7 @@ from taskservice.simulator.scenario import Scenario
 from taskservice.simulator.shares import Demand, entitled
 
 Place = tuple[Priority, TenantId]
+K = TypeVar("K")
 
 
 class Curves:
@@ -166,13 +168,9 @@ class Observer:
         }
         for place, amount in entitled(demands).items():
             self.entitled[place] = self.entitled.get(place, 0.0) + amount
-        for sums, interval in (
-            (self.used, self._interval),
-            (self.resources_used, self._interval_used),
-            (self.resources_room, self._interval_room),
-        ):
-            for key, amount in interval.items():
-                sums[key] = sums.get(key, 0.0) + amount
+        _add(self.used, self._interval)
+        _add(self.resources_used, self._interval_used)
+        _add(self.resources_room, self._interval_room)
 
     def _draw(self, t_us: int, queued: Mapping[Leaf, int]) -> None:
         """The curves have a point more."""
@@ -201,6 +199,11 @@ class Observer:
 def dominant(need: Mapping[str, int], capacity: Amounts) -> float:
     """What the lease takes of the fleet, by the resource of which it takes most (the dominant one)."""
     return max((amount / capacity[name] for name, amount in need.items() if capacity.get(name)), default=0.0)
+
+
+def _add(sums: dict[K, float], amounts: Mapping[K, float]) -> None:
+    for key, amount in amounts.items():
+        sums[key] = sums.get(key, 0.0) + amount
 
 
 def _sums(amounts: Iterable[tuple[str, float]]) -> dict[str, float]:

@@ -36,10 +36,10 @@ def struct_of(kind: type[S], given: Mapping[str, Any], omit: Collection[str] = (
     return kind(**values)
 
 
-def settings_of(kind: type[S], given: Mapping[str, Any], omit: Collection[str] = (), **fixed: Any) -> S:
+def settings_of(kind: type[S], given: Mapping[str, Any], omit: Collection[str] = ()) -> S:
     """As `struct_of`, for a struct whose fields are called as settings are: by their whole names, with plain numbers."""
-    fields = {name: of for name, of in _fields(kind).items() if name not in fixed and name not in omit}
-    values = dict(fixed)
+    fields = {name: of for name, of in _fields(kind).items() if name not in omit}
+    values: dict[str, Any] = {}
     for name, value in given.items():
         try:
             values[name] = _quantity(msgspec.convert(value, _known(name, fields)))

@@ -27,7 +27,7 @@ class Machine(Described):
     cpus: Quantity = 1.0
     gpus: Quantity = 0.0
     memory: SizeBytes = 0
-    resources: dict[str, Quantity] = {}
+    resources: dict[str, Quantity] = Field(default_factory=dict)
 
     @property
     def amount(self) -> Resources:
@@ -86,7 +86,7 @@ class FunctionOptions(Machine):
 
     model_config = ConfigDict(extra="allow")
 
-    failures: dict[Annotated[OutcomeKind, Field(strict=False)], Ratio] = {}
+    failures: dict[Annotated[OutcomeKind, Field(strict=False)], Ratio] = Field(default_factory=dict)
     """How many of its attempts end so."""
     downstream: Name | None = None
     """What each attempt calls while it lasts."""

@@ -58,7 +58,6 @@ class Plan:
             self.handlers[handler.spec.name] = handler
         return handler
 
-
     def meter(self, source: Source) -> Meter:
         """What counts what becomes of the source's work."""
         leaf = Leaf(source.tenant, source.function, source.priority)
@@ -87,7 +86,7 @@ def _add_work(made: Plan, scenario: Scenario, work: Work, number: int) -> None:
     until_us = (scenario.duration if work.ends is None else min(work.ends, scenario.duration)) * 1000
     groups = [group for group in scenario.tenants if group.name in work.groups]
     for tenant in (tenant for group in groups for tenant in group.structs()):
-        rng = Random(f"{scenario.seed}/work/{number}/{tenant.id}")
+        rng = Random(f"{scenario.seed}/source/{number}/{tenant.id}")
         closed = work.arrivals.closed
         starts_us = work.starts * 1000
         if closed is None:
@@ -119,7 +118,9 @@ def _add_trace(made: Plan, scenario: Scenario, trace: Trace, folder: Path, rng: 
         if takes is None and recorded.function in takes_of:
             takes = takes_of[recorded.function].sampler(Random(rng.getrandbits(64)))
         if takes is None:
-            message = f"How long does {recorded.function!r} take? Neither the trace says so, nor a function of that name."
+            message = (
+                f"How long does {recorded.function!r} take? Neither the trace says so, nor a function of that name."
+            )
             raise RequestError(message, code="bad_trace")
         priority = trace.priority or handler.spec.priority
         tenant = made.add_tenant(recorded.tenant)

@@ -12,11 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from math import exp, log
 from random import Random
-from statistics import NormalDist
-
-from pydantic import Field
 
 from taskservice.core.types import OutcomeKind
 from taskservice.simulator.arrivals import bursts_us, diurnal_us
@@ -31,8 +29,13 @@ LONGEST_US = 300e6
 APP_FUNCTIONS = {(1, 1): 0.54, (2, 2): 0.16, (3, 3): 0.10, (4, 5): 0.08, (6, 10): 0.07, (11, 20): 0.05}
 """How many apps have from so many to so many functions."""
 
+TOP_CALLS = {0.002: 0.631, 0.01: 0.836, 0.02: 0.909, 0.05: 0.964, 0.1: 0.984}
+"""The busiest of the functions, and their share of all calls (of 500 functions in 8 hours)."""
+REST_CALLS = {0.0: 1.0, 0.25 / 0.9: 8.0, 0.5 / 0.9: 48.0, 0.75 / 0.9: 178.0, 1.0: 958.0}
+"""Calls of the other nine tenths of the functions, as quantiles: the shape counts, not the number."""
+
 TIMERS_RATIO = 0.16
-"""Functions that a timer calls."""
+"""Functions that a timer calls, once a minute at most."""
 
 BUSY_DURATIONS_S = (0.1, 1.0)
 """What the busiest hundredth of the functions takes on average: half of all calls take less than 0.2 s, a tenth more than 0.9."""
@@ -44,6 +47,8 @@ BURST_RATIOS = (0.05, 0.08)
 """Of the time, how much a bursty function's bursts take."""
 BURST_DISPERSIONS = (4.0, 70.0)
 """The variance of its calls in a minute, relative to their mean."""
+BURSTY_MIN = 0.2
+"""Calls in a minute, on average, without which no burst comes to so much."""
 
 MINUTE_US = 60e6
 TURN_US = (1e5, 6e8)
@@ -57,11 +62,9 @@ class Generated(Described):
     busy_cpus: Rate
     """How many CPUs the work takes on average. With this, calls in a second are what they are."""
     top_ratio: Ratio = 0.631
-    """The busiest function's share of the calls."""
-    spread: float = Field(3.4, gt=0, le=6)
-    """How the logarithm of the other functions' rates scatters: 3.4 gives the published skew."""
+    """The busiest function's share of the calls, if there are 500 functions."""
     bursty_ratio: Ratio = 0.1
-    """Of the functions that no timer calls, how many come in bursts."""
+    """Of the functions that no timer calls, how many are called in bursts."""
     swing: Ratio = 0.33
     period: PositiveMs = 86_400_000
     peak_at: DurationMs = 0
@@ -85,7 +88,7 @@ class Made:
 
 def generate(spec: Generated, rng: Random, until_us: int) -> list[Made]:
     """The functions, and when they are called from the beginning on until then."""
-    shares = call_shares(spec.functions, spec.top_ratio, spec.spread)
+    shares = call_shares(spec.functions, spec.top_ratio)
     means_us = _mean_durations_us(spec.functions, rng)
     busy_us = sum(share * mean_us for share, mean_us in zip(shares, means_us, strict=True))
     cpus = max(spec.options.cpus, 0.001)
@@ -94,26 +97,43 @@ def generate(spec: Generated, rng: Random, until_us: int) -> list[Made]:
     order = list(range(spec.functions))
     rng.shuffle(order)
     apps = _apps(spec.functions, rng)
-    timers = _timers(rates, rng)
+    timers = _some(rates, rng, (0.0, 1.0), TIMERS_RATIO * spec.functions, {})
+    bursty = _some(rates, rng, (BURSTY_MIN, float("inf")), spec.bursty_ratio * (spec.functions - len(timers)), timers)
     made = []
     for number, at in enumerate(order, 1):
         name = f"f{number}"
         own, durations = Random(rng.getrandbits(64)), Random(rng.getrandbits(64))
         sigma = durations.choice(SIGMAS)
         takes = lognormal_us(durations, means_us[at] * exp(-sigma * sigma / 2), sigma, LONGEST_US)
-        times = _times(spec, own, rates[at], timer=at in timers, until_us=until_us)
+        times = _times(spec, own, rates[at], until_us, timer=at in timers, bursty=at in bursty)
         made.append(Made(apps[number - 1], name, means_us[at], takes, rates[at], times))
     return made
 
 
-def call_shares(functions: int, top_ratio: float, spread: float) -> list[float]:
-    """Each function's share of the calls, the busiest first: a log-normal distribution but for the busiest."""
-    normal = NormalDist()
-    rates = [exp(spread * normal.inv_cdf(1 - (at + 0.5) / functions)) for at in range(functions)]
-    rest = sum(rates[1:])
-    if not rest:
-        return [1.0]
-    return [top_ratio, *(rate / rest * (1 - top_ratio) for rate in rates[1:])]
+def call_shares(functions: int, top_ratio: float) -> list[float]:
+    """Each function's share of the calls, the busiest first; that of the busiest of 500 is `top_ratio`."""
+    top = max(1, functions // 10)
+    shares = [_top_share((at + 1) / functions) - _top_share(at / functions) for at in range(top)]
+    curve = Curve(list(REST_CALLS), list(REST_CALLS.values()))
+    rest = [curve.quantile_us(1 - (at + 0.5) / (functions - top)) for at in range(functions - top)]
+    scale = (1 - sum(shares)) / sum(rest) if rest else 0.0
+    shares += [calls * scale for calls in rest]
+    others = (1 - top_ratio) / (1 - next(iter(TOP_CALLS.values())))
+    shares[1:] = [share * others for share in shares[1:]]
+    shares[0] = 1 - sum(shares[1:])
+    return shares
+
+
+def _top_share(ratio: float) -> float:
+    """The share of all calls that this ratio of the functions, the busiest, makes: between two published points it grows
+    with the logarithm, and below the first in proportion."""
+    points = list(TOP_CALLS.items())
+    if ratio <= points[0][0]:
+        return points[0][1] * ratio / points[0][0]
+    for (low, below), (high, above) in pairwise(points):
+        if ratio <= high:
+            return below + (above - below) * log(ratio / low) / log(high / low)
+    return points[-1][1]
 
 
 def _mean_durations_us(functions: int, rng: Random) -> list[float]:
@@ -139,17 +159,20 @@ def _apps(functions: int, rng: Random) -> list[str]:
     return apps[:functions]
 
 
-def _timers(rates: list[float], rng: Random) -> dict[int, None]:
-    """Which functions are called by timers: some of those that are called once a minute at most."""
-    rare = [at for at, per_us in enumerate(rates) if per_us * MINUTE_US <= 1]
-    return dict.fromkeys(rng.sample(rare, min(len(rare), round(TIMERS_RATIO * len(rates)))))
+def _some(
+    rates: list[float], rng: Random, per_minute: tuple[float, float], number: float, but: dict[int, None]
+) -> dict[int, None]:
+    """About so many functions, or as many as there are, that are called so often in a minute; none of `but`."""
+    low, high = per_minute
+    fitting = [at for at, per_us in enumerate(rates) if low <= per_us * MINUTE_US <= high and at not in but]
+    return dict.fromkeys(rng.sample(fitting, min(len(fitting), round(number))))
 
 
-def _times(spec: Generated, rng: Random, per_us: float, *, timer: bool, until_us: int) -> Iterator[int]:
+def _times(spec: Generated, rng: Random, per_us: float, until_us: int, *, timer: bool, bursty: bool) -> Iterator[int]:
     if timer:
         every_us = int(1 / per_us)
         return iter(range(int(rng.random() * every_us), until_us, every_us))
-    if rng.random() < spec.bursty_ratio:
+    if bursty:
         on_ratio = rng.uniform(*BURST_RATIOS)
         dispersion = exp(rng.uniform(*map(log, BURST_DISPERSIONS)))
         turn_us = burst_turn_us(per_us / on_ratio, on_ratio, dispersion)

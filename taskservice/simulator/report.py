@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
+from taskservice.core.effects import Refusal
 from taskservice.core.resources import Amounts
 from taskservice.core.table import QueueKey, TaskTable
-from taskservice.core.types import TERMINAL_STATES, TaskState, TenantId
+from taskservice.core.types import TERMINAL_STATES, OutcomeKind, TaskState, TenantId
 from taskservice.simulator.gates import judge
 from taskservice.simulator.histogram import Histogram
 from taskservice.simulator.meters import Meter
@@ -26,6 +28,8 @@ OTHERS = "(others)"
 PAGE_TASKS = 10_000
 
 Report = dict[str, Any]
+
+K = TypeVar("K", bound=StrEnum)
 
 
 def report(scenario: Scenario, world: World, table: TaskTable) -> Report:
@@ -68,13 +72,15 @@ def _tasks(meters: Sequence[Meter], table: TaskTable, measured_s: float) -> Repo
     for (_, state), count in table.counts().items():
         if state not in TERMINAL_STATES:
             left[state.value] = left.get(state.value, 0) + count
-    counted = _counted(meters)
+    ended = _sums(TERMINAL_STATES, (meter.counts.ended for meter in meters))
     return {
-        **counted,
-        "attempts": _sums({kind.value: count for kind, count in meter.counts.attempts.items()} for meter in meters),
+        "submitted": sum(meter.counts.submitted for meter in meters),
+        "refused": _sums(Refusal, (meter.counts.refused for meter in meters)),
+        "ended": ended,
+        "attempts": _sums(OutcomeKind, (meter.counts.attempts for meter in meters)),
         "leases": sum(meter.counts.leases for meter in meters),
         "left": left,
-        "ended_per_s": round(sum(counted["ended"].values()) / measured_s, 3),
+        "ended_per_s": round(sum(ended.values()) / measured_s, 3),
         "wait_ms": _waits(meters),
     }
 
@@ -96,7 +102,7 @@ def _tenants(world: World, used: float) -> Report:
     entitled = _by(1, world.observer.entitled)
     for name, figures in groups.items():
         figures["weight"] = world.plan.tenants[TenantId(name)].weight
-        figures |= _against(figures["share"], entitled.get(name, 0.0), used)
+        figures.update(_against(figures["share"], entitled.get(name, 0.0), used))
     return groups
 
 
@@ -104,7 +110,7 @@ def _classes(observer: Observer, used: float) -> Report:
     groups = _groups(observer.meters, lambda meter: meter.leaf.priority.value, used)
     entitled = _by(0, observer.entitled)
     for name, figures in groups.items():
-        figures |= _against(figures["share"], entitled.get(name, 0.0), used)
+        figures.update(_against(figures["share"], entitled.get(name, 0.0), used))
     return groups
 
 
@@ -132,18 +138,12 @@ def _groups(meters: Sequence[Meter], name_of: Callable[[Meter], str], used: floa
         made[name] = {
             "share": round(dominant_s / used, 6) if used else 0.0,
             "dominant_s": round(dominant_s, 3),
-            **_counted(group),
+            "submitted": sum(meter.counts.submitted for meter in group),
+            "refused": sum(sum(meter.counts.refused.values()) for meter in group),
+            "ended": _sums(TERMINAL_STATES, (meter.counts.ended for meter in group)),
             "wait_ms": _waits(group),
         }
     return made
-
-
-def _counted(meters: Sequence[Meter]) -> Report:
-    return {
-        "submitted": sum(meter.counts.submitted for meter in meters),
-        "refused": _sums({why.value: count for why, count in meter.counts.refused.items()} for meter in meters),
-        "ended": _sums({how.value: count for how, count in meter.counts.ended.items()} for meter in meters),
-    }
 
 
 def _waits(meters: Sequence[Meter]) -> Report:
@@ -154,12 +154,13 @@ def _waits(meters: Sequence[Meter]) -> Report:
     return {"count": waits.count, **quantiles, "max": waits.max / 1000}
 
 
-def _sums(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    sums: dict[str, int] = {}
+def _sums(names: Iterable[K], counts: Iterable[Mapping[K, int]]) -> dict[str, int]:
+    """The sum for each of these names, 0 as well: so that a gate can speak of it."""
+    sums = dict.fromkeys(names, 0)
     for each in counts:
         for name, count in each.items():
-            sums[name] = sums.get(name, 0) + count
-    return dict(sorted(sums.items()))
+            sums[name] += count
+    return {name.value: count for name, count in sums.items()}
 
 
 def _rounded(figures: Mapping[str, float | int | None]) -> Report:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from pydantic import ValidationError, field_validator, model_validator
+from msgspec import structs
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from taskservice.core.limits import Limits
 from taskservice.errors import RequestError
@@ -24,7 +25,7 @@ from taskservice.simulator.parts import Downstream, Function, FunctionOptions, N
 from taskservice.simulator.published import Generated
 from taskservice.simulator.traces import Trace
 
-SAMPLES = 240
+SAMPLES = 120
 """Points of a run's curves, unless the scenario says how far they are apart."""
 
 OURS = ("retention_s", "retention_failed_s", "dedup_window_s", "history_keep_s")
@@ -38,7 +39,7 @@ class Service(Described):
     """How long a group commit takes, and how far two turns of the dispatcher are apart while there is work."""
     lease_start: DurationMs = 4
     """From the moment that a lease has its resources to its first attempt."""
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
     """Limits of the core, by their names among the service's settings."""
 
     @field_validator("settings")
@@ -49,7 +50,7 @@ class Service(Described):
 
     def limits(self) -> Limits:
         """What the core is bounded by."""
-        return settings_of(Limits, self.settings, **dict.fromkeys(OURS, 0.0))
+        return structs.replace(settings_of(Limits, self.settings, omit=OURS), **dict.fromkeys(OURS, 0.0))
 
 
 class Scenario(Described):
@@ -65,13 +66,13 @@ class Scenario(Described):
     """How far two points of the curves are apart."""
     service: Service = Service()
     fleet: list[Nodes]
-    tenants: list[Tenants] = []
-    functions: list[Function] = []
-    downstreams: list[Downstream] = []
-    workload: list[Work] = []
-    traces: list[Trace] = []
+    tenants: list[Tenants] = Field(default_factory=list)
+    functions: list[Function] = Field(default_factory=list)
+    downstreams: list[Downstream] = Field(default_factory=list)
+    workload: list[Work] = Field(default_factory=list)
+    traces: list[Trace] = Field(default_factory=list)
     generated: Generated | None = None
-    gates: list[str] = []
+    gates: list[str] = Field(default_factory=list)
 
     @field_validator("gates")
     @classmethod

@@ -51,4 +51,3 @@ def entitled(demands: Mapping[tuple[Priority, TenantId], Demand]) -> dict[tuple[
         within = fill(amount, [(demands[place].weight, demands[place].asked) for place in places])
         shares.update(zip(places, within, strict=True))
     return shares
-

@@ -151,13 +151,24 @@ def _of_rows(trace: Trace, rows: Rows, folder: Path, curves: dict[str, Curve], r
     if not calls:
         raise bad(f"{table.path} has no rows.")
     late_us = trace.starts * 1000 - min(min(times) for times, _ in calls.values())
-    recorded = []
-    for (tenant, function), (times, took) in calls.items():
-        order = sorted(range(len(times)), key=times.__getitem__)
-        moments = (times[at] + late_us for at in order)
-        takes = partial(next, (took[at] for at in order)) if took else _sampler(curves.get(function), rng)
-        recorded.append(Recorded(tenant, function, moments, takes))
-    return recorded
+    return [
+        _recorded(tenant, function, (times, took), late_us, _sampler(curves.get(function), rng))
+        for (tenant, function), (times, took) in calls.items()
+    ]
+
+
+def _recorded(
+    tenant: str,
+    function: str,
+    calls: tuple[array[int], array[int]],
+    late_us: int,
+    otherwise: Callable[[], int] | None,
+) -> Recorded:
+    """`calls`: when they were, in any order, and how long they took, if that is known; `otherwise` says it then."""
+    times, took = calls
+    order = sorted(range(len(times)), key=times.__getitem__)
+    takes = partial(next, (took[at] for at in order)) if took else otherwise
+    return Recorded(tenant, function, (times[at] + late_us for at in order), takes)
 
 
 def _of_counts(trace: Trace, counts: Counts, folder: Path, curves: dict[str, Curve], rng: Random) -> list[Recorded]:
