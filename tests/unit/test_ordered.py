@@ -26,12 +26,11 @@ def test_it_is_as_a_sorted_list(seed):
             insort(plain, key)
         assert ordered.first == (plain[0] if plain else None)
         if number % 10 == 0:
-            after = rng.choice([None, (rng.randrange(number + 1), 0), *plain[:3]])
-            later = [key for key in plain if after is None or key > after]
-            assert ordered.after(after, 7) == later[:7]
-            bound = (rng.randrange(number + 2),)
-            assert ordered.below(bound, after, 7) == [key for key in later if key < bound][:7]
-            assert ordered.copy().after(None, len(plain) + 1) == plain
+            low = rng.choice([None, (rng.randrange(number + 1), 0), *plain[:3]])
+            high = rng.choice([None, (rng.randrange(number + 2),)])
+            within = [key for key in plain if (low is None or key >= low) and (high is None or key < high)]
+            assert ordered.within(low, high, 7) == within[:7]
+            assert ordered.copy().within(None, None, len(plain) + 1) == plain
 
 
 def test_what_is_gone_is_let_go():

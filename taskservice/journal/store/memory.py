@@ -167,10 +167,10 @@ class MemoryTable:
 
     def next_queued(self, leaf: Leaf, after: QueueKey | None, limit: int) -> list[QueueKey]:
         keys = self._queued.get(leaf)
-        return [] if keys is None else keys.after(after, limit)
+        return [] if keys is None else keys.within(after and (after.due_ms, after.no + 1), None, limit)
 
     def due_by(self, now_ms: int, limit: int) -> list[Task]:
-        return [self._tasks[key.no] for key in self._waiting.below((now_ms + 1,), None, limit)]
+        return [self._tasks[key.no] for key in self._waiting.within(None, (now_ms + 1,), limit)]
 
     def next_due_ms(self) -> int | None:
         first = self._waiting.first

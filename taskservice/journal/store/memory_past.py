@@ -62,7 +62,8 @@ class MemoryPast:
     ) -> list[Task]:
         found: list[Task] = []
         size = 0
-        for key in self._ended_as(states[0]).below((before_ms,), after, limit):
+        low = after and (after.ended_ms, after.no + 1)
+        for key in self._ended_as(states[0]).within(low, (before_ms,), limit):
             if size < bytes_max:
                 task = self._tasks[key.no]
                 found.append(task)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, insort
 from typing import Any, Generic, TypeVar
 
 K = TypeVar("K", bound=tuple[Any, ...])
@@ -51,13 +51,9 @@ class Ordered(Generic[K]):
         """The least key; None if there is none."""
         return self._keys[self._begin] if self._begin < len(self._keys) else None
 
-    def after(self, key: K | None, limit: int) -> list[K]:
-        """The keys above this one, the least first; all if it is None."""
-        start = self._begin if key is None else bisect_right(self._keys, key, self._begin)
-        return self._keys[start : start + limit]
-
-    def below(self, key: tuple[Any, ...], after: K | None, limit: int) -> list[K]:
-        """The keys below `key`, the least first, and above `after` if that is given. `key` may be a part of one."""
-        start = self._begin if after is None else bisect_right(self._keys, after, self._begin)
-        end = bisect_left(self._keys, key, start)
-        return self._keys[start : min(end, start + limit)]
+    def within(self, low: tuple[Any, ...] | None, high: tuple[Any, ...] | None, limit: int) -> list[K]:
+        """The keys from `low` on and below `high`, the least first. Both may be the beginning of a key; None: no bound."""
+        keys, begin = self._keys, self._begin
+        start = begin if low is None else bisect_left(keys, low, begin)
+        end = len(keys) if high is None else bisect_left(keys, high, start)
+        return keys[start : min(end, start + limit)]
