@@ -30,7 +30,7 @@ format: $(READY) ## Format the code and apply the lints' safe fixes
 
 test: $(READY) ## Every test but the soak tests; random order (repeat one: pytest --randomly-seed=N)
 	$(PY) -m pytest -m "not soak and not ray" --numprocesses=2 --durations=10
-	$(PY) -m pytest -m "not soak and ray" --durations=10
+	$(PY) -m pytest -m "not soak and ray" --numprocesses=2 --dist=loadfile --durations=10
 
 soak: $(READY) ## The tests that run for minutes
 	$(PY) -m pytest -m soak --timeout=3600 --durations=10

@@ -24,12 +24,14 @@ from taskservice.actors.commits import CommitOptions, Commits
 from taskservice.actors.keeper import Keeper
 from taskservice.actors.notifier import Notifier
 from taskservice.actors.remover import Remover
+from taskservice.actors.schedule_calls import ScheduleCalls
 from taskservice.core import effects as fx
 from taskservice.core import events as e
 from taskservice.core.lease_wire import LeaseSpec, ReportAck, RunnerReport
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.shard import Shard
 from taskservice.core.specs import ApiKey, FunctionSpec, Tenant
+from taskservice.core.ticks import next_tick_ms
 from taskservice.core.types import TERMINAL_STATES, ListFilter, NewTask, RunnerId, TaskId, TaskNo, TenantId
 from taskservice.errors import BackOffError
 from taskservice.journal import Journal
@@ -64,7 +66,7 @@ class Counts(NamedTuple):
     effects: int
 
 
-class Dispatcher:
+class Dispatcher(ScheduleCalls):
     """One shard, recovered and open, in its shell. Everything but the journal's writes happens on the loop that calls
     `start`."""
 
@@ -163,12 +165,14 @@ class Dispatcher:
         events, self._mailbox = self._mailbox, []
         for event in events:
             self._shard.handle(event, now_ms, self._rng)
-        self._tick(now_ms)
+        moments = [self._tick(now_ms)]
         leases = 0
         if not self._behind():
             leases = self._shard.dispatch(now_ms)
+            moments.append(self._shard.opens_ms)
             if not self._closing:
                 self._bulk.run_once(now_ms, self._rng)
+        self._set_timer(min((ms for ms in moments if ms is not None), default=None), now_ms)
         self._commits.begin()
         released = self._shard.release()
         self._perform(released)
@@ -189,20 +193,26 @@ class Dispatcher:
         self._keeper.rest(self._journal.position, self._commits.appended_bytes)
         return False
 
-    def _tick(self, now_ms: int) -> None:
-        """Waiting tasks whose time has come are ready, and the timer stands at the next."""
-        next_due_ms = self._shard.state.table.next_due_ms()
-        if next_due_ms is not None and next_due_ms <= now_ms:
+    def _tick(self, now_ms: int) -> int | None:
+        """What was due by the clock has happened; gives when the next is. While the journal is behind, nothing happens, and the
+        end of a commit leads here again."""
+        next_ms = next_tick_ms(self._shard.state)
+        if next_ms is not None and next_ms <= now_ms and self._behind():
+            return None
+        if next_ms is not None and next_ms <= now_ms:
             self._shard.handle(e.Ticked(), now_ms, self._rng)
-            next_due_ms = self._shard.state.table.next_due_ms()
-        if next_due_ms == self._timer_ms:
+            next_ms = next_tick_ms(self._shard.state)
+        return next_ms
+
+    def _set_timer(self, next_ms: int | None, now_ms: int) -> None:
+        if next_ms == self._timer_ms:
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._timer, self._timer_ms = None, next_due_ms
-        if next_due_ms is not None:
+        self._timer, self._timer_ms = None, next_ms
+        if next_ms is not None:
             # At most a minute ahead: the wall clock that tasks are due by may be set while the loop's is not.
-            delay_s = min(60.0, max(0.001, (next_due_ms - now_ms) / 1000))
+            delay_s = min(60.0, max(0.001, (next_ms - now_ms) / 1000))
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._timer_rang)
 
     def _timer_rang(self) -> None:

@@ -36,6 +36,7 @@ class NodeInfo(NamedTuple):
     id: str
     capacity: Resources
     draining: bool
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 class ClusterPort(Protocol):
@@ -253,7 +254,8 @@ class Fleet:
         member.joined_s = self._now_s()
         member.death = asyncio.create_task(self._cluster.death_of(member.id))
         member.death.add_done_callback(lambda _: self._changed.set())
-        self._emit(RunnerJoined(member.id, member.node, node.capacity, tuple(member.joining.result())))
+        held = tuple(member.joining.result())
+        self._emit(RunnerJoined(member.id, member.node, node.capacity, held, node.labels))
 
     def _drain(self, nodes: Mapping[str, NodeInfo]) -> None:
         """A runner whose node leaves gets no more leases, nor does a second one on a node: it would count twice."""

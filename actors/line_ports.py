@@ -12,8 +12,18 @@ from typing import Any
 from taskservice.actors.line import Line, LineServer, Method
 from taskservice.actors.ports import DispatcherPort
 from taskservice.actors.runner import Runner
-from taskservice.core.effects import CatalogAnswer, ItemsAnswer, OperationAnswer, StatusAnswer, TaskAnswer, TasksAnswer
+from taskservice.core.effects import (
+    CatalogAnswer,
+    ItemsAnswer,
+    OperationAnswer,
+    ScheduleAnswer,
+    SchedulesAnswer,
+    StatusAnswer,
+    TaskAnswer,
+    TasksAnswer,
+)
 from taskservice.core.operations import Operation, OperationKind
+from taskservice.core.schedules import ScheduleId, ScheduleKey, ScheduleSpec
 from taskservice.core.specs import ApiKey, FunctionSpec, Tenant
 from taskservice.core.types import ListFilter, NewTask, RunnerId, TaskId, TaskNo, TenantId
 from taskservice.errors import BackOffError
@@ -29,6 +39,10 @@ DISPATCHER_METHODS = {
     "cancel": Method(tuple[TenantId, list[TaskId]], ItemsAnswer),
     "bulk": Method(tuple[OperationKind, ListFilter, bool], OperationAnswer),
     "operation": Method(tuple[TenantId | None, str], Operation | None),
+    "put_schedule": Method(tuple[TenantId, ScheduleId, ScheduleSpec, int | None], ScheduleAnswer),
+    "remove_schedule": Method(tuple[TenantId, ScheduleId], ScheduleAnswer),
+    "schedule": Method(tuple[TenantId, ScheduleId], ScheduleAnswer),
+    "schedules": Method(tuple[TenantId | None, ScheduleKey | None, int], SchedulesAnswer),
     "status": Method(tuple[TenantId | None], StatusAnswer),
     "catalog": Method(tuple[int, float], CatalogAnswer | None),
     "register": Method(tuple[list[FunctionSpec]], None),
@@ -124,6 +138,24 @@ class LineDispatcher:
 
     async def operation(self, tenant: TenantId | None, id: str) -> Operation | None:
         answer: Operation | None = await self._ask("operation", tenant, id)
+        return answer
+
+    async def put_schedule(
+        self, tenant: TenantId, id: ScheduleId, spec: ScheduleSpec, version: int | None
+    ) -> ScheduleAnswer:
+        answer: ScheduleAnswer = await self._ask("put_schedule", tenant, id, spec, version)
+        return answer
+
+    async def remove_schedule(self, tenant: TenantId, id: ScheduleId) -> ScheduleAnswer:
+        answer: ScheduleAnswer = await self._ask("remove_schedule", tenant, id)
+        return answer
+
+    async def schedule(self, tenant: TenantId, id: ScheduleId) -> ScheduleAnswer:
+        answer: ScheduleAnswer = await self._ask("schedule", tenant, id)
+        return answer
+
+    async def schedules(self, tenant: TenantId | None, after: ScheduleKey | None, limit: int) -> SchedulesAnswer:
+        answer: SchedulesAnswer = await self._ask("schedules", tenant, after, limit)
         return answer
 
     async def status(self, tenant: TenantId | None = None) -> StatusAnswer:

@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from taskservice.core.effects import CatalogAnswer, ItemsAnswer, OperationAnswer, StatusAnswer, TaskAnswer, TasksAnswer
+from taskservice.core.effects import (
+    CatalogAnswer,
+    ItemsAnswer,
+    OperationAnswer,
+    ScheduleAnswer,
+    SchedulesAnswer,
+    StatusAnswer,
+    TaskAnswer,
+    TasksAnswer,
+)
 from taskservice.core.lease_wire import HeldLease
 from taskservice.core.operations import Operation, OperationKind
+from taskservice.core.schedules import ScheduleId, ScheduleKey, ScheduleSpec
 from taskservice.core.specs import ApiKey, FunctionSpec, Tenant
 from taskservice.core.types import ListFilter, NewTask, TaskId, TaskNo, TenantId
 
@@ -37,6 +47,20 @@ class DispatcherPort(Protocol):
 
     async def operation(self, tenant: TenantId | None, id: str) -> Operation | None:
         """How far the tenant's operation has come (None: whosever it is); None if it is not known (any more)."""
+
+    async def put_schedule(
+        self, tenant: TenantId, id: ScheduleId, spec: ScheduleSpec, version: int | None
+    ) -> ScheduleAnswer:
+        """The schedule is like that, or why not. `version`: the one that is to be changed; None: it is to be a new one."""
+
+    async def remove_schedule(self, tenant: TenantId, id: ScheduleId) -> ScheduleAnswer:
+        """There is no such schedule any more; the answer shows it as it was, if there was one."""
+
+    async def schedule(self, tenant: TenantId, id: ScheduleId) -> ScheduleAnswer:
+        """The tenant's schedule as it is now."""
+
+    async def schedules(self, tenant: TenantId | None, after: ScheduleKey | None, limit: int) -> SchedulesAnswer:
+        """A page of the tenant's schedules, or of all, by tenant and id; those after `after` if that is given."""
 
     async def status(self, tenant: TenantId | None = None) -> StatusAnswer:
         """Counts and runners."""

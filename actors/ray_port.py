@@ -161,7 +161,12 @@ def nodes() -> list[NodeInfo]:
     """The nodes that are up, with what of them may be leased. Blocks."""
     draining = ray._private.state.state.get_draining_nodes()  # noqa: SLF001 - said nowhere else
     return [
-        NodeInfo(node["NodeID"], capacity_of(node["Resources"]), node["NodeID"] in draining)
+        NodeInfo(
+            node["NodeID"],
+            capacity_of(node["Resources"]),
+            node["NodeID"] in draining,
+            tuple(sorted(node["Labels"].items())),
+        )
         for node in ray.nodes()  # type: ignore[no-untyped-call]
         if node["Alive"]
     ]

@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from taskservice.core.limits import Limits
+from taskservice.core.limits import SCHEDULE_TIMES_MAX, Limits
 from taskservice.errors import RequestError
 from taskservice.units import parse_bytes
 
@@ -127,6 +127,22 @@ class Settings(BaseSettings):
     due_batch_max: int = Field(1_000, gt=0, description="Waiting tasks that are made ready in one turn.")
     operation_batch_max: int = Field(2_000, gt=0, description="Tasks that bulk operations change in one turn.")
     operations_max: int = Field(10, gt=0, description="Bulk operations of one tenant that may be under way.")
+    schedules_max: int = Field(1_000, ge=0, description="Schedules of one tenant.")
+    schedule_period_ms_min: int = Field(
+        1_000, gt=0, description="Milliseconds that have to be between two times of a schedule."
+    )
+    schedule_catchup_max: int = Field(
+        100,
+        gt=0,
+        lt=SCHEDULE_TIMES_MAX,
+        description="Times that passed during an outage, of which a schedule with the catch-up policy all makes tasks.",
+    )
+    schedule_grace_ms: int = Field(
+        60_000, ge=0, description="Milliseconds by which a time may be late under the catch-up policy skip."
+    )
+    schedule_retry_ms: int = Field(
+        10_000, gt=0, description="Milliseconds after which a schedule's task that was refused is tried again."
+    )
     journal_file_bytes_max: Annotated[int, Bytes] = Field(
         64 * MIB, gt=0, description="Bytes of a journal file, after which the next one is begun."
     )

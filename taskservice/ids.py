@@ -10,7 +10,11 @@ import uuid
 TASK_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:@+=~-]{0,199}$"
 """What a task's id may look like: 1 to 200 characters that need no quoting in URLs, files or logs."""
 
+SCHEDULE_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:+=~-]{0,99}$"
+"""What a schedule's id may look like: with `@` and a time after it, it is the id of a task."""
+
 _TASK_ID = re.compile(TASK_ID_PATTERN)
+_SCHEDULE_ID = re.compile(SCHEDULE_ID_PATTERN)
 
 
 def uuid7() -> str:
@@ -24,3 +28,8 @@ def uuid7() -> str:
 def is_task_id(text: str) -> bool:
     """Whether `text` may be a task's id."""
     return _TASK_ID.fullmatch(text) is not None
+
+
+def is_schedule_id(text: str) -> bool:
+    """Whether `text` may be a schedule's id."""
+    return _SCHEDULE_ID.fullmatch(text) is not None

@@ -25,7 +25,7 @@ COMMANDS = {
     "up", "down", "status", "submit", "list", "show", "logs", "cancel", "pause", "resume", "retry", "delete", "dlq",
     "schedule", "import", "export", "tenant", "key", "deploy", "top", "simulate", "doctor", "journal",
 }  # fmt: skip
-BUILT_COMMANDS = {"up", "down", "status", "submit", "list", "show", "cancel"}
+BUILT_COMMANDS = {"up", "down", "status", "submit", "list", "show", "cancel", "schedule"}
 
 
 def test_the_package_exports_its_public_names():

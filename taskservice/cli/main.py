@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 from taskservice.cli import admin, bulk, render, tasks, up
 from taskservice.cli.doctor import doctor
 from taskservice.cli.journal import journal
+from taskservice.cli.schedules import schedule
 from taskservice.cli.simulate import simulate
 from taskservice.errors import TaskServiceError
 
@@ -37,6 +38,7 @@ for command in (up.up, up.down, up.status, tasks.submit, tasks.show, tasks.logs,
 app.command("list")(tasks.list_)
 app.add_typer(admin.tenant, name="tenant")
 app.add_typer(admin.key, name="key")
+app.add_typer(schedule, name="schedule")
 app.add_typer(journal, name="journal")
 
 

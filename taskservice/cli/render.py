@@ -125,13 +125,13 @@ def print_task(task: Mapping[str, Any]) -> None:
             ("ended", local_time(task["ended_at"])),
             ("attempt", f"{task['attempt']} of {task['max_attempts']}"),
             ("took", duration(task["duration_ms"])),
-            ("payload", _json_text(task, "payload")),
-            ("result", _json_text(task, "result")),
+            ("payload", json_text(task, "payload")),
+            ("result", json_text(task, "result")),
             ("last error", None if error is None else f"{error['reason']}: {error['message']}"),
             ("", None if error is None else error["detail"]),
         ]
     )
 
 
-def _json_text(task: Mapping[str, Any], name: str) -> str | None:
+def json_text(task: Mapping[str, Any], name: str) -> str | None:
     return json.dumps(task[name], indent=2, ensure_ascii=False) if name in task else None

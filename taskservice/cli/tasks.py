@@ -58,11 +58,11 @@ def submit(
             read_payload(payload),
             id=id,
             priority=priority,
-            delay=_number_or_text(delay),
+            delay=number_or_text(delay),
             run_at=run_at,
             max_attempts=max_attempts,
-            timeout=_number_or_text(timeout),
-            tags=_tags(tag) or None,
+            timeout=number_or_text(timeout),
+            tags=read_tags(tag) or None,
         )
         if wait:
             render.print_json(task.result(wait_timeout))
@@ -133,14 +133,14 @@ def read_payload(text: str) -> dict[str, Any]:
     return value
 
 
-def _tags(pairs: Sequence[str]) -> dict[str, str]:
+def read_tags(pairs: Sequence[str]) -> dict[str, str]:
     tags = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
     if len(tags) < len(pairs):
         raise RequestError("Write each tag as NAME=VALUE, and no name twice.", code="bad_tag")
     return tags
 
 
-def _number_or_text(duration: str | None) -> float | str | None:
+def number_or_text(duration: str | None) -> float | str | None:
     """A plain number means seconds, and travels as one."""
     try:
         return None if duration is None else float(duration)

@@ -2,7 +2,7 @@
 
 Both are thin shells around the same conversations:
 
-    requests       what can be asked: paths, parameters, bodies
+    requests       what can be asked: paths, parameters, bodies            schedules: the same for schedules
     conversation   asking until it helps or cannot; waiting for results; batches; pages      mapping: `map`
     answers        values and errors from what comes back
     steps, wire    what a conversation consists of, and how its steps are taken over httpx

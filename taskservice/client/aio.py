@@ -10,13 +10,14 @@ from typing import Any, Self, TypeVar, Unpack
 
 import httpx
 
-from taskservice.client import requests, wire
+from taskservice.client import requests, schedules, wire
 from taskservice.client.answers import BatchAnswer
 from taskservice.client.conversation import REFUSED_S, TIMEOUT_S, Patience, Talk
 from taskservice.client.discovery import discover
 from taskservice.client.handle import KnownTask
 from taskservice.client.mapping import map_results
 from taskservice.client.requests import ListFilters, TaskOptions
+from taskservice.client.schedules import ScheduleChanges, ScheduleOptions
 from taskservice.client.steps import Conversation, Emit, Heard, JsonObject, JsonObjects, Pause, Send, Stream
 
 T = TypeVar("T")
@@ -111,6 +112,36 @@ class AsyncClient:
     async def operation(self, id: str) -> JsonObject:
         """See `Client.operation`."""
         return await self._run(self._talk.ask_object(requests.get_operation(id)))
+
+    async def create_schedule(
+        self, function: str, payload: Mapping[str, Any], *, id: str | None = None, **options: Unpack[ScheduleOptions]
+    ) -> JsonObject:
+        """See `Client.create_schedule`."""
+        return await self._run(self._talk.ask_object(schedules.create(function, payload, id, options)))
+
+    def schedules(self, *, tenant: str | None = None) -> AsyncIterator[JsonObject]:
+        """See `Client.schedules`."""
+        return self._stream(self._talk.list_schedules(tenant))
+
+    async def get_schedule(self, id: str, *, next: int | None = None) -> JsonObject:
+        """See `Client.get_schedule`."""
+        return await self._run(self._talk.ask_object(schedules.find(id, next)))
+
+    async def change_schedule(self, id: str, **changes: Unpack[ScheduleChanges]) -> JsonObject:
+        """See `Client.change_schedule`."""
+        return await self._run(self._talk.ask_object(schedules.change(id, changes)))
+
+    async def pause_schedule(self, id: str) -> JsonObject:
+        """See `Client.pause_schedule`."""
+        return await self.change_schedule(id, paused=True)
+
+    async def resume_schedule(self, id: str) -> JsonObject:
+        """See `Client.resume_schedule`."""
+        return await self.change_schedule(id, paused=False)
+
+    async def remove_schedule(self, id: str) -> JsonObject:
+        """See `Client.remove_schedule`."""
+        return await self._run(self._talk.ask_object(schedules.remove(id)))
 
     async def functions(self) -> JsonObjects:
         """See `Client.functions`."""

@@ -10,13 +10,14 @@ from typing import Any, Self, TypeVar, Unpack
 
 import httpx
 
-from taskservice.client import requests, wire
+from taskservice.client import requests, schedules, wire
 from taskservice.client.answers import BatchAnswer
 from taskservice.client.conversation import REFUSED_S, TIMEOUT_S, Patience, Talk
 from taskservice.client.discovery import discover
 from taskservice.client.handle import KnownTask
 from taskservice.client.mapping import map_results
 from taskservice.client.requests import ListFilters, TaskOptions
+from taskservice.client.schedules import ScheduleChanges, ScheduleOptions
 from taskservice.client.steps import Conversation, Emit, Heard, JsonObject, JsonObjects, Pause, Send, Stream
 
 T = TypeVar("T")
@@ -133,6 +134,42 @@ class Client:
     def operation(self, id: str) -> JsonObject:
         """How far the operation has come that an answer of `cancel_all` names. Raises NotFoundError."""
         return self._run(self._talk.ask_object(requests.get_operation(id)))
+
+    def create_schedule(
+        self, function: str, payload: Mapping[str, Any], *, id: str | None = None, **options: Unpack[ScheduleOptions]
+    ) -> JsonObject:
+        """There is such a schedule: it makes a task at each of its times, which `cron` or `interval` says.
+
+        The same again under the same `id` is there once; raises ConflictError if there is another of that id.
+        """
+        return self._run(self._talk.ask_object(schedules.create(function, payload, id, options)))
+
+    def schedules(self, *, tenant: str | None = None) -> Iterator[JsonObject]:
+        """All schedules, by id, without payloads; for admins of another tenant than the own, or of all (`*`)."""
+        return self._stream(self._talk.list_schedules(tenant))
+
+    def get_schedule(self, id: str, *, next: int | None = None) -> JsonObject:
+        """The schedule: its next times (`next` of them), the last one that came to a task, and what was skipped and why.
+
+        Raises NotFoundError.
+        """
+        return self._run(self._talk.ask_object(schedules.find(id, next)))
+
+    def change_schedule(self, id: str, **changes: Unpack[ScheduleChanges]) -> JsonObject:
+        """The schedule is as before but for this. What was due and was paused is not made up for. Raises NotFoundError."""
+        return self._run(self._talk.ask_object(schedules.change(id, changes)))
+
+    def pause_schedule(self, id: str) -> JsonObject:
+        """The schedule makes no tasks until it is resumed. Raises NotFoundError."""
+        return self.change_schedule(id, paused=True)
+
+    def resume_schedule(self, id: str) -> JsonObject:
+        """The schedule goes on with its next time. Raises NotFoundError."""
+        return self.change_schedule(id, paused=False)
+
+    def remove_schedule(self, id: str) -> JsonObject:
+        """There is no such schedule any more; gives it as it was. Its tasks go on. Raises NotFoundError."""
+        return self._run(self._talk.ask_object(schedules.remove(id)))
 
     def functions(self) -> JsonObjects:
         """What can be submitted to: `name`, `doc`, `payload_schema` and limits of each."""

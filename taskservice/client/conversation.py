@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from taskservice.client import answers, requests
+from taskservice.client import answers, requests, schedules
 from taskservice.client.answers import BatchAnswer, ItemResult
 from taskservice.client.requests import Line, ListFilters, TaskOptions
 from taskservice.client.steps import Conversation, Emit, JsonObject, Pause, Reply, Request, Send, Silence, Stream
@@ -169,6 +169,16 @@ class Talk:
             for task in page["tasks"]:
                 yield Emit(task)
             left -= len(page["tasks"])
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def list_schedules(self, tenant: str | None) -> Stream[JsonObject]:
+        cursor: str | None = None
+        while True:
+            page = yield from self.ask_object(schedules.listing(tenant, cursor, PAGE_TASKS))
+            for schedule in page["schedules"]:
+                yield Emit(schedule)
             cursor = page["next_cursor"]
             if cursor is None:
                 return

@@ -65,13 +65,10 @@ def task_line(function: str, payload: object, options: TaskOptions) -> Line:
     if unknown:
         known = ", ".join(TaskOptions.__annotations__)
         raise TypeError(f"a task has no {', '.join(unknown)}: it has a function, a payload, and {known}")
-    said = {name: _in_json(value) for name, value in options.items() if value is not None}
-    if not isinstance(payload, Mapping):
-        kind = type(payload).__name__
-        raise RequestError(f"A payload maps the handler's parameters to values; this is a {kind}.", code="bad_task")
+    said = {name: in_json(value) for name, value in options.items() if value is not None}
     given_id = options.get("id")
     task_id = given_id if given_id is not None else uuid7()
-    text = to_json({**said, "id": task_id, "function": function, "payload": dict(payload)})
+    text = to_json({**said, "id": task_id, "function": function, "payload": payload_of(payload)})
     return Line(task_id, text, id_is_new=given_id is None)
 
 
@@ -88,6 +85,14 @@ def task_line_of(item: Mapping[str, Any], function: str | None, options: TaskOpt
     return task_line(name, payload, merged)
 
 
+def payload_of(value: object) -> dict[str, Any]:
+    """The value as a payload. Raises RequestError if it is none."""
+    if not isinstance(value, Mapping):
+        kind = type(value).__name__
+        raise RequestError(f"A payload maps the handler's parameters to values; this is a {kind}.", code="bad_task")
+    return dict(value)
+
+
 def to_json(value: object) -> bytes:
     """The value as JSON. Raises RequestError, which says what is not JSON in it."""
     try:
@@ -96,7 +101,7 @@ def to_json(value: object) -> bytes:
         raise RequestError(f"This cannot be written as JSON: {error}", code="not_json") from error
 
 
-def _in_json(value: object) -> object:
+def in_json(value: object) -> object:
     """Times as the API takes them. A datetime without a zone is local time, as everywhere in Python."""
     if isinstance(value, datetime):
         return value.astimezone().isoformat()
@@ -146,7 +151,7 @@ def _said(filters: ListFilters) -> dict[str, object]:
     unknown = sorted(set(filters) - set(ListFilters.__annotations__))
     if unknown:
         raise TypeError(f"there is no filter {', '.join(unknown)}: there are {', '.join(ListFilters.__annotations__)}")
-    said = {name: _in_json(value) for name, value in filters.items() if value is not None}
+    said = {name: in_json(value) for name, value in filters.items() if value is not None}
     states = filters.get("state")
     if states is not None:
         said["state"] = [states] if isinstance(states, str) else list(states)

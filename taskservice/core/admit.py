@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection
+from typing import NamedTuple
+
 from taskservice.core.decision import Decision
 from taskservice.core.effects import ItemAnswer, ItemsAnswer, ItemStatus, Refusal
 from taskservice.core.events import Submitted
+from taskservice.core.gates import Name, submit_gates
 from taskservice.core.past import Past
 from taskservice.core.records import TasksAccepted
 from taskservice.core.specs import FunctionSpec, Tenant
 from taskservice.core.state import State
-from taskservice.core.types import FunctionName, NewTask, Task, TaskId, TaskNo, TaskState
+from taskservice.core.types import TERMINAL_STATES, FunctionName, NewTask, Task, TaskId, TaskNo, TaskState
 from taskservice.core.values import digest, same
+
+
+class Unfit(NamedTuple):
+    """Why a task cannot be accepted."""
+
+    refusal: Refusal
+    message: str
+    limit: int | None = None
+    """The value of the limit that refused it."""
 
 
 def admit(state: State, event: Submitted, now_ms: int) -> Decision:
@@ -18,31 +32,82 @@ def admit(state: State, event: Submitted, now_ms: int) -> Decision:
     tenant = state.tenants.get(event.tenant)
     if tenant is None:
         return Decision(answer=ItemsAnswer(tuple(_unknown_tenant(event, task) for task in event.tasks)))
-    ids = [task.id for task in event.tasks]
-    known: dict[TaskId, Task] = state.table.find(event.tenant, ids)
-    past: dict[TaskId, Past] = state.table.past.find(event.tenant, [id for id in ids if id not in known])
-    room = _room(state, tenant)
     accepted: list[Task] = []
-    items: list[ItemAnswer] = []
-    for new in event.tasks:
-        before = known.get(new.id)
-        if before is not None:
-            items.append(_known(new, before, reject=event.reject_duplicates))
-            continue
-        gone = past.get(new.id)
-        if gone is not None:
-            items.append(_known_in_history(new, gone, reject=event.reject_duplicates))
-            continue
-        refused = _refusal(state, tenant, new, full=room is not None and len(accepted) >= room)
-        if refused is not None:
-            items.append(refused)
-            continue
-        task = _task(state, tenant, new, TaskNo(state.next_no + len(accepted)), now_ms)
-        accepted.append(task)
-        known[new.id] = task
-        items.append(ItemAnswer(new.id, ItemStatus.ACCEPTED, task))
+    admission = Admission(state, tenant, [task.id for task in event.tasks], accepted, now_ms, rated=True)
+    items = tuple(admission.take(new, reject=event.reject_duplicates) for new in event.tasks)
     records = (TasksAccepted(now_ms, tuple(accepted)),) if accepted else ()
-    return Decision(records, ItemsAnswer(tuple(items)))
+    return Decision(records, ItemsAnswer(items))
+
+
+class Admission:
+    """Tasks of a tenant that are taken one after another, each as if those before it were there already."""
+
+    def __init__(
+        self,
+        state: State,
+        tenant: Tenant,
+        ids: Collection[TaskId],
+        accepted: list[Task],
+        now_ms: int,
+        *,
+        rated: bool = False,
+    ) -> None:
+        """`ids`: of all the tasks that will be asked about. `accepted` is added to; there may be others' in it. `rated`: they may come
+        only as fast as may be submitted."""
+        self._state = state
+        self._tenant = tenant
+        self._accepted = accepted
+        self._now_ms = now_ms
+        self._known: dict[TaskId, Task] = state.table.find(tenant.id, list(ids))
+        self._past = state.table.past.find(tenant.id, [id for id in ids if id not in self._known])
+        self._room = _room(state, tenant)
+        self._rated = rated
+        self._taken: Counter[Name] = Counter()
+
+    def take(self, new: NewTask, *, reject: bool = False) -> ItemAnswer:
+        """The task is accepted, known already (and refused if `reject`), or refused."""
+        before = self._known.get(new.id)
+        if before is not None:
+            return _known(new, before, reject=reject)
+        gone = self._past.get(new.id)
+        if gone is not None:
+            return _known_in_history(new, gone, reject=reject)
+        refused = unfit(self._state, new) or self._no_room()
+        if refused is not None:
+            return ItemAnswer(new.id, ItemStatus.REFUSED, None, *refused)
+        if self._rated:
+            too_fast = self._too_fast(new)
+            if too_fast is not None:
+                return too_fast
+            self._taken.update(submit_gates(self._tenant.id, new.function))
+        if self._room is not None:
+            self._room -= 1
+        task = _task(self._state, self._tenant, new, TaskNo(self._state.next_no + len(self._accepted)), self._now_ms)
+        self._accepted.append(task)
+        self._known[new.id] = task
+        return ItemAnswer(new.id, ItemStatus.ACCEPTED, task)
+
+    def unfinished(self, id: TaskId | None) -> bool:
+        """Whether there is such a task, which has not ended."""
+        task = None if id is None else self._known.get(id)
+        return task is not None and task.state not in TERMINAL_STATES
+
+    def _too_fast(self, new: NewTask) -> ItemAnswer | None:
+        gates = self._state.turns.gates
+        reason = gates.submit_refusal(self._tenant.id, new.function, self._taken, self._now_ms)
+        if reason is None:
+            return None
+        message = f"tasks come faster than {reason.per_s:g} a second, and {reason.limit} at once ({reason.gate})"
+        wait_ms = max(1, (reason.clears_ms or self._now_ms) - self._now_ms)
+        why = (Refusal.SUBMIT_RATE, message, reason.limit)
+        return ItemAnswer(new.id, ItemStatus.REFUSED, None, *why, retry_after_ms=wait_ms)
+
+    def _no_room(self) -> Unfit | None:
+        if self._room is None or self._room > 0:
+            return None
+        most = self._tenant.queued_max
+        message = f"tenant {self._tenant.id!r} has as many unfinished tasks as it may (queued_max {most})"
+        return Unfit(Refusal.QUEUED_MAX, message, most)
 
 
 def _room(state: State, tenant: Tenant) -> int | None:
@@ -87,23 +152,18 @@ def _with_task(new: NewTask, refused: tuple[Refusal, str] | None, task: Task | N
     return ItemAnswer(new.id, ItemStatus.REFUSED, task, *refused, past=past)
 
 
-def _refusal(state: State, tenant: Tenant, new: NewTask, *, full: bool) -> ItemAnswer | None:
-    def refused(why: Refusal, message: str, limit: int | None = None) -> ItemAnswer:
-        return ItemAnswer(new.id, ItemStatus.REFUSED, refusal=why, message=message, limit=limit)
-
+def unfit(state: State, new: NewTask) -> Unfit | None:
+    """Why the service cannot run such a task, however much room there is; None if it can."""
     function = state.functions.get(new.function)
     if function is None:
-        return refused(Refusal.UNKNOWN_FUNCTION, f"there is no function {new.function!r}")
+        return Unfit(Refusal.UNKNOWN_FUNCTION, f"there is no function {new.function!r}")
     attempts_max = function.retry.max_attempts
     if new.max_attempts is not None and new.max_attempts > attempts_max:
         message = f"max_attempts {new.max_attempts} is above the function's limit of {attempts_max}"
-        return refused(Refusal.ATTEMPTS_ABOVE_LIMIT, message, attempts_max)
+        return Unfit(Refusal.ATTEMPTS_ABOVE_LIMIT, message, attempts_max)
     if new.timeout_ms is not None and new.timeout_ms > function.timeout_ms:
         message = f"timeout {new.timeout_ms} ms is above the function's limit of {function.timeout_ms} ms"
-        return refused(Refusal.TIMEOUT_ABOVE_LIMIT, message, function.timeout_ms)
-    if full:
-        message = f"tenant {tenant.id!r} has as many unfinished tasks as it may (queued_max {tenant.queued_max})"
-        return refused(Refusal.QUEUED_MAX, message, tenant.queued_max)
+        return Unfit(Refusal.TIMEOUT_ABOVE_LIMIT, message, function.timeout_ms)
     return None
 
 
@@ -126,4 +186,5 @@ def _task(state: State, tenant: Tenant, new: NewTask, no: TaskNo, now_ms: int) -
         due_ms=due_ms,
         max_attempts=new.max_attempts or function.retry.max_attempts,
         timeout_ms=new.timeout_ms or function.timeout_ms,
+        key=new.key if function.key_max_running is not None else "",
     )

@@ -10,18 +10,19 @@ from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import TypeVar
 
-from taskservice.core import bulk_apply
+from taskservice.core import bulk_apply, schedules_apply
 from taskservice.core import records as r
-from taskservice.core.effects import CatalogChanged, Effect, Ended, Launch, ValuesDropped
+from taskservice.core.change_apply import drop_values, follow
+from taskservice.core.changes import Change
+from taskservice.core.effects import CatalogChanged, Ended, Held, Launch
 from taskservice.core.lease import launch_spec
-from taskservice.core.notes import note_function, note_key, note_tenant
+from taskservice.core.notes import note_function, note_key, note_policy, note_tenant
+from taskservice.core.operations import OperationKind
 from taskservice.core.queues import HeadEntry
+from taskservice.core.specs import policy_key
 from taskservice.core.state import Lease, State, open_attempt
 from taskservice.core.table import QueueKey
 from taskservice.core.types import Leaf, Task, TaskNo, TaskState, TenantId
-
-Held = tuple[int, Effect]
-"""An effect and the segment it waits for."""
 
 R = TypeVar("R", bound=r.Record)
 
@@ -36,6 +37,12 @@ class Move(StrEnum):
     FAIL = "fail"
     HAND_BACK = "hand_back"
     CANCEL = "cancel"
+    PAUSE = "pause"
+    RESUME = "resume"
+    RESUME_SCHEDULED = "resume_scheduled"
+    RESUME_RETRYING = "resume_retrying"
+    EXPIRE = "expire"
+    RERUN = "rerun"
 
 
 BORN = (TaskState.SCHEDULED, TaskState.QUEUED)
@@ -52,13 +59,31 @@ TRANSITIONS: dict[tuple[TaskState, Move], TaskState] = {
     (TaskState.SCHEDULED, Move.CANCEL): TaskState.CANCELLED,
     (TaskState.QUEUED, Move.CANCEL): TaskState.CANCELLED,
     (TaskState.RETRYING, Move.CANCEL): TaskState.CANCELLED,
+    (TaskState.PAUSED, Move.CANCEL): TaskState.CANCELLED,
+    (TaskState.SCHEDULED, Move.PAUSE): TaskState.PAUSED,
+    (TaskState.QUEUED, Move.PAUSE): TaskState.PAUSED,
+    (TaskState.RETRYING, Move.PAUSE): TaskState.PAUSED,
+    (TaskState.PAUSED, Move.RESUME): TaskState.QUEUED,
+    (TaskState.PAUSED, Move.RESUME_SCHEDULED): TaskState.SCHEDULED,
+    (TaskState.PAUSED, Move.RESUME_RETRYING): TaskState.RETRYING,
+    (TaskState.SCHEDULED, Move.EXPIRE): TaskState.EXPIRED,
+    (TaskState.QUEUED, Move.EXPIRE): TaskState.EXPIRED,
+    (TaskState.PAUSED, Move.EXPIRE): TaskState.EXPIRED,
+    (TaskState.FAILED, Move.RERUN): TaskState.QUEUED,
+    (TaskState.CANCELLED, Move.RERUN): TaskState.QUEUED,
+    (TaskState.EXPIRED, Move.RERUN): TaskState.QUEUED,
 }
 """Every move that there is. The table refuses any other (`IllegalMove`)."""
 
 
 def apply(state: State, record: r.Record) -> list[Held]:
     """The record is true; gives what the world may see of it once it is durable."""
-    return _APPLY[type(record)](state, record)
+    held = _APPLY[type(record)](state, record)
+    if state.schedules.watched:
+        for _, effect in held:
+            if isinstance(effect, Ended):
+                state.schedules.ended(effect.tasks)
+    return held
 
 
 def _epoch_opened(state: State, record: r.EpochOpened) -> list[Held]:
@@ -70,6 +95,7 @@ def _epoch_opened(state: State, record: r.EpochOpened) -> list[Held]:
 def _tenant_set(state: State, record: r.TenantSet) -> list[Held]:
     state.tenants[record.tenant.id] = record.tenant
     note_tenant(state.table, record.tenant)
+    state.turns.tenant_changed(record.tenant.id)
     return _catalog_changed(state)
 
 
@@ -83,6 +109,14 @@ def _functions_set(state: State, record: r.FunctionsSet) -> list[Held]:
     for function in record.functions:
         state.functions[function.name] = function
         note_function(state.table, function)
+        state.turns.function_changed(function.name)
+    return _catalog_changed(state)
+
+
+def _policy_set(state: State, record: r.PolicySet) -> list[Held]:
+    state.policies[policy_key(record.policy)] = record.policy
+    note_policy(state.table, record.policy)
+    state.turns.policy_changed(record.policy)
     return _catalog_changed(state)
 
 
@@ -96,7 +130,7 @@ def _accepted(state: State, record: r.TasksAccepted) -> list[Held]:
     for task in record.tasks:
         _bump(state.unfinished, task.tenant, +1)
         if task.state is TaskState.QUEUED:
-            _enqueue(state, task.leaf, QueueKey(task.due_ms, task.no), len(task.payload))
+            _enqueue(state, task.leaf, QueueKey(task.due_ms, task.no, task.expires_ms), len(task.payload))
     state.next_no = max(state.next_no, record.tasks[-1].no + 1)
     return []
 
@@ -104,18 +138,19 @@ def _accepted(state: State, record: r.TasksAccepted) -> list[Held]:
 def _due(state: State, record: r.TasksDue) -> list[Held]:
     state.table.make_due(record.nos)
     for task in state.table.load(record.nos):
-        _enqueue(state, task.leaf, QueueKey(task.due_ms, task.no), len(task.payload))
+        _enqueue(state, task.leaf, QueueKey(task.due_ms, task.no, task.expires_ms), len(task.payload))
     return []
 
 
 def _granted(state: State, record: r.LeaseGranted) -> list[Held]:
     tasks = state.table.lease(record.nos, record.token, record.runner, record.at_ms)
     entries = state.queue(record.leaf).remove(record.nos, _payload_bytes(tasks), state.table, state.segment)
+    state.emptied(record.leaf)
     state.leases[record.token] = Lease(
         record.token, record.runner, record.leaf, {task.no: open_attempt(task) for task in tasks}
     )
     state.next_lease = record.token.seq + 1
-    _bump(state.running, record.leaf.tenant, len(tasks))
+    state.running.change(record.leaf, len(tasks))
     function = state.functions[record.leaf.function]
     spec = launch_spec(record.token, record.leaf, function, tasks, state.limits)
     return [(_safe_after(state, tasks, entries), Launch(record.runner, spec))]
@@ -165,23 +200,14 @@ def _handed_back(state: State, record: r.TasksHandedBack) -> list[Held]:
     lease = state.leases[record.token]
     for no in record.nos:
         attempt = lease.open[no]
-        _enqueue(state, lease.leaf, QueueKey(attempt.due_ms, no), attempt.payload_bytes)
+        _enqueue(state, lease.leaf, QueueKey(attempt.due_ms, no, attempt.expires_ms), attempt.payload_bytes)
     _close(state, lease, record.nos)
     return []
 
 
-def _cancelled(state: State, record: r.TasksCancelled | r.OperationCaught) -> list[Held]:
-    tasks = state.table.load(record.nos)
-    state.table.cancel(record.nos, record.at_ms)
-    queued: dict[Leaf, list[Task]] = {}
-    for task in tasks:
-        _bump(state.unfinished, task.tenant, -1)
-        if task.state is TaskState.QUEUED:
-            queued.setdefault(task.leaf, []).append(task)
-    for leaf, gone in queued.items():
-        nos = [task.no for task in gone]
-        state.queue(leaf).remove(nos, _payload_bytes(gone), state.table, state.segment)
-    return [(state.segment, Ended(TaskState.CANCELLED, tuple((task.tenant, task.id) for task in tasks)))]
+def _cancelled(state: State, record: r.TasksCancelled) -> list[Held]:
+    found = state.table.change(Change(OperationKind.CANCEL, record.at_ms), record.nos)
+    return follow(state, found, TaskState.CANCELLED)
 
 
 def _archived(state: State, record: r.TasksArchived) -> list[Held]:
@@ -199,28 +225,15 @@ def _dropped(state: State, record: r.FilesDropped) -> list[Held]:
     return drop_values(state, record.value_keys)
 
 
-def drop_values(state: State, keys: tuple[str, ...]) -> list[Held]:
-    """Nothing refers to the values of these keys any more: for records that take tasks or results away."""
-    if not keys:
-        return []
-    state.table.drop_references(keys)
-    return [(state.segment, ValuesDropped(keys))]
-
-
-def _caught(state: State, record: r.OperationCaught) -> list[Held]:
-    bulk_apply.caught(state, record)
-    return _cancelled(state, record)
-
-
 def _enqueue(state: State, leaf: Leaf, key: QueueKey, payload_bytes: int) -> None:
     state.queue(leaf).add(key, payload_bytes, state.segment)
-    state.fairness.wake(leaf)
 
 
-def _close(state: State, lease: Lease, nos: Iterable[TaskNo]) -> None:
+def _close(state: State, lease: Lease, nos: Sequence[TaskNo]) -> None:
     for no in nos:
         del lease.open[no]
-        _bump(state.running, lease.leaf.tenant, -1)
+    state.running.change(lease.leaf, -len(nos))
+    state.turns.gates.freed(lease.leaf)
     if not lease.open:
         del state.leases[lease.token]
 
@@ -249,6 +262,7 @@ _APPLY = dict(
         _for(r.TenantSet, _tenant_set),
         _for(r.KeySet, _key_set),
         _for(r.FunctionsSet, _functions_set),
+        _for(r.PolicySet, _policy_set),
         _for(r.TasksAccepted, _accepted),
         _for(r.TasksDue, _due),
         _for(r.LeaseGranted, _granted),
@@ -262,6 +276,9 @@ _APPLY = dict(
         _for(r.FilesDropped, _dropped),
         _for(r.OperationBegun, bulk_apply.begun),
         _for(r.OperationStep, bulk_apply.stepped),
-        _for(r.OperationCaught, _caught),
+        _for(r.OperationCaught, bulk_apply.caught),
+        _for(r.ScheduleSet, schedules_apply.was_set),
+        _for(r.ScheduleRemoved, schedules_apply.removed),
+        _for(r.ScheduleFired, schedules_apply.fired),
     ]
 )

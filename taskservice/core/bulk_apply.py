@@ -8,34 +8,37 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from taskservice.core import records as r
-from taskservice.core.effects import Effect, Ended
+from taskservice.core.change_apply import follow
+from taskservice.core.changes import Change
+from taskservice.core.effects import Held
 from taskservice.core.notes import note_operations
-from taskservice.core.operations import Operation
+from taskservice.core.operations import ENDS, Operation
 from taskservice.core.state import State
-from taskservice.core.table import Changed
-from taskservice.core.types import Leaf, TaskState
+from taskservice.core.stretches import Stretch
 
 
-def begun(state: State, record: r.OperationBegun) -> list[tuple[int, Effect]]:
+def begun(state: State, record: r.OperationBegun) -> list[Held]:
     """The operation is under way."""
     _put(state, record.operation)
     return []
 
 
-def stepped(state: State, record: r.OperationStep) -> list[tuple[int, Effect]]:
+def stepped(state: State, record: r.OperationStep) -> list[Held]:
     """The operation has come to another place, and is done if the record says so."""
     before = state.operations.under_way[record.id]
-    effects: list[tuple[int, Effect]] = []
+    since_ms = record.at_ms if before.since_ms is None else before.since_ms
+    effects: list[Held] = []
     changed = before.changed
-    if record.leaf is not None and before.dry_run:
-        after_no = before.done_with(record.leaf)
-        changed += state.table.count_between(record.leaf, before.filter, after_no, record.to_no)
-    elif record.leaf is not None:
-        after_no = before.done_with(record.leaf)
-        cancelled = state.table.cancel_between(record.leaf, before.filter, after_no, record.to_no, record.at_ms)
-        changed += len(cancelled.ids)
-        effects = _ended(state, record.leaf, cancelled)
-    now = replace(before, leaf=record.leaf, no=record.to_no, changed=changed)
+    if record.leaf is not None:
+        stretch = Stretch(record.leaf, before.done_with(record.leaf), record.to_no)
+        if before.dry_run:
+            changed += state.table.count_between(stretch, before.filter, since_ms)
+        else:
+            found = state.table.change_between(_change(before, record.at_ms), stretch, before.filter, since_ms)
+            changed += len(found.ids)
+            # The next step may change these as well: so no more of them are read than a lease may have.
+            effects = follow(state, [found], ENDS.get(before.kind), state.limits.lease_tasks_max)
+    now = replace(before, leaf=record.leaf, no=record.to_no, changed=changed, since_ms=since_ms)
     if record.done:
         now = replace(now, done_ms=record.at_ms, matched=changed if now.matched is None else now.matched)
     _put(state, now)
@@ -43,21 +46,16 @@ def stepped(state: State, record: r.OperationStep) -> list[tuple[int, Effect]]:
     return effects
 
 
-def caught(state: State, record: r.OperationCaught) -> None:
+def caught(state: State, record: r.OperationCaught) -> list[Held]:
     """The operation has changed these tasks before it has come to them."""
     before = state.operations.under_way[record.id]
+    found = state.table.change(_change(before, record.at_ms), record.nos)
     _put(state, replace(before, changed=before.changed + len(record.nos)))
+    return follow(state, found, ENDS.get(before.kind))
 
 
-def _ended(state: State, leaf: Leaf, changed: Changed) -> list[tuple[int, Effect]]:
-    if not changed.ids:
-        return []
-    state.unfinished[leaf.tenant] -= len(changed.ids)
-    if changed.queued:
-        # The next step may remove these as well: so no more of them are read than a lease may have.
-        refill_max = state.limits.lease_tasks_max
-        state.queue(leaf).remove(changed.queued, changed.queued_bytes, state.table, state.segment, refill_max)
-    return [(state.segment, Ended(TaskState.CANCELLED, tuple((leaf.tenant, id) for id in changed.ids)))]
+def _change(operation: Operation, at_ms: int) -> Change:
+    return Change(operation.kind, at_ms, operation.resume_ms)
 
 
 def _put(state: State, operation: Operation) -> None:

@@ -22,7 +22,9 @@ def check(state: State) -> None:
     _check_leases(state, counts)
     _check_tenants(state, counts)
     _check_pool(state)
+    _check_gates(state)
     _check_past(state)
+    _check_schedules(state)
 
 
 def _require(holds: bool, message: str) -> None:
@@ -34,14 +36,13 @@ def _check_queues(state: State, counts: dict[tuple[Leaf, TaskState], int]) -> No
     for (leaf, task_state), count in counts.items():
         if task_state is TaskState.QUEUED and count:
             _require(leaf in state.queues, f"{leaf} has {count} queued tasks and no queue")
-    waiting = state.fairness.waiting()
-    _require(len(waiting) == len(dict.fromkeys(waiting)), "a leaf stands twice in the order")
     for leaf, queue in state.queues.items():
         queued = counts.get((leaf, TaskState.QUEUED), 0)
         _require(queue.count == queued, f"{leaf}: the queue counts {queue.count}, the table {queued}")
-        _require(not queued or leaf in waiting, f"{leaf} has work and does not stand in the order")
-        if queued or queue.head:
-            _check_head(state, queue)
+        _require(queued > 0, f"{leaf} has a queue and no queued task")
+        _check_head(state, queue)
+    standing = [leaf for leaf, _ in state.turns.tree.leaves()]
+    _require(sorted(standing) == sorted(state.queues), f"of {list(state.queues)} only {standing} have their turns")
 
 
 def _check_head(state: State, queue: LeafQueue) -> None:
@@ -86,7 +87,7 @@ def _check_tenants(state: State, counts: dict[tuple[Leaf, TaskState], int]) -> N
             running[leaf.tenant] = running.get(leaf.tenant, 0) + count
     for what, known, counted in (
         ("unfinished", state.unfinished, unfinished),
-        ("running", state.running, running),
+        ("running", state.running.tenants, running),
     ):
         positive = {tenant: count for tenant, count in known.items() if count}
         recounted = {tenant: count for tenant, count in counted.items() if count}
@@ -99,8 +100,35 @@ def _check_pool(state: State) -> None:
         for occupied in runner.leases.values():
             add(used, occupied.need)
         _require(used == runner.used, f"{runner.id}: {runner.used} is booked, its leases take {used}")
+        for token in runner.leases:
+            _require(state.pool.holds(token), f"{runner.id} has lease {token}, and the pool does not know")
+
+
+def _check_gates(state: State) -> None:
+    downstreams, counts = state.turns.gates.downstreams, state.running.functions
+    for name, window in downstreams.windows.items():
+        callers = [function for function in state.functions if downstreams.name_of(function) == name]
+        running = sum(counts.get(function, 0) for function in callers)
+        _require(window.in_flight == running, f"{name}: its window counts {window.in_flight} in flight, {running} run")
+    known = {token for runner in state.pool.runners.values() for token in runner.leases}
+    for token, leaf in state.turns.usage.leases():
+        _require(token in known, f"{token} of {leaf} counts for quotas, and no runner has it")
 
 
 def _check_past(state: State) -> None:
     files, entries = state.table.past.files(), state.table.past.entries()
     _require(sum(files.values()) == entries, f"{entries} tasks are known in history, and of its files {files}")
+
+
+def _check_schedules(state: State) -> None:
+    schedules = state.schedules
+    earliest_ms = min(schedules.turns.values(), default=None)
+    _require(schedules.next_ms() == earliest_ms, f"the next turn is {schedules.next_ms()}, and one is {earliest_ms}")
+    for (tenant, id), key in schedules.watched.items():
+        last = state.table.find(tenant, [id]).get(id)
+        _require(last is not None and last.state not in TERMINAL_STATES, f"{key} waits for {id}, which has ended")
+    for known in schedules.of(None):
+        key, progress = known.schedule.key, known.progress
+        planned, waits = key in schedules.turns, progress.waiting_ms is not None
+        _require(planned or progress.next_ms is None, f"{key} has a next time and no turn")
+        _require(planned or not waits or key in schedules.watched.values(), f"{key} has a time that waits for nothing")

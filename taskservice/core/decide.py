@@ -9,14 +9,16 @@ from collections.abc import Callable
 from random import Random
 from typing import TypeVar
 
-from taskservice.core import bulk, history, operate, query
+from taskservice.core import bulk, history, operate, query, schedule_requests
 from taskservice.core import events as e
 from taskservice.core.admit import admit
 from taskservice.core.decision import Decision
 from taskservice.core.effects import DoneAnswer
-from taskservice.core.records import FunctionsSet, KeySet, TenantSet
+from taskservice.core.records import FunctionsSet, KeySet, PolicySet, TenantSet
 from taskservice.core.report import lost, report
+from taskservice.core.specs import policy_key
 from taskservice.core.state import State
+from taskservice.core.ticks import tick
 
 E = TypeVar("E", bound=e.Event)
 Decider = Callable[[State, E, int, Random], Decision]
@@ -44,6 +46,12 @@ def _key(state: State, event: e.KeyPut, now_ms: int, rng: Random) -> Decision:
     return Decision((KeySet(now_ms, event.key),), DoneAnswer())
 
 
+def _policy(state: State, event: e.PolicyPut, now_ms: int, rng: Random) -> Decision:
+    if state.policies.get(policy_key(event.policy)) == event.policy:
+        return Decision(answer=DoneAnswer())
+    return Decision((PolicySet(now_ms, event.policy),), DoneAnswer())
+
+
 def _runner_lost(state: State, event: e.RunnerLost, now_ms: int, rng: Random) -> Decision:
     message = f"runner {event.runner} was lost"
     return Decision(
@@ -68,11 +76,6 @@ def _runners_settled(state: State, event: e.RunnersSettled, now_ms: int, rng: Ra
     )
 
 
-def _ticked(state: State, event: e.Ticked, now_ms: int, rng: Random) -> Decision:
-    due = state.table.due_by(now_ms, state.limits.due_batch_max)
-    return Decision(bulk.due(state, due, now_ms))
-
-
 def _nothing(state: State, event: e.Event, now_ms: int, rng: Random) -> Decision:
     return Decision()
 
@@ -94,17 +97,25 @@ _DECIDE = dict(
         _for(e.TaskAsked, lambda state, event, now_ms, rng: Decision(answer=query.task(state, event))),
         _for(e.TasksListed, lambda state, event, now_ms, rng: Decision(answer=query.listing(state, event))),
         _for(e.StatusAsked, lambda state, event, now_ms, rng: Decision(answer=query.status(state, event))),
+        _for(e.SchedulePut, lambda state, event, now_ms, rng: schedule_requests.put(state, event, now_ms)),
+        _for(e.ScheduleRemoveAsked, lambda state, event, now_ms, rng: schedule_requests.remove(state, event, now_ms)),
+        _for(e.ScheduleAsked, lambda state, event, now_ms, rng: Decision(answer=schedule_requests.find(state, event))),
+        _for(
+            e.SchedulesListed,
+            lambda state, event, now_ms, rng: Decision(answer=schedule_requests.listing(state, event)),
+        ),
         _for(e.CatalogAsked, lambda state, event, now_ms, rng: Decision(answer=query.catalog(state))),
         _for(e.ReferencesAsked, lambda state, event, now_ms, rng: Decision(answer=query.references(state, event))),
         _for(e.FunctionsRegistered, _functions),
         _for(e.TenantPut, _tenant),
         _for(e.KeyPut, _key),
+        _for(e.PolicyPut, _policy),
         _for(e.RunnerJoined, _nothing),
         _for(e.RunnerDraining, _nothing),
         _for(e.RunnerLost, _runner_lost),
         _for(e.RunnersSettled, _runners_settled),
         _for(e.RunnerReported, report),
-        _for(e.Ticked, _ticked),
+        _for(e.Ticked, lambda state, event, now_ms, rng: tick(state, now_ms)),
         _for(e.EndedAsked, lambda state, event, now_ms, rng: history.ended(state, event, now_ms)),
         _for(e.FileWritten, lambda state, event, now_ms, rng: history.archive(state, event, now_ms)),
         _for(e.UnfinishedAsked, lambda state, event, now_ms, rng: history.unfinished(state)),

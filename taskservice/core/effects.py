@@ -9,6 +9,7 @@ from msgspec import Struct
 from taskservice.core.lease_wire import LeaseSpec, ReportAck
 from taskservice.core.operations import Operation
 from taskservice.core.past import HistoryFile, Past
+from taskservice.core.schedules import ScheduleState
 from taskservice.core.specs import ApiKey, FunctionSpec, Tenant
 from taskservice.core.types import FunctionName, RunnerId, Task, TaskId, TaskNo, TaskState, TenantId
 
@@ -33,6 +34,8 @@ class Refusal(StrEnum):
     """The id is known, and the caller asked to be refused then."""
     QUEUED_MAX = "queued_max"
     """The tenant has as many unfinished tasks as it may."""
+    SUBMIT_RATE = "submit_rate"
+    """The tenant, or all tenants together for this function, submit faster than they may."""
     ATTEMPTS_ABOVE_LIMIT = "attempts_above_limit"
     TIMEOUT_ABOVE_LIMIT = "timeout_above_limit"
     NOT_FOUND = "not_found"
@@ -41,9 +44,21 @@ class Refusal(StrEnum):
     ENDED = "ended"
     OPERATIONS_MAX = "operations_max"
     """As many bulk operations are under way as may be."""
+    SCHEDULES_MAX = "schedules_max"
+    """The tenant has as many schedules as it may."""
+    SCHEDULE_EXISTS = "schedule_exists"
+    """There is another schedule of that id."""
+    SCHEDULE_CHANGED = "schedule_changed"
+    """Somebody else has changed the schedule meanwhile."""
+    SCHEDULE_INVALID = "schedule_invalid"
+    """What it says of its times does not fit together."""
+    CRON_INVALID = "cron_invalid"
+    ZONE_UNKNOWN = "zone_unknown"
+    PERIOD_TOO_SHORT = "period_too_short"
+    """Its times are too close."""
 
 
-class ItemAnswer(Struct, frozen=True):
+class ItemAnswer(Struct, frozen=True, gc=False):
     """What became of one item. `task` is the task as it is now, unless refused without one."""
 
     id: TaskId
@@ -55,6 +70,8 @@ class ItemAnswer(Struct, frozen=True):
     """The value of the limit that refused it."""
     past: Past | None = None
     """The task, if it is in history."""
+    retry_after_ms: int | None = None
+    """When the same would be accepted if nobody else comes; only for `Refusal.SUBMIT_RATE`."""
 
 
 class ItemsAnswer(Struct, frozen=True):
@@ -124,6 +141,26 @@ class OperationAnswer(Struct, frozen=True):
     """The value of the limit that refused it."""
 
 
+class ScheduleAnswer(Struct, frozen=True):
+    """A schedule as it is now, or as it was last; None: there is none of that id, or it was refused."""
+
+    found: ScheduleState | None
+    refusal: Refusal | None = None
+    message: str = ""
+    limit: int | None = None
+    """The value of the limit that refused it."""
+    known: bool = False
+    """It was like that before."""
+
+
+class SchedulesAnswer(Struct, frozen=True):
+    """A page of schedules, by tenant and id."""
+
+    schedules: tuple[ScheduleState, ...]
+    more: bool
+    """Whether there are others after them."""
+
+
 class DoneAnswer(Struct, frozen=True):
     """It is done and durable."""
 
@@ -160,6 +197,8 @@ AnswerValue = (
     | CatalogAnswer
     | OperationAnswer
     | ReferencesAnswer
+    | ScheduleAnswer
+    | SchedulesAnswer
     | DoneAnswer
     | ReportAck
     | EndedAnswer
@@ -203,3 +242,6 @@ class ValuesDropped(Struct, frozen=True):
 
 
 Effect = Answer | Launch | Ended | CatalogChanged | ValuesDropped
+
+Held = tuple[int, Effect]
+"""An effect and the segment it waits for."""

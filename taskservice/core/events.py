@@ -7,7 +7,8 @@ from msgspec import Struct
 from taskservice.core.lease_wire import HeldLease, RunnerReport
 from taskservice.core.operations import OperationKind
 from taskservice.core.past import EndedKey, HistoryFile, WrittenTask
-from taskservice.core.specs import ApiKey, FunctionSpec, Resources, Tenant
+from taskservice.core.schedules import ScheduleId, ScheduleKey, ScheduleSpec
+from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Resources, Tenant
 from taskservice.core.types import ListFilter, NewTask, RunnerId, TaskId, TaskNo, TenantId
 
 
@@ -70,6 +71,42 @@ class StatusAsked(Struct, frozen=True, tag=True):
     tenant: TenantId | None = None
 
 
+class SchedulePut(Struct, frozen=True, tag=True):
+    """A tenant wants a schedule to be like that."""
+
+    ref: int
+    tenant: TenantId
+    id: ScheduleId
+    spec: ScheduleSpec
+    version: int | None
+    """The one that is to be changed; None: there is to be a new one."""
+
+
+class ScheduleRemoveAsked(Struct, frozen=True, tag=True):
+    """A tenant does not want a schedule any more."""
+
+    ref: int
+    tenant: TenantId
+    id: ScheduleId
+
+
+class ScheduleAsked(Struct, frozen=True, tag=True):
+    """Somebody wants to see one schedule."""
+
+    ref: int
+    tenant: TenantId
+    id: ScheduleId
+
+
+class SchedulesListed(Struct, frozen=True, tag=True):
+    """Somebody wants to see schedules, the tenant's or everybody's, after that one if one is given."""
+
+    ref: int
+    tenant: TenantId | None
+    after: ScheduleKey | None
+    limit: int
+
+
 class FunctionsRegistered(Struct, frozen=True, tag=True):
     """An app was inspected on a node: these are its functions now."""
 
@@ -80,6 +117,13 @@ class FunctionsRegistered(Struct, frozen=True, tag=True):
 class TenantPut(Struct, frozen=True, tag=True):
     ref: int
     tenant: Tenant
+
+
+class PolicyPut(Struct, frozen=True, tag=True):
+    """An operator says how a function, a downstream or a class is to be treated from now on."""
+
+    ref: int
+    policy: Policy
 
 
 class KeyPut(Struct, frozen=True, tag=True):
@@ -107,6 +151,8 @@ class RunnerJoined(Struct, frozen=True, tag=True):
     node: str
     capacity: Resources
     held: tuple[HeldLease, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    """Of its node: what demands may ask for beside resources."""
 
 
 class RunnerDraining(Struct, frozen=True, tag=True):
@@ -203,9 +249,14 @@ Event = (
     | TaskAsked
     | TasksListed
     | StatusAsked
+    | SchedulePut
+    | ScheduleRemoveAsked
+    | ScheduleAsked
+    | SchedulesListed
     | FunctionsRegistered
     | TenantPut
     | KeyPut
+    | PolicyPut
     | CatalogAsked
     | ReferencesAsked
     | RunnerJoined

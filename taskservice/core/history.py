@@ -16,7 +16,7 @@ from taskservice.core.state import State
 from taskservice.core.types import TaskState
 
 DEAD = (TaskState.FAILED,)
-DONE = (TaskState.SUCCEEDED, TaskState.CANCELLED)
+DONE = (TaskState.SUCCEEDED, TaskState.CANCELLED, TaskState.EXPIRED)
 
 OLD_FILES_MAX = 100
 """Files that may be dropped, of which is spoken at a time; those of the first days."""

@@ -7,7 +7,9 @@ price of a lease (some milliseconds) is shared, and small enough that nobody wai
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 
+from taskservice.core.costs import UNKNOWN_S
 from taskservice.core.lease_wire import LeaseSpec, LeaseTask
 from taskservice.core.limits import Limits
 from taskservice.core.queues import LeafQueue
@@ -17,10 +19,10 @@ from taskservice.core.types import Leaf, Task, Token
 
 
 def lease_size(queue: LeafQueue, slots: int, speed: Speed | None, function: FunctionSpec, limits: Limits) -> int:
-    """How many of the queue's tasks to lease at once, when the pool has room for `slots` such leases.
+    """How many of the queue's tasks to lease at once, when `slots` such leases are its part of the pool.
 
-    1 while the function's speed is unknown or its attempts are long; never so many that a slot would stay empty, or
-    that their payloads would be too much for one message.
+    1 while the function's speed is unknown or its attempts are long; never so many that one of its slots would stay empty,
+    or that their payloads would be too much for one message.
     """
     if speed is None or speed.mean_us is None:
         wanted = 1
@@ -31,17 +33,24 @@ def lease_size(queue: LeafQueue, slots: int, speed: Speed | None, function: Func
     return max(1, min(wanted, evenly, portable, limits.lease_tasks_max, queue.count))
 
 
-def is_short(tasks: int, speed: Speed | None, function: FunctionSpec, limits: Limits) -> bool:
-    """Whether a lease of so many tasks is expected to be over soon."""
+def lasts_ms(tasks: int, speed: Speed | None, function: FunctionSpec) -> int | None:
+    """How long a lease of so many tasks is expected to last; None while nothing is known."""
     if speed is None or speed.mean_us is None:
-        return False
-    return speed.mean_us * tasks / function.concurrency <= 2_000.0 * limits.lease_target_ms
+        return None
+    return ceil(speed.mean_us * tasks / function.concurrency / 1000.0)
 
 
-def cost_s(tasks: int, speed: Speed | None, function: FunctionSpec) -> float:
-    """Estimated CPU seconds of so many attempts; 100 ms each while nothing is known."""
-    mean_us = speed.mean_us if speed is not None and speed.mean_us is not None else 100_000.0
-    return tasks * mean_us / 1e6 * max(1, function.resources.cpu_m) / 1000.0 / function.concurrency
+def is_short(lasts_ms: int | None, limits: Limits) -> bool:
+    """Whether a lease that is expected to last so long will be over soon."""
+    return lasts_ms is not None and lasts_ms <= 2 * limits.lease_target_ms
+
+
+def attempt_s(speed: Speed | None, function: FunctionSpec) -> float:
+    """How long an attempt is expected to keep a place of its lease, in seconds."""
+    if speed is None:
+        return UNKNOWN_S
+    known_us = speed.mean_us if speed.mean_us is not None else max(speed.least_us, UNKNOWN_S * 1e6)
+    return known_us / 1e6 / function.concurrency
 
 
 def launch_spec(token: Token, leaf: Leaf, function: FunctionSpec, tasks: Sequence[Task], limits: Limits) -> LeaseSpec:

@@ -8,7 +8,7 @@ from taskservice.core.specs import Bundle, Resources
 from taskservice.core.types import FunctionName, OutcomeKind, RunnerId, TaskId, TaskNo, TenantId, Token
 
 
-class LeaseTask(Struct, frozen=True, array_like=True):
+class LeaseTask(Struct, frozen=True, array_like=True, gc=False):
     """One attempt to make."""
 
     no: TaskNo
@@ -36,7 +36,7 @@ class LeaseSpec(Struct, frozen=True, array_like=True):
     tasks: tuple[LeaseTask, ...]
 
 
-class Outcome(Struct, frozen=True, array_like=True):
+class Outcome(Struct, frozen=True, array_like=True, gc=False):
     """How one attempt of a lease ended."""
 
     no: TaskNo

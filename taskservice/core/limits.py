@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+SCHEDULE_TIMES_MAX = 1_000
+"""Times of one schedule that are looked at in one turn."""
+
 
 class Limits(Struct, frozen=True, array_like=True):
     """What the core is bounded by; from `Settings`, in the same words."""
@@ -35,3 +38,13 @@ class Limits(Struct, frozen=True, array_like=True):
     """Tasks that bulk operations change in one turn."""
     operations_max: int = 10
     """Bulk operations of one tenant that may be under way."""
+    schedules_max: int = 1_000
+    """Schedules of one tenant."""
+    schedule_period_ms_min: int = 1_000
+    """Between two times of a schedule."""
+    schedule_catchup_max: int = 100
+    """Times that passed during an outage, of which a schedule with the catch-up policy `all` makes tasks."""
+    schedule_grace_ms: int = 60_000
+    """A time that passed no longer ago is not too late for the catch-up policy `skip`."""
+    schedule_retry_ms: int = 10_000
+    """After which a schedule's task that was refused is tried again."""

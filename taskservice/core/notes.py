@@ -6,15 +6,20 @@ import msgspec
 from msgspec import Struct
 
 from taskservice.core.operations import Operation, Operations
-from taskservice.core.specs import ApiKey, FunctionSpec, Tenant
+from taskservice.core.schedules import Progress, Schedule, ScheduleKey, ScheduleState
+from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant, policy_key
 from taskservice.core.table import TaskTable
 from taskservice.core.types import FunctionName, TenantId
 
 TENANT = "tenant"
 KEY = "key"
 FUNCTION = "function"
+POLICY = "policy"
 SHARD = "shard"
 OPERATIONS = "operations"
+SCHEDULE = "schedule"
+PROGRESS = "schedule progress"
+"""Apart from the schedule: it changes with every task, and the payload is not written again."""
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -40,9 +45,30 @@ def note_function(table: TaskTable, function: FunctionSpec) -> None:
     table.note(FUNCTION, function.name, _encoder.encode(function))
 
 
+def note_policy(table: TaskTable, policy: Policy) -> None:
+    table.note(POLICY, ":".join(policy_key(policy)), _encoder.encode(policy))
+
+
 def note_operations(table: TaskTable, owner: TenantId | None, operations: list[Operation]) -> None:
     """All that are remembered of one owner."""
     table.note(OPERATIONS, owner or "", _encoder.encode(operations))
+
+
+def note_schedule(table: TaskTable, schedule: Schedule) -> None:
+    table.note(SCHEDULE, _name(schedule.key), _encoder.encode(schedule))
+
+
+def note_progress(table: TaskTable, key: ScheduleKey, progress: Progress) -> None:
+    table.note(PROGRESS, _name(key), _encoder.encode(progress))
+
+
+def forget_schedule(table: TaskTable, key: ScheduleKey) -> None:
+    for kind in (SCHEDULE, PROGRESS):
+        table.note(kind, _name(key), None)
+
+
+def _name(key: ScheduleKey) -> str:
+    return f"{key.tenant}/{key.id}"
 
 
 def note_numbers(table: TaskTable, numbers: Numbers) -> None:
@@ -65,6 +91,12 @@ def functions(table: TaskTable) -> dict[FunctionName, FunctionSpec]:
     return {FunctionName(name): msgspec.msgpack.decode(value, type=FunctionSpec) for name, value in noted.items()}
 
 
+def policies(table: TaskTable) -> dict[tuple[str, str], Policy]:
+    """What operators have set, by what it is about."""
+    noted = [msgspec.msgpack.decode(value, type=Policy) for value in table.notes(POLICY).values()]
+    return {policy_key(policy): policy for policy in noted}
+
+
 def operations(table: TaskTable) -> Operations:
     """The bulk operations, under way and done."""
     found = Operations()
@@ -72,6 +104,17 @@ def operations(table: TaskTable) -> Operations:
         for operation in msgspec.msgpack.decode(value, type=list[Operation]):
             found.put(operation)
     return found
+
+
+def schedules(table: TaskTable) -> list[ScheduleState]:
+    """All schedules, in the order in which they were first set."""
+    progress = table.notes(PROGRESS)
+    return [
+        ScheduleState(
+            msgspec.msgpack.decode(value, type=Schedule), msgspec.msgpack.decode(progress[name], type=Progress)
+        )
+        for name, value in table.notes(SCHEDULE).items()
+    ]
 
 
 def numbers(table: TaskTable) -> Numbers:

@@ -1,41 +1,92 @@
-"""What an event teaches the volatile half of the state: runners, room, speeds. Before `decide`, and never journalled."""
+"""What an event teaches the volatile half of the state: runners, room, speeds, prices. Before `decide`, and never journalled."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from taskservice.core import events as e
-from taskservice.core.lease_wire import LeaseReport
+from taskservice.core.lease_wire import LeaseReport, Outcome
 from taskservice.core.speed import Speed
-from taskservice.core.state import State
-from taskservice.core.types import FunctionName, OutcomeKind
+from taskservice.core.state import Lease, State
+from taskservice.core.types import OutcomeKind, RunnerId, Token
 
 
-def observe(state: State, event: e.Event) -> None:
+def observe(state: State, event: e.Event, now_ms: int) -> None:
     """The volatile state knows of the event. Freeing room never waits for the disk."""
     if isinstance(event, e.RunnerReported):
         for report in event.report.leases:
-            _learn(state, report)
-            if report.done:
-                state.pool.lease_over(event.report.runner, report.token)
-            elif report.handed_back and (runner := state.pool.runners.get(event.report.runner)):
-                runner.straggles(report.token)
+            _reported(state, event.report.runner, report, now_ms)
     elif isinstance(event, e.RunnerJoined):
-        state.pool.join(event.runner, event.node, event.capacity, event.held)
+        _joined(state, event, now_ms)
     elif isinstance(event, e.RunnerDraining):
-        draining = state.pool.runners.get(event.runner)
-        if draining is not None:
-            draining.draining = True
+        state.pool.drain(event.runner)
     elif isinstance(event, e.RunnerLost):
-        state.pool.leave(event.runner)
+        _lost(state, event.runner, now_ms)
+    elif isinstance(event, e.RunnersSettled):
+        gone = [token for token in state.leases if not state.pool.holds(token)]
+        _vanished(state, gone, now_ms)
 
 
-def _learn(state: State, report: LeaseReport) -> None:
-    """The speed of a function is that of its successes: a failure may be quick, or a time-out."""
+def _reported(state: State, runner: RunnerId, report: LeaseReport, now_ms: int) -> None:
     lease = state.leases.get(report.token)
-    if lease is None:
-        return
-    succeeded = [o for o in report.outcomes if o.kind is OutcomeKind.SUCCEEDED and o.no in lease.open]
-    if not succeeded:
-        return
-    name: FunctionName = lease.leaf.function
-    speed = state.speeds.setdefault(name, Speed())
-    speed.learn(sum(outcome.duration_us for outcome in succeeded), len(succeeded))
+    if lease is not None:
+        _learn(state, lease, report, now_ms)
+    if report.done:
+        _over(state, report.token)
+        state.pool.lease_over(runner, report.token)
+    elif report.handed_back:
+        state.pool.straggles(runner, report.token)
+
+
+def _learn(state: State, lease: Lease, report: LeaseReport, now_ms: int) -> None:
+    """What is reported again has been counted before: only outcomes of open attempts are news."""
+    ended = [outcome for outcome in report.outcomes if outcome.no in lease.open]
+    back = sum(no in lease.open for no in report.handed_back)
+    vanished = len(lease.open) - len(ended) - back if report.done else 0
+    _speed(state, lease, ended)
+    state.turns.ended(lease.leaf, ended, back + vanished, now_ms)
+    seconds = sum(outcome.duration_us for outcome in ended) / 1e6 / state.functions[lease.leaf.function].concurrency
+    change = state.costs.report(report.token, len(ended), seconds, back)
+    state.turns.tree.correct(lease.leaf, change)
+
+
+def _speed(state: State, lease: Lease, ended: Sequence[Outcome]) -> None:
+    """The speed of a function is that of its successes: a failure may be quick, or a time-out."""
+    succeeded = [outcome for outcome in ended if outcome.kind is OutcomeKind.SUCCEEDED]
+    if succeeded:
+        speed = state.speeds.setdefault(lease.leaf.function, Speed())
+        speed.learn(sum(outcome.duration_us for outcome in succeeded), len(succeeded))
+
+
+def _joined(state: State, event: e.RunnerJoined, now_ms: int) -> None:
+    state.pool.join(event.runner, event.node, event.capacity, event.held, event.labels, now_ms)
+    for token, occupied in state.pool.runners[event.runner].leases.items():
+        lease = state.leases.get(token)
+        if lease is not None:
+            state.turns.usage.occupy(token, lease.leaf, occupied.need)
+
+
+def _lost(state: State, runner: RunnerId, now_ms: int) -> None:
+    _vanished(state, [token for token, lease in state.leases.items() if lease.runner == runner], now_ms)
+    known = state.pool.runners.get(runner)
+    for token in list(known.leases) if known is not None else ():
+        _over(state, token)
+    state.pool.leave(runner)
+
+
+def _vanished(state: State, tokens: Iterable[Token], now_ms: int) -> None:
+    """These leases have ended without a word."""
+    for token in tokens:
+        lease = state.leases[token]
+        state.turns.ended(lease.leaf, (), len(lease.open), now_ms)
+        _over(state, token)
+
+
+def _over(state: State, token: Token) -> None:
+    """The lease occupies nothing any more, and its price is final."""
+    leaf, refund = state.costs.over(token)
+    if leaf is not None:
+        state.turns.tree.correct(leaf, -refund, over=True)
+    leaf = state.turns.usage.free(token)
+    if leaf is not None:
+        state.turns.gates.freed(leaf)

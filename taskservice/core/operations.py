@@ -26,12 +26,26 @@ class OperationKind(StrEnum):
     """What is done to the tasks."""
 
     CANCEL = "cancel"
+    PAUSE = "pause"
+    RESUME = "resume"
+    RETRY = "retry"
+    """Run again: failed tasks, and those that never ran."""
+    DELETE = "delete"
 
+
+_WAITING = (TaskState.SCHEDULED, TaskState.QUEUED, TaskState.RETRYING)
 
 SOURCES: dict[OperationKind, tuple[TaskState, ...]] = {
-    OperationKind.CANCEL: (TaskState.SCHEDULED, TaskState.QUEUED, TaskState.RETRYING),
+    OperationKind.CANCEL: (*_WAITING, TaskState.PAUSED),
+    OperationKind.PAUSE: _WAITING,
+    OperationKind.RESUME: (TaskState.PAUSED,),
+    OperationKind.RETRY: (TaskState.FAILED, TaskState.CANCELLED, TaskState.EXPIRED),
+    OperationKind.DELETE: tuple(state for state in TaskState if state is not TaskState.RUNNING),
 }
 """The states in which a task can be changed."""
+
+ENDS = {OperationKind.CANCEL: TaskState.CANCELLED}
+"""The state in which the tasks have ended, of what ends them."""
 
 
 class Operation(Struct, frozen=True, array_like=True):
@@ -56,6 +70,12 @@ class Operation(Struct, frozen=True, array_like=True):
     changed: int = 0
     """Tasks that it has changed so far, or counted."""
     done_ms: int | None = None
+    since_ms: int | None = None
+    """When it took its first step: tasks that have ended later are not its business."""
+    resume_ms: int | None = None
+    """When the tasks that it pauses are resumed by themselves."""
+    running: int = 0
+    """Tasks that passed the filter and ran when it began: they are left alone."""
 
     @property
     def owner(self) -> TenantId | None:

@@ -12,8 +12,10 @@ from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
+from taskservice.core.stretches import Reach, Stretch
 from taskservice.core.types import (
     FunctionName,
+    Leaf,
     ListFilter,
     Priority,
     Task,
@@ -110,6 +112,16 @@ class PastTasks(Protocol):
     def forget(self, nos: Sequence[TaskNo]) -> None:
         """These tasks, which are in history, are not known any more, and their ids are free."""
 
+    def reach(self, leaf: Leaf, states: Sequence[TaskState], after_no: TaskNo, upto_no: TaskNo, limit: int) -> Reach:
+        """As `TaskTable.reach`, among the tasks in history."""
+
+    def count_between(self, stretch: Stretch, wanted: ListFilter) -> int:
+        """How many tasks in history of the stretch pass the filter, which names its states; what it says about leaves is not
+        looked at."""
+
+    def forget_between(self, stretch: Stretch, wanted: ListFilter) -> int:
+        """The tasks that `count_between` counts are forgotten, as by `forget`; gives how many they are."""
+
     def droppable(self, before_day: int, limit: int) -> list[HistoryFile]:
         """Finished files of days before that, of which no task is known any more; the oldest first."""
 
@@ -119,8 +131,11 @@ class PastTasks(Protocol):
     def known(self, keys: Sequence[str]) -> list[str]:
         """Those of these that are files of history."""
 
+    def counts(self, tenant: TenantId | None = None) -> dict[tuple[Leaf, TaskState], int]:
+        """How many tasks in history are known of each leaf and state. Zero counts may be left out."""
+
     def entries(self) -> int:
-        """How many tasks in history are known."""
+        """How many tasks in history are known. Takes time with them."""
 
     def files(self) -> dict[str, int]:
         """How many tasks are known of each file. Takes time with the files: for tests."""

@@ -11,7 +11,7 @@ from taskservice.core.effects import (
     TasksAnswer,
 )
 from taskservice.core.events import ReferencesAsked, StatusAsked, TaskAsked, TasksListed
-from taskservice.core.pool import Runner
+from taskservice.core.runner import Runner
 from taskservice.core.state import State
 from taskservice.core.types import TERMINAL_STATES, FunctionName, TaskState
 

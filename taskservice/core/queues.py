@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from taskservice.core.table import QueueKey, TaskTable
@@ -16,11 +16,12 @@ from taskservice.core.types import Leaf, TaskNo
 
 
 class HeadEntry(NamedTuple):
-    """A queued task in RAM: its place, and the segment whose record made it ready."""
+    """A queued task in RAM: its place, the segment whose record made it ready, and when it may not run any more."""
 
     due_ms: int
     no: TaskNo
     segment: int
+    expires_ms: int | None = None
 
 
 class LeafQueue:
@@ -44,7 +45,7 @@ class LeafQueue:
         """One more task is queued; it is in the head if its place is there."""
         self.count += 1
         self.payload_bytes += payload_bytes
-        entry = HeadEntry(key.due_ms, key.no, segment)
+        entry = HeadEntry(key.due_ms, key.no, segment, key.expires_ms)
         head = self.head
         if not head or entry > head[-1]:
             if not self.complete:
@@ -59,6 +60,18 @@ class LeafQueue:
         while len(head) > self.head_max:
             head.pop()
             self.complete = False
+
+    def add_all(self, keys: Sequence[QueueKey], payload_bytes: int, segment: int) -> None:
+        """These tasks are queued as well; those are in the head whose place is there."""
+        self.count += len(keys)
+        self.payload_bytes += payload_bytes
+        entries = [HeadEntry(key.due_ms, key.no, segment, key.expires_ms) for key in keys]
+        if not self.complete:
+            last = self.head[-1]
+            entries = [entry for entry in entries if entry < last]
+        if entries:
+            self.head = deque(sorted([*self.head, *entries])[: self.head_max])
+        self.complete = len(self.head) == self.count
 
     def first(self, limit: int) -> list[HeadEntry]:
         """The next tasks to run, at most `limit` and at most what is in RAM."""
@@ -87,7 +100,7 @@ class LeafQueue:
 
     def fill(self, keys: Iterable[QueueKey], segment: int) -> None:
         """The head is these tasks: the first ones of the table."""
-        self.head = deque(HeadEntry(key.due_ms, key.no, segment) for key in keys)
+        self.head = deque(HeadEntry(key.due_ms, key.no, segment, key.expires_ms) for key in keys)
         self.complete = len(self.head) == self.count
 
     def _starts_with(self, nos: Collection[TaskNo]) -> bool:

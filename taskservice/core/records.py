@@ -10,8 +10,9 @@ from msgspec import Struct
 
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.past import HistoryFile
-from taskservice.core.specs import ApiKey, FunctionSpec, Tenant
-from taskservice.core.types import ErrorInfo, Leaf, ListFilter, RunnerId, Task, TaskNo, Token
+from taskservice.core.schedules import Progress, Schedule, ScheduleId, ScheduleKey
+from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
+from taskservice.core.types import ErrorInfo, Lane, Leaf, ListFilter, RunnerId, Task, TaskNo, TenantId, Token
 
 
 class EpochOpened(Struct, frozen=True, array_like=True, tag="epoch"):
@@ -34,6 +35,13 @@ class KeySet(Struct, frozen=True, array_like=True, tag="key"):
 class FunctionsSet(Struct, frozen=True, array_like=True, tag="functions"):
     at_ms: int
     functions: tuple[FunctionSpec, ...]
+
+
+class PolicySet(Struct, frozen=True, array_like=True, tag="policy"):
+    """What an operator has set of a function, a downstream or a class is this, whatever it was."""
+
+    at_ms: int
+    policy: Policy
 
 
 class TasksAccepted(Struct, frozen=True, array_like=True, tag="accepted"):
@@ -68,7 +76,7 @@ class TasksSucceeded(Struct, frozen=True, array_like=True, tag="succeeded"):
     rows: tuple[tuple[TaskNo, bytes, int, int], ...]
 
 
-class RetryRow(Struct, frozen=True, array_like=True):
+class RetryRow(Struct, frozen=True, array_like=True, gc=False):
     """An attempt that ended badly, with another one to come."""
 
     no: TaskNo
@@ -79,6 +87,8 @@ class RetryRow(Struct, frozen=True, array_like=True):
     crashes: int
     losses: int
     duration_us: int
+    lane: Lane = Lane.MAIN
+    """Where it stands from now on."""
 
 
 class TasksRetrying(Struct, frozen=True, array_like=True, tag="retrying"):
@@ -89,7 +99,7 @@ class TasksRetrying(Struct, frozen=True, array_like=True, tag="retrying"):
     rows: tuple[RetryRow, ...]
 
 
-class DeadRow(Struct, frozen=True, array_like=True):
+class DeadRow(Struct, frozen=True, array_like=True, gc=False):
     """An attempt that ended badly and was the last one."""
 
     no: TaskNo
@@ -182,11 +192,45 @@ class OperationCaught(Struct, frozen=True, array_like=True, tag="operation_caugh
     nos: tuple[TaskNo, ...]
 
 
+class ScheduleSet(Struct, frozen=True, array_like=True, tag="schedule"):
+    """There is such a schedule, or it is like that now."""
+
+    at_ms: int
+    schedule: Schedule
+    progress: Progress
+
+
+class ScheduleRemoved(Struct, frozen=True, array_like=True, tag="schedule_removed"):
+    """There is no such schedule any more. The tasks that it made go on."""
+
+    at_ms: int
+    tenant: TenantId
+    id: ScheduleId
+
+    @property
+    def key(self) -> ScheduleKey:
+        return ScheduleKey(self.tenant, self.id)
+
+
+class ScheduleFired(Struct, frozen=True, array_like=True, tag="schedule_fired"):
+    """The schedule has come so far. The tasks that it has made on the way were accepted in a record of the same segment."""
+
+    at_ms: int
+    tenant: TenantId
+    id: ScheduleId
+    progress: Progress
+
+    @property
+    def key(self) -> ScheduleKey:
+        return ScheduleKey(self.tenant, self.id)
+
+
 Record = (
     EpochOpened
     | TenantSet
     | KeySet
     | FunctionsSet
+    | PolicySet
     | TasksAccepted
     | TasksDue
     | LeaseGranted
@@ -201,6 +245,9 @@ Record = (
     | OperationBegun
     | OperationStep
     | OperationCaught
+    | ScheduleSet
+    | ScheduleRemoved
+    | ScheduleFired
 )
 
 
@@ -219,6 +266,8 @@ def bytes_of(record: Record) -> int:
     match record:
         case TasksAccepted(tasks=tasks):
             return sum(len(task.payload) + ROW_BYTES for task in tasks)
+        case ScheduleSet(schedule=schedule):
+            return len(schedule.spec.task.payload) + ROW_BYTES
         case TasksSucceeded(rows=rows):
             return sum(len(row[1]) + ROW_BYTES for row in rows)
         case LeaseGranted():

@@ -23,7 +23,7 @@ from taskservice.core.records import (
 )
 from taskservice.core.specs import FunctionSpec, RetryPolicy
 from taskservice.core.state import Lease, OpenAttempt, State
-from taskservice.core.types import ErrorInfo, OutcomeKind, TaskNo, Token
+from taskservice.core.types import ErrorInfo, Lane, OutcomeKind, TaskNo, Token
 from taskservice.core.values import MARK, keys_of
 
 POISON = "poison"
@@ -42,13 +42,15 @@ class Rule:
     """Whether it counts against the function's `max_crashes`."""
     loss: bool = False
     """Whether it counts against `losses_max`."""
+    budgeted: bool = False
+    """Whether the next attempt waits for the function's retry budget."""
 
 
 RULES = {
-    OutcomeKind.HANDLER_ERROR: Rule(),
-    OutcomeKind.TIMEOUT: Rule(),
-    OutcomeKind.IMPORT_FAILED: Rule(),
-    OutcomeKind.CRASHED: Rule(crash=True),
+    OutcomeKind.HANDLER_ERROR: Rule(budgeted=True),
+    OutcomeKind.TIMEOUT: Rule(budgeted=True),
+    OutcomeKind.IMPORT_FAILED: Rule(budgeted=True),
+    OutcomeKind.CRASHED: Rule(crash=True, budgeted=True),
     OutcomeKind.NON_RETRYABLE: Rule(final=True),
     OutcomeKind.BAD_PAYLOAD: Rule(final=True),
     OutcomeKind.BAD_RESULT: Rule(final=True),
@@ -131,7 +133,7 @@ def _settle(state: State, lease: Lease, reports: list[LeaseReport], now_ms: int,
         if outcome.kind is OutcomeKind.SUCCEEDED:
             rows.succeeded.append((outcome.no, outcome.result, outcome.started_ms, outcome.duration_us))
         else:
-            _settle_bad(state, function, attempt, outcome, rows, now_ms, rng)
+            _settle_bad(state, function, lease.leaf.lane, attempt, outcome, rows, now_ms, rng)
 
     for lease_report in reports:
         for outcome in lease_report.outcomes:
@@ -148,6 +150,7 @@ def _settle(state: State, lease: Lease, reports: list[LeaseReport], now_ms: int,
 def _settle_bad(
     state: State,
     function: FunctionSpec,
+    lane: Lane,
     attempt: OpenAttempt,
     outcome: Outcome,
     rows: _Sorted,
@@ -166,7 +169,8 @@ def _settle_bad(
         return
     charged = attempt.attempt if rule.charged else attempt.attempt - 1
     due_ms = now_ms + delay_ms(function.retry, attempt.attempt, outcome, rng)
-    rows.retrying.append(RetryRow(attempt.no, due_ms, error, charged, crashes, losses, outcome.duration_us))
+    lane = Lane.RETRY if rule.budgeted else lane
+    rows.retrying.append(RetryRow(attempt.no, due_ms, error, charged, crashes, losses, outcome.duration_us, lane))
 
 
 def _given_up(state: State, function: FunctionSpec, crashes: int, losses: int, rule: Rule) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 
 from taskservice.core.specs import Resources
 
@@ -39,4 +40,21 @@ def subtract(of: Amounts, what: Mapping[str, int]) -> None:
 
 def fits(need: Mapping[str, int], used: Mapping[str, int], capacity: Mapping[str, int]) -> bool:
     """Whether `need` can be added to `used` without passing `capacity` in any resource."""
-    return all(used.get(name, 0) + value <= capacity.get(name, 0) for name, value in need.items())
+    for name, value in need.items():  # noqa: SIM110 - asked more often than anything else, and twice as fast like this
+        if used.get(name, 0) + value > capacity.get(name, 0):
+            return False
+    return True
+
+
+def times(need: Mapping[str, int], capacity: Mapping[str, int]) -> int:
+    """How often `need` fits into `capacity`; 0 if it is nothing."""
+    return min((capacity.get(name, 0) // value for name, value in need.items()), default=0)
+
+
+def dominant_share(used: Mapping[str, int], capacity: Mapping[str, int]) -> float:
+    """The largest share that `used` has of any resource (Ghodsi et al., NSDI 2011); infinite if there is none of it."""
+    share = 0.0
+    for name, value in used.items():
+        total = capacity.get(name, 0)
+        share = max(share, value / total if total else inf)
+    return share

@@ -10,6 +10,7 @@ from __future__ import annotations
 from taskservice.core import notes
 from taskservice.core.limits import Limits
 from taskservice.core.queues import LeafQueue
+from taskservice.core.schedules_apply import place
 from taskservice.core.state import Lease, State, open_attempt
 from taskservice.core.table import Grant, Mark, TaskTable
 from taskservice.core.types import TERMINAL_STATES, TaskState
@@ -38,6 +39,7 @@ def restore(table: TaskTable, limits: Limits) -> State:
         tenants=notes.tenants(table),
         keys=notes.keys(table),
         functions=notes.functions(table),
+        policies=notes.policies(table),
         operations=notes.operations(table),
     )
     state.leases = {grant.token: _lease(table, grant) for grant in table.grants()}
@@ -45,9 +47,11 @@ def restore(table: TaskTable, limits: Limits) -> State:
         if task_state not in TERMINAL_STATES:
             state.unfinished[leaf.tenant] = state.unfinished.get(leaf.tenant, 0) + count
         if task_state is TaskState.RUNNING:
-            state.running[leaf.tenant] = state.running.get(leaf.tenant, 0) + count
+            state.running.change(leaf, count)
         if task_state is TaskState.QUEUED and count:
             _restore_queue(state, state.queue(leaf), count)
+    for known in notes.schedules(table):
+        place(state, known.schedule, known.progress)
     return state
 
 
@@ -63,4 +67,3 @@ def _restore_queue(state: State, queue: LeafQueue, count: int) -> None:
     queue.payload_bytes = state.table.queued_bytes(queue.leaf)
     first = state.table.next_queued(queue.leaf, None, min(limits.lease_tasks_max, limits.head_tasks_max))
     queue.fill(first, state.segment)
-    state.fairness.wake(queue.leaf)

@@ -2,66 +2,99 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from taskservice.core import lease
 from taskservice.core.bulk import leasable
-from taskservice.core.fairness import CLASS_WEIGHTS
+from taskservice.core.costs import dominant_cpus
+from taskservice.core.demand import Demand
+from taskservice.core.fair.tree import Turn
+from taskservice.core.flow.quota import Owner
 from taskservice.core.records import LeaseGranted
-from taskservice.core.resources import amounts
+from taskservice.core.speed import Speed
 from taskservice.core.state import State
 from taskservice.core.types import Leaf, Token
 
 
-def next_lease(state: State, passed_over: list[Leaf], now_ms: int) -> LeaseGranted | None:
-    """The next lease by fair share that some runner has room for, or None.
+@dataclass(slots=True)
+class Round:
+    """One round of turns, in which nothing is freed: what was refused once need not be asked again."""
 
-    Leaves whose turn it was but for which there is no room, or whose tasks a bulk operation holds, are added to `passed_over`; the caller puts them back
-    (`Fairness.put_back`) when its round is over.
-    """
-    while (leaf := state.fairness.next()) is not None:
-        queue = state.queue(leaf)
-        if not queue.count:
-            continue
-        granted = _grant(state, leaf, now_ms)
+    closed: dict[Demand, None] = field(default_factory=dict)
+    """What no runner has room for, in the order of the turns."""
+    held: list[Leaf] = field(default_factory=list)
+    """Leaves of which bulk operations hold all tasks."""
+    hungry: list[Owner] = field(default_factory=list)
+    """Those that have less than is kept for them: their turns come first."""
+
+
+def begin(state: State, now_ms: int) -> Round:
+    """A round, in which leases that last longer than was paid for have been charged more."""
+    state.turns.gates.now_ms = now_ms
+    for leaf, seconds, price in state.costs.late(now_ms):
+        state.speeds.setdefault(leaf.function, Speed()).at_least(seconds * 1e6)
+        state.turns.tree.correct(leaf, price)
+    return Round(hungry=state.turns.hungry())
+
+
+def next_lease(state: State, round_: Round, now_ms: int) -> LeaseGranted | None:
+    """The next lease that some runner has room for: of those that have less than is kept for them, or by fair share; or None."""
+    while (turn := _next_turn(state, round_, now_ms)) is not None:
+        granted = _grant(state, turn, round_, now_ms)
         if granted is not None:
             return granted
-        passed_over.append(leaf)
     return None
 
 
-def _grant(state: State, leaf: Leaf, now_ms: int) -> LeaseGranted | None:
+def _next_turn(state: State, round_: Round, now_ms: int) -> Turn | None:
+    while round_.hungry:
+        turn = state.turns.next_of(round_.hungry[0], round_.closed, now_ms)
+        if turn is not None:
+            return turn
+        round_.hungry.pop(0)
+    return state.turns.tree.next(round_.closed, now_ms)
+
+
+def _grant(state: State, turn: Turn, round_: Round, now_ms: int) -> LeaseGranted | None:
+    leaf = turn.leaf
     function = state.functions[leaf.function]
-    need = amounts(function.resources)
-    runner = state.pool.best_for(need, state.limits.lease_ahead_max)
-    if runner is None:
-        return None
+    speed = state.speeds.get(leaf.function)
     queue = state.queue(leaf)
-    slots = state.pool.slots(need)
-    size = lease.lease_size(queue, slots, state.speeds.get(leaf.function), function, state.limits)
-    size = min(size, _running_left(state, leaf))
-    if size <= 0:
+    slots = max(1, state.pool.slots(turn.shape) // len(state.queues))
+    size = min(turn.room, lease.lease_size(queue, slots, speed, function, state.limits))
+    lasts_ms = lease.lasts_ms(size, speed, function)
+    runner = state.pool.place(turn.shape, state.limits.lease_ahead_max, now_ms, lasts_ms)
+    if runner is None:
+        round_.closed[turn.shape] = None
         return None
     nos = leasable(state, queue, size)
     if not nos:
+        round_.held.append(leaf)
+        state.turns.tree.set_aside(leaf)
         return None
     return LeaseGranted(now_ms, Token(state.epoch, state.next_lease), runner.id, leaf, nos)
 
 
-def _running_left(state: State, leaf: Leaf) -> int:
-    """How many tasks more the tenant may have running."""
-    tenant = state.tenants.get(leaf.tenant)
-    if tenant is None or tenant.running_max is None:
-        return state.limits.lease_tasks_max
-    return tenant.running_max - state.running.get(leaf.tenant, 0)
-
-
-def charge(state: State, granted: LeaseGranted) -> None:
-    """The lease occupies its runner, and its leaf has paid for it and stands in the order again."""
-    leaf = granted.leaf
+def charge(state: State, granted: LeaseGranted, now_ms: int) -> None:
+    """The lease occupies its runner, and its leaf has paid for it."""
+    leaf, tasks = granted.leaf, len(granted.nos)
     function = state.functions[leaf.function]
     speed = state.speeds.get(leaf.function)
-    short = lease.is_short(len(granted.nos), speed, function, state.limits)
-    state.pool.runners[granted.runner].occupy(granted.token, amounts(function.resources), short=short)
-    share = state.weight(leaf.tenant) * CLASS_WEIGHTS[leaf.priority]
-    state.fairness.charge(leaf, lease.cost_s(len(granted.nos), speed, function), share)
-    if state.queue(leaf).count:
-        state.fairness.wake(leaf)
+    demand = state.turns.demand_of(leaf)
+    lasts_ms = lease.lasts_ms(tasks, speed, function)
+    short = lease.is_short(lasts_ms, state.limits)
+    state.pool.occupy(granted.runner, granted.token, demand, short=short, now_ms=now_ms, lasts_ms=lasts_ms)
+    need = dict(demand.need)
+    rate = dominant_cpus(need, state.pool.capacity())
+    state.turns.usage.occupy(granted.token, leaf, need)
+    state.turns.gates.started(leaf, tasks, now_ms)
+    price = state.costs.charge(granted.token, leaf, tasks, rate, lease.attempt_s(speed, function), now_ms)
+    state.turns.tree.served(leaf, tasks, price)
+
+
+def end(state: State, round_: Round, now_ms: int) -> None:
+    """The round is over: who was set aside stands in the order again, and who cannot run now holds nobody up."""
+    for leaf in round_.held:
+        state.turns.tree.put_back(leaf)
+    state.turns.tree.pass_on(round_.closed)
+    state.pool.waiting(round_.closed, now_ms)

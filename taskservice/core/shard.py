@@ -14,22 +14,22 @@ from random import Random
 from typing import NamedTuple
 
 from taskservice.core import schedule
-from taskservice.core.apply import Held, apply
+from taskservice.core.apply import apply
 from taskservice.core.decide import decide
-from taskservice.core.effects import Answer, Effect, ValuesDropped
-from taskservice.core.events import Event
+from taskservice.core.effects import Answer, Effect, Held, ValuesDropped
+from taskservice.core.events import Event, Submitted
 from taskservice.core.observe import observe
-from taskservice.core.records import EpochOpened, Record, TenantSet, bytes_of
+from taskservice.core.records import EpochOpened, Record, TasksAccepted, TenantSet, bytes_of
 from taskservice.core.restore import commit
 from taskservice.core.specs import Tenant
 from taskservice.core.state import State
 from taskservice.core.table import Mark
-from taskservice.core.types import Leaf, TaskNo, TenantId
+from taskservice.core.types import TaskNo, TenantId
 
 DEFAULT_TENANT = TenantId("default")
 
 SEGMENT_BYTES = 32 * 1024 * 1024
-"""A segment is closed when its records have about so many bytes; a single record may be larger."""
+"""A segment is closed when its records have about so many bytes; those of a single event may have more."""
 
 FOLD_BYTES = 64 * 1024 * 1024
 """What the table's commits may take before they are folded, while a journal is read."""
@@ -94,16 +94,20 @@ class Shard:
     def open(self, before: Mark, now_ms: int) -> None:
         """An epoch has begun, and there is a default tenant. `before`: the place before the epoch's first segment."""
         self._mark = before
+        self.state.begin_turns(now_ms)
         self._append(EpochOpened(now_ms, before.epoch))
         if DEFAULT_TENANT not in self.state.tenants:
             self._append(TenantSet(now_ms, Tenant(DEFAULT_TENANT)))
 
     def handle(self, event: Event, now_ms: int, rng: Random) -> None:
         """The event has had all its consequences but those that wait for the disk."""
-        observe(self.state, event)
+        observe(self.state, event, now_ms)
         decision = decide(self.state, event, now_ms, rng)
         for record in decision.records:
+            if isinstance(event, Submitted) and isinstance(record, TasksAccepted):
+                self.state.turns.gates.submitted(record.tasks, now_ms)
             self._append(record)
+        self._close_if_full()
         ref = getattr(event, "ref", 0)
         if decision.answer is not None and ref:
             after = self._durable if decision.near else self._position
@@ -113,14 +117,14 @@ class Shard:
 
     def dispatch(self, now_ms: int) -> int:
         """Whatever may run now and has room somewhere is leased; gives the number of leases."""
-        passed_over: list[Leaf] = []
         count = 0
-        while (granted := schedule.next_lease(self.state, passed_over, now_ms)) is not None:
+        round_ = schedule.begin(self.state, now_ms)
+        while (granted := schedule.next_lease(self.state, round_, now_ms)) is not None:
+            schedule.charge(self.state, granted, now_ms)
             self._append(granted)
-            schedule.charge(self.state, granted)
+            self._close_if_full()
             count += 1
-        for leaf in passed_over:
-            self.state.fairness.put_back(leaf)
+        schedule.end(self.state, round_, now_ms)
         return count
 
     def cut(self) -> Cut | None:
@@ -156,6 +160,11 @@ class Shard:
         return self._pending_bytes + SEGMENT_BYTES * len(self._cuts)
 
     @property
+    def opens_ms(self) -> int | None:
+        """When the clock opens a gate behind which tasks wait; perhaps a little early. None: it opens none."""
+        return self.state.turns.tree.rings_ms
+
+    @property
     def operating(self) -> bool:
         """Whether a bulk operation is under way: it goes on with each `OperationTurn`."""
         return bool(self.state.operations.under_way)
@@ -174,6 +183,9 @@ class Shard:
         self._pending.append(record)
         self._pending_bytes += bytes_of(record)
         self._hold(apply(self.state, record))
+
+    def _close_if_full(self) -> None:
+        """Asked between two events only: the records of one are in one segment, all or none of them durable."""
         if self._pending_bytes >= SEGMENT_BYTES:
             self._close()
 

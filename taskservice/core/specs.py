@@ -37,6 +37,22 @@ class RetryPolicy(Struct, frozen=True, array_like=True):
     jitter: bool = True
 
 
+class Rate(Struct, frozen=True, array_like=True):
+    """So many tasks a second, and so many at once after a pause."""
+
+    per_s: float
+    burst: int
+
+
+class Quota(Struct, frozen=True, array_like=True):
+    """What somebody may have of the pool at once: resource names (CPU, GPU, memory, custom ones), and amounts as in `Resources`."""
+
+    reserved: tuple[tuple[str, int], ...] = ()
+    """It gets as much as soon as it has work; while it has none, others have it."""
+    maximum: tuple[tuple[str, int], ...] = ()
+    """A resource that is not named has no bound."""
+
+
 class FunctionSpec(Struct, frozen=True, array_like=True):
     """A registered function, as the control plane knows it: never its code."""
 
@@ -54,6 +70,20 @@ class FunctionSpec(Struct, frozen=True, array_like=True):
     """Attempts of one lease that run at the same time in one process; above 1 only for async handlers."""
     max_crashes: int = 3
     priority: Priority = Priority.NORMAL
+    rate: Rate | None = None
+    """Tasks that may start, of all tenants together."""
+    submit_rate: Rate | None = None
+    """Tasks that may be submitted, by all tenants together."""
+    max_running: int | None = None
+    """Tasks that may run at once, of all tenants together."""
+    downstream: str = ""
+    """What it calls, and shares with others that call it; empty: nothing that anybody else calls."""
+    key: str = ""
+    """The parameter whose value is a task's key; empty: its tasks have none."""
+    key_max_running: int | None = None
+    """Tasks of one tenant that have the same key and may run at once."""
+    retry_share: float = 0.1
+    """Retries for each call, at most: see `flow.retry_budget`."""
 
 
 class Tenant(Struct, frozen=True, array_like=True):
@@ -64,6 +94,47 @@ class Tenant(Struct, frozen=True, array_like=True):
     queued_max: int | None = None
     """Tasks not yet ended that the tenant may have; None: no limit of its own."""
     running_max: int | None = None
+    rate: Rate | None = None
+    """Tasks that may start."""
+    submit_rate: Rate | None = None
+    """Tasks that may be submitted."""
+    quota: Quota = Quota()
+
+
+class FunctionPolicy(Struct, frozen=True, array_like=True, tag="function"):
+    """What an operator has set of a function while it is in use. None: as the function says itself."""
+
+    name: FunctionName
+    paused: bool = False
+    """None of its tasks starts; what runs goes on."""
+    rate: Rate | None = None
+    max_running: int | None = None
+    quota: Quota = Quota()
+
+
+class DownstreamPolicy(Struct, frozen=True, array_like=True, tag="downstream"):
+    """What an operator has set of a downstream's window. None: it is found out."""
+
+    name: str
+    ceiling: int | None = None
+    frozen: int | None = None
+    """As many at once, whatever happens."""
+
+
+class ClassPolicy(Struct, frozen=True, array_like=True, tag="class"):
+    """What an operator has set of a priority class."""
+
+    name: Priority
+    weight: float | None = None
+    quota: Quota = Quota()
+
+
+Policy = FunctionPolicy | DownstreamPolicy | ClassPolicy
+
+
+def policy_key(policy: Policy) -> tuple[str, str]:
+    """What the policy is about: there is one for each."""
+    return policy.__struct_config__.tag, policy.name  # type: ignore[return-value]  # a tag that we wrote is a str
 
 
 class ApiKey(Struct, frozen=True, array_like=True):

@@ -17,6 +17,12 @@ class Speed:
 
     mean_us: float | None = None
     """None: nothing is known yet."""
+    least_us: float = 0.0
+    """Attempts that are not over have lasted this long."""
+
+    def at_least(self, elapsed_us: float) -> None:
+        """An attempt that is not over has lasted so long."""
+        self.least_us = max(self.least_us, elapsed_us)
 
     def learn(self, total_us: int, attempts: int) -> None:
         """`attempts` more were seen that took `total_us` together."""

@@ -10,14 +10,17 @@ from dataclasses import dataclass, field
 
 from msgspec import Struct
 
-from taskservice.core.fairness import Fairness
+from taskservice.core.costs import Costs
+from taskservice.core.flow.running import Running
 from taskservice.core.limits import Limits
 from taskservice.core.operations import Operations
 from taskservice.core.pool import Pool
 from taskservice.core.queues import LeafQueue
-from taskservice.core.specs import ApiKey, FunctionSpec, Tenant
+from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
 from taskservice.core.speed import Speed
 from taskservice.core.table import TaskTable
+from taskservice.core.timetable import Timetable
+from taskservice.core.turns import Turns
 from taskservice.core.types import FunctionName, Leaf, RunnerId, Task, TaskId, TaskNo, TenantId, Token
 
 
@@ -32,12 +35,21 @@ class OpenAttempt(Struct, frozen=True):
     max_attempts: int
     due_ms: int
     payload_bytes: int
+    expires_ms: int | None
 
 
 def open_attempt(task: Task) -> OpenAttempt:
     """What is to be known of a task that runs."""
     return OpenAttempt(
-        task.no, task.id, task.attempt, task.crashes, task.losses, task.max_attempts, task.due_ms, len(task.payload)
+        task.no,
+        task.id,
+        task.attempt,
+        task.crashes,
+        task.losses,
+        task.max_attempts,
+        task.due_ms,
+        len(task.payload),
+        task.expires_ms,
     )
 
 
@@ -66,18 +78,21 @@ class State:
     tenants: dict[TenantId, Tenant] = field(default_factory=dict)
     keys: dict[str, ApiKey] = field(default_factory=dict)
     functions: dict[FunctionName, FunctionSpec] = field(default_factory=dict)
+    policies: dict[tuple[str, str], Policy] = field(default_factory=dict)
+    """What operators have set: see `specs.policy_key`."""
     catalog_version: int = 0
-    """One more with each change of tenants, keys or functions."""
+    """One more with each change of tenants, keys, functions or policies."""
     leases: dict[Token, Lease] = field(default_factory=dict)
     """Those with an open attempt, in the order in which they were granted."""
     unfinished: dict[TenantId, int] = field(default_factory=dict)
     """Tasks of each tenant that have not ended."""
-    running: dict[TenantId, int] = field(default_factory=dict)
-    """Of them, those that run: the open attempts of `leases`."""
+    running: Running = field(default_factory=Running)
+    """The open attempts of `leases`, counted."""
     operations: Operations = field(default_factory=Operations)
     """Bulk operations, under way and done."""
+    schedules: Timetable = field(default_factory=Timetable)
     queues: dict[Leaf, LeafQueue] = field(default_factory=dict)
-    """A queue for each leaf that ever had a task; its head is a cache of the table."""
+    """A queue for each leaf that has queued tasks; its head is a cache of the table."""
 
     # Volatile.
     segment: int = 0
@@ -85,17 +100,31 @@ class State:
     recovered_no: TaskNo = TaskNo(0)
     """Tasks below this number were there when this dispatcher started: one of them may have ended its predecessor."""
     pool: Pool = field(default_factory=Pool)
-    fairness: Fairness = field(default_factory=Fairness)
+    turns: Turns = field(init=False)
+    costs: Costs = field(default_factory=Costs)
     speeds: dict[FunctionName, Speed] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.turns = Turns(self.tenants, self.functions, self.policies, self.running)
+
+    def begin_turns(self, now_ms: int) -> None:
+        """Everybody's turns begin anew: what was learnt of them while a journal was read is not what happened."""
+        self.turns = Turns(self.tenants, self.functions, self.policies, self.running)
+        self.turns.begin(now_ms)
+        for leaf in self.queues:
+            self.turns.tree.wake(leaf)
+
     def queue(self, leaf: Leaf) -> LeafQueue:
-        """The leaf's queue; an empty one if it never had a task."""
+        """The leaf's queue, which stands in the order as long as it is not `emptied`."""
         found = self.queues.get(leaf)
         if found is None:
             found = self.queues[leaf] = LeafQueue(leaf, self.limits.head_tasks_max)
+            self.turns.tree.wake(leaf)
         return found
 
-    def weight(self, tenant: TenantId) -> float:
-        """The tenant's weight; 1 if it is not known any more."""
-        known = self.tenants.get(tenant)
-        return known.weight if known else 1.0
+    def emptied(self, leaf: Leaf) -> None:
+        """If the leaf has no queued task any more, it has no queue and no turn."""
+        queue = self.queues.get(leaf)
+        if queue is not None and not queue.count:
+            del self.queues[leaf]
+            self.turns.tree.sleep(leaf)

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from taskservice.core.changes import Change
 from taskservice.core.past import PastTasks
 from taskservice.core.records import DeadRow, RetryRow
+from taskservice.core.stretches import Reach, Stretch
 from taskservice.core.types import (
     Leaf,
     ListFilter,
@@ -30,6 +32,8 @@ class QueueKey(NamedTuple):
 
     due_ms: int
     no: TaskNo
+    expires_ms: int | None = None
+    """No part of the order: whoever leases the task has to know it."""
 
 
 class Mark(NamedTuple):
@@ -53,23 +57,23 @@ class Grant(NamedTuple):
     """Those that run, in the order in which they were granted."""
 
 
-class Reach(NamedTuple):
-    """How far one goes in a leaf to meet so many tasks."""
-
-    to_no: TaskNo
-    tasks: int
-    """Those that are met on the way, passing a filter or not."""
-
-
 class Changed(NamedTuple):
-    """What a step of a bulk operation has changed."""
+    """Tasks of one leaf that have been changed in one way; what else follows from it."""
 
-    ids: tuple[TaskId, ...]
-    """In the order of the tasks' numbers, state by state."""
-    queued: tuple[TaskNo, ...]
-    """Those of them that were queued."""
-    queued_bytes: int
+    leaf: Leaf
+    ids: tuple[TaskId, ...] = ()
+    """In the order of the tasks' numbers."""
+    unfinished: int = 0
+    """How many tasks more have not ended; fewer, if it is negative."""
+    left: tuple[TaskNo, ...] = ()
+    """Those that were queued, in the order of their numbers."""
+    left_bytes: int = 0
     """The sum of their payloads."""
+    entered: tuple[QueueKey, ...] = ()
+    """Those that are queued now, in their order."""
+    entered_bytes: int = 0
+    values: tuple[str, ...] = ()
+    """Keys of the values to which those referred that are gone."""
 
 
 class IllegalMove(Exception):
@@ -97,7 +101,7 @@ class TaskTable(Protocol):
         """running -> succeeded; rows as in `TasksSucceeded`; ended_ms = at_ms; the token is cleared."""
 
     def retry(self, rows: Sequence[RetryRow], token: Token) -> None:
-        """running -> retrying, with the row's due_ms, error, counts and duration; token and started_ms are cleared."""
+        """running -> retrying, with the row's due_ms, error, counts and duration; token, started_ms and expires_ms are cleared."""
 
     def fail(self, rows: Sequence[DeadRow], token: Token, at_ms: int) -> None:
         """running -> failed, with the row's error, counts and duration; ended_ms = at_ms; the token is cleared."""
@@ -105,8 +109,12 @@ class TaskTable(Protocol):
     def hand_back(self, nos: Sequence[TaskNo], token: Token) -> None:
         """running -> queued; attempt - 1; due_ms stays, so they are back in their place; token and started_ms cleared."""
 
-    def cancel(self, nos: Sequence[TaskNo], at_ms: int) -> None:
-        """scheduled, queued, retrying -> cancelled; ended_ms = at_ms."""
+    def change(self, change: Change, nos: Sequence[TaskNo]) -> list[Changed]:
+        """The tasks are as `changes.changed` says, from the states in `operations.SOURCES`; those that are gone leave
+        nothing behind but the references to their values. Leaf by leaf, in the order in which their tasks are named."""
+
+    def expire(self, nos: Sequence[TaskNo], at_ms: int) -> list[Changed]:
+        """scheduled, queued, paused -> expired, as `changes.expired` says; gives what `change` does."""
 
     def load(self, nos: Sequence[TaskNo]) -> list[Task]:
         """The tasks of these numbers, in the order given. Raises KeyError if one is missing."""
@@ -120,8 +128,14 @@ class TaskTable(Protocol):
     def due_by(self, now_ms: int, limit: int) -> list[Task]:
         """Scheduled and retrying tasks whose time has come, the longest due first."""
 
-    def next_due_ms(self) -> int | None:
-        """When the next of the waiting tasks is due; None if none waits."""
+    def expired_by(self, now_ms: int, limit: int) -> list[TaskNo]:
+        """Scheduled, queued and paused tasks whose time is over, the longest over first."""
+
+    def resumed_by(self, now_ms: int, limit: int) -> list[TaskNo]:
+        """Paused tasks that are to be resumed, the longest due first."""
+
+    def next_timed_ms(self) -> int | None:
+        """When `due_by`, `expired_by` or `resumed_by` first have a task; None if nothing waits for the clock."""
 
     def listing(self, wanted: ListFilter, before_no: TaskNo | None, limit: int) -> list[Task]:
         """Tasks that pass the filter, newest (highest number) first."""
@@ -130,12 +144,15 @@ class TaskTable(Protocol):
         """How far to go from `after_no` so as to meet about `limit` tasks of the leaf in these states, none of them
         running, each state having its share: `upto_no` at most. Takes time with those tasks, and not with what lies between."""
 
-    def count_between(self, leaf: Leaf, wanted: ListFilter, after_no: TaskNo, to_no: TaskNo) -> int:
-        """How many tasks of the leaf pass the filter that have numbers above `after_no`, up to `to_no`. The filter names
+    def count_between(self, stretch: Stretch, wanted: ListFilter, ended_by_ms: int) -> int:
+        """How many tasks of the stretch pass the filter; of those that have ended, only such as had by then. The filter names
         its states, which are not running; what it says about leaves is not looked at. Time: as in `reach`."""
 
-    def cancel_between(self, leaf: Leaf, wanted: ListFilter, after_no: TaskNo, to_no: TaskNo, at_ms: int) -> Changed:
-        """The tasks that `count_between` counts are cancelled, as by `cancel`. The filter's states are such as may be."""
+    def change_between(self, change: Change, stretch: Stretch, wanted: ListFilter, ended_by_ms: int) -> Changed:
+        """The tasks that `count_between` counts are changed, as by `change`. The filter's states are such as may be."""
+
+    def count_running(self, wanted: ListFilter) -> int:
+        """How many tasks run that pass the filter, whatever states it names. Takes time with the tasks that run."""
 
     def queued_since(self, leaf: Leaf, after_no: TaskNo, limit: int) -> list[TaskNo]:
         """The leaf's queued tasks with numbers above `after_no`, in the order of their numbers."""
@@ -156,8 +173,9 @@ class TaskTable(Protocol):
     def grants(self) -> list[Grant]:
         """The leases under which tasks run, in the order of their tokens."""
 
-    def note(self, kind: str, key: str, value: bytes) -> None:
-        """Something small that is no task is kept; it replaces what was noted under the same kind and key."""
+    def note(self, kind: str, key: str, value: bytes | None) -> None:
+        """Something small that is no task is kept; it replaces what was noted under the same kind and key. None: nothing
+        is noted there any more."""
 
     def notes(self, kind: str) -> dict[str, bytes]:
         """What was noted, by key, in the order in which the keys were noted first."""

@@ -29,15 +29,17 @@ class TaskState(StrEnum):
     QUEUED = "queued"
     RUNNING = "running"
     RETRYING = "retrying"
+    PAUSED = "paused"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    EXPIRED = "expired"
 
 
 WAITING_STATES = (TaskState.SCHEDULED, TaskState.RETRYING)
 """Waiting for the clock: `due_ms` says until when."""
 
-TERMINAL_STATES = (TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED)
+TERMINAL_STATES = (TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.EXPIRED)
 
 
 class Priority(StrEnum):
@@ -48,6 +50,14 @@ class Priority(StrEnum):
     NORMAL = "normal"
     LOW = "low"
     BATCH = "batch"
+
+
+class Lane(StrEnum):
+    """Which of a function's queues a task stands in: each has a gate of its own."""
+
+    MAIN = ""
+    RETRY = "retry"
+    """It has failed before: it goes when the function's retry budget says so."""
 
 
 class OutcomeKind(StrEnum):
@@ -82,9 +92,17 @@ class Leaf(NamedTuple):
     tenant: TenantId
     function: FunctionName
     priority: Priority
+    key: str = ""
+    """Of which so many may run at once; empty: the function has no such limit, or the task no key."""
+    lane: Lane = Lane.MAIN
+
+    @property
+    def plain(self) -> Leaf:
+        """The same without what only matters for as long as a task waits: where it is counted in history."""
+        return Leaf(self.tenant, self.function, self.priority)
 
 
-class ErrorInfo(Struct, frozen=True, array_like=True):
+class ErrorInfo(Struct, frozen=True, array_like=True, gc=False):
     """Why an attempt or a task ended badly. `reason` is an `OutcomeKind` value, or `poison`."""
 
     reason: str
@@ -93,7 +111,7 @@ class ErrorInfo(Struct, frozen=True, array_like=True):
     """The end of the traceback or of the process's last words; empty if there was none."""
 
 
-class NewTask(Struct, frozen=True, array_like=True):
+class NewTask(Struct, frozen=True, array_like=True, gc=False):
     """A task as the gateway hands it over: its payload is valid for the function's schema."""
 
     id: TaskId
@@ -107,9 +125,11 @@ class NewTask(Struct, frozen=True, array_like=True):
     max_attempts: int | None = None
     timeout_ms: int | None = None
     tags: tuple[tuple[str, str], ...] = ()
+    key: str = ""
+    """What its function's `key_max_running` counts by."""
 
 
-class Task(Struct, frozen=True, array_like=True):
+class Task(Struct, frozen=True, array_like=True, gc=False):
     """A task as the table keeps it."""
 
     no: TaskNo
@@ -141,11 +161,18 @@ class Task(Struct, frozen=True, array_like=True):
     result: bytes | None = None
     """JSON text, or a reference to it."""
     error: ErrorInfo | None = None
-    """Why the last attempt ended badly; kept after a later success as well."""
+    """Why the last attempt of this run ended badly; kept after a later success as well."""
+    expires_ms: int | None = None
+    """When it ends if it has not started by then; None: never, or it has come back from an attempt."""
+    resume_ms: int | None = None
+    """When it is resumed by itself; only of paused tasks."""
+
+    key: str = ""
+    lane: Lane = Lane.MAIN
 
     @property
     def leaf(self) -> Leaf:
-        return Leaf(self.tenant, self.function, self.priority)
+        return Leaf(self.tenant, self.function, self.priority, self.key, self.lane)
 
 
 class ListFilter(Struct, frozen=True, array_like=True):

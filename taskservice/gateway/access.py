@@ -55,6 +55,10 @@ class Caller:
     def is_admin(self) -> bool:
         return _ADMIN in self.key.scopes
 
+    def may(self, scope: str) -> bool:
+        """Whether the key has the scope."""
+        return self.is_admin or scope in self.key.scopes
+
     def acting_for(self, tenant: str | None) -> TenantId:
         """The tenant whose tasks are meant: the key's own, unless an admin names another. Raises a 403 Problem."""
         if tenant is None:

@@ -51,8 +51,8 @@ class Admission:
         if function is None:
             self._explained += 1
             raise self._catalog.unknown_function(request.function, explain=self._explained <= _EXPLANATIONS_MAX)
-        delay_ms = self._duration_ms("$.delay", request.delay, at_least_ms=0)
-        run_at_ms = _instant_ms("$.run_at", request.run_at)
+        delay_ms = duration_ms("$.delay", request.delay, self._settings, at_least_ms=0)
+        run_at_ms = instant_ms("$.run_at", request.run_at)
         if delay_ms is not None and run_at_ms is not None:
             raise invalid("$.run_at", "give delay or run_at, not both")
         if isinstance(request.payload, msgspec.Raw) and memoryview(request.payload).nbytes > _ASIDE_BYTES:
@@ -67,7 +67,7 @@ class Admission:
             run_at_ms=run_at_ms,
             delay_ms=delay_ms,
             max_attempts=_given(request.max_attempts),
-            timeout_ms=self._duration_ms("$.timeout", request.timeout, at_least_ms=1),
+            timeout_ms=duration_ms("$.timeout", request.timeout, self._settings, at_least_ms=1),
             tags=self._tags(_given(request.tags) or {}),
         )
 
@@ -85,20 +85,6 @@ class Admission:
             detail = f"{request.function} does not take this payload. {first}{more}"
             raise Problem(PAYLOAD_INVALID, detail, errors=errors)
         return payload.text
-
-    def _duration_ms(self, path: str, value: Duration | UnsetType | None, *, at_least_ms: int) -> int | None:
-        if value is None or isinstance(value, UnsetType):
-            return None
-        try:
-            ms = parse_duration_ms(value)
-        except (ValueError, OverflowError) as error:
-            raise invalid(path, str(error)) from None
-        if ms < at_least_ms:
-            raise invalid(path, f"it must be at least {at_least_ms} ms")
-        if ms > self._settings.delay_ms_max:
-            limit_ms = self._settings.delay_ms_max
-            raise invalid(path, f"it is longer than {limit_ms} ms", limit="delay_ms_max", value=limit_ms)
-        return ms
 
     def _tags(self, tags: dict[str, str]) -> tuple[tuple[str, str], ...]:
         settings = self._settings
@@ -128,7 +114,26 @@ def _task_id(text: str | None) -> TaskId:
     return TaskId(text)
 
 
-def _instant_ms(path: str, value: Instant | UnsetType | None) -> int | None:
+def duration_ms(
+    path: str, value: Duration | UnsetType | None, settings: GatewaySettings, *, at_least_ms: int
+) -> int | None:
+    """The duration at that place of the request, if there is one. Raises Problem."""
+    if value is None or isinstance(value, UnsetType):
+        return None
+    try:
+        ms = parse_duration_ms(value)
+    except (ValueError, OverflowError) as error:
+        raise invalid(path, str(error)) from None
+    if ms < at_least_ms:
+        raise invalid(path, f"it must be at least {at_least_ms} ms")
+    if ms > settings.delay_ms_max:
+        limit_ms = settings.delay_ms_max
+        raise invalid(path, f"it is longer than {limit_ms} ms", limit="delay_ms_max", value=limit_ms)
+    return ms
+
+
+def instant_ms(path: str, value: Instant | UnsetType | None) -> int | None:
+    """The time at that place of the request, if there is one. Raises Problem."""
     if value is None or isinstance(value, UnsetType):
         return None
     try:

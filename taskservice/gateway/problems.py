@@ -35,6 +35,7 @@ MISSING_SCOPE = Kind("missing_scope", 403, "The API key does not allow this")
 TENANT_FORBIDDEN = Kind("tenant_forbidden", 403, "Only an admin key may act for another tenant")
 TASK_NOT_FOUND = Kind("task_not_found", 404, "No such task")
 OPERATION_NOT_FOUND = Kind("operation_not_found", 404, "No such operation")
+SCHEDULE_NOT_FOUND = Kind("schedule_not_found", 404, "No such schedule")
 FUNCTION_NOT_FOUND = Kind("function_not_found", 404, "No such function")
 TENANT_NOT_FOUND = Kind("tenant_not_found", 404, "No such tenant")
 KEY_NOT_FOUND = Kind("key_not_found", 404, "No such key")
@@ -73,6 +74,15 @@ REFUSALS: Final[Mapping[Refusal, Kind]] = {
     Refusal.RUNNING: Kind("running", 409, "The task is running"),
     Refusal.ENDED: Kind("ended", 409, "The task has ended"),
     Refusal.OPERATIONS_MAX: Kind("operations_max", 429, "Too many operations are under way", "operations_max"),
+    Refusal.SCHEDULES_MAX: Kind("schedules_max", 409, "The tenant has as many schedules as it may", "schedules_max"),
+    Refusal.SCHEDULE_EXISTS: Kind("schedule_exists", 409, "There is another schedule of this id"),
+    Refusal.SCHEDULE_CHANGED: Kind("schedule_changed", 409, "The schedule was changed meanwhile"),
+    Refusal.SCHEDULE_INVALID: Kind("schedule_invalid", 422, "The schedule's times do not fit together"),
+    Refusal.CRON_INVALID: Kind("cron_invalid", 422, "The cron expression is not valid"),
+    Refusal.ZONE_UNKNOWN: Kind("zone_unknown", 422, "No such time zone"),
+    Refusal.PERIOD_TOO_SHORT: Kind(
+        "period_too_short", 422, "The schedule's times are too close", "schedule_period_ms_min"
+    ),
 }
 """What each refusal of the core is over HTTP."""
 

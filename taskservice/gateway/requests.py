@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from taskservice.core.schedules import CatchUp, Overlap
 from taskservice.core.types import Priority, TaskState
-from taskservice.ids import TASK_ID_PATTERN
+from taskservice.ids import SCHEDULE_ID_PATTERN, TASK_ID_PATTERN
 
 Scope = Literal["submit", "read", "operate", "admin"]
 OnConflict = Literal["return", "reject"]
@@ -22,6 +23,9 @@ Instant = Annotated[
 JsonObject = Annotated[Raw, Meta(description="The function's arguments.", extra_json_schema={"type": "object"})]
 TaskIdText = Annotated[
     str, Meta(max_length=200, description="1 to 200 characters.", extra_json_schema={"pattern": TASK_ID_PATTERN})
+]
+ScheduleIdText = Annotated[
+    str, Meta(max_length=100, description="1 to 100 characters.", extra_json_schema={"pattern": SCHEDULE_ID_PATTERN})
 ]
 FunctionText = Annotated[str, Meta(min_length=1, max_length=200, examples=["media.thumbnail"])]
 TenantText = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$(?!\n)")]  # Python's $ also stands before \n
@@ -74,6 +78,39 @@ class CancelRequest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """Only say how many pass the filters."""
 
 
+class SchedulePatch(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What to change of a schedule. Absent: as it is; null: as if it had never been said. An interval takes the place of a cron
+    expression, and the other way round."""
+
+    function: FunctionText | UnsetType = UNSET
+    payload: JsonObject | UnsetType = UNSET
+    priority: Priority | UnsetType | None = UNSET
+    max_attempts: Annotated[int, Meta(ge=1, le=1_000_000)] | UnsetType | None = UNSET
+    timeout: Duration | UnsetType | None = UNSET
+    tags: dict[str, str] | UnsetType | None = UNSET
+    cron: Annotated[str, Meta(max_length=200, examples=["30 2 * * MON-FRI"])] | UnsetType | None = UNSET
+    """Minute, hour, day of month, month, day of week."""
+    zone: Annotated[str, Meta(max_length=100, examples=["Europe/Berlin"])] | UnsetType | None = UNSET
+    """The time zone of `cron`; UTC if absent."""
+    interval: Duration | UnsetType | None = UNSET
+    anchor: Instant | UnsetType | None = UNSET
+    """A time that intervals are counted from."""
+    overlap: Overlap | UnsetType | None = UNSET
+    catch_up: CatchUp | UnsetType | None = UNSET
+    jitter: Duration | UnsetType | None = UNSET
+    paused: bool | UnsetType = UNSET
+    starts_at: Instant | UnsetType | None = UNSET
+    ends_at: Instant | UnsetType | None = UNSET
+
+
+class ScheduleRequest(SchedulePatch, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A schedule to be set, with `cron` or `interval`. Null is the same as absent, except for the payload."""
+
+    function: FunctionText
+    id: ScheduleIdText | UnsetType | None = UNSET
+    """Made up (UUIDv7) if absent. The same schedule under the same id again is there once."""
+
+
 class TenantRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """A tenant to be known."""
 
@@ -100,5 +137,8 @@ class KeyRequest(Struct, frozen=True, forbid_unknown_fields=True):
     name: Annotated[str, Meta(max_length=200)] = ""
 
 
-MODELS = (TaskRequest, SubmitRequest, BatchRequest, CancelRequest, TenantRequest, TenantPatch, KeyRequest)
+MODELS = (
+    TaskRequest, SubmitRequest, BatchRequest, CancelRequest, SchedulePatch, ScheduleRequest, TenantRequest, TenantPatch,
+    KeyRequest,
+)  # fmt: skip
 """All that the OpenAPI document describes."""

@@ -40,6 +40,9 @@ class GatewaySettings:
     """A longer wait is cut to this, not refused: the caller asks again."""
     list_limit_max: int = 1_000
     list_limit_default: int = 100
+    schedule_next_max: int = 100
+    """Next times that are shown of a schedule."""
+    schedule_next_default: int = 5
     errors_max: int = 20
     """Errors told about one payload."""
     queue_retry_after_s: float = 1.0

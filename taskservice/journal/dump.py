@@ -84,6 +84,10 @@ class Wanted:
                 return record if self._may_change(record) else None
             case r.OperationStep():
                 return record if self._comes_past(record) else None
+            case r.ScheduleSet(schedule=schedule):
+                return record if self.task is None and schedule.tenant == self.tenant else None
+            case r.ScheduleRemoved(tenant=tenant) | r.ScheduleFired(tenant=tenant):
+                return record if self.task is None and tenant == self.tenant else None
             case _:
                 return None
 

@@ -65,7 +65,36 @@ def _add_values_and_history(db: sqlite3.Connection) -> None:
         db.execute(statement)
 
 
-STEPS: Mapping[int, Step] = {1: _add_values_and_history}
+_PAUSES_AND_EXPIRY = (
+    "ALTER TABLE task ADD COLUMN expires_ms INTEGER",
+    "ALTER TABLE task ADD COLUMN resume_ms INTEGER",
+    """
+    CREATE INDEX task_expiry ON task (expires_ms)
+    WHERE expires_ms IS NOT NULL AND state IN ('scheduled', 'queued', 'paused')
+    """,
+    "CREATE INDEX task_resume ON task (resume_ms) WHERE resume_ms IS NOT NULL AND state = 'paused'",
+    "DROP INDEX task_done",
+    "CREATE INDEX task_done ON task (ended_ms) WHERE state IN ('succeeded', 'cancelled', 'expired')",
+    *(
+        f"ALTER TABLE leaf ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0"
+        for name in ("paused", "expired", "past_succeeded", "past_failed", "past_cancelled", "past_expired")
+    ),
+    "ALTER TABLE leaf ADD COLUMN key TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE leaf ADD COLUMN lane TEXT NOT NULL DEFAULT ''",
+    *(
+        f"UPDATE leaf SET past_{state} = (SELECT count(*) FROM past WHERE past.leaf = leaf.leaf AND state = '{state}')"  # noqa: S608
+        for state in ("succeeded", "failed", "cancelled")
+    ),
+)
+
+
+def _add_pauses_and_expiry(db: sqlite3.Connection) -> None:
+    """Version 3 knows tasks that are paused or have expired, and counts those in history; and keys and lanes of leaves."""
+    for statement in _PAUSES_AND_EXPIRY:
+        db.execute(statement)
+
+
+STEPS: Mapping[int, Step] = {1: _add_values_and_history, 2: _add_pauses_and_expiry}
 """From a version to the next one. They say what the schema was then, and take nothing from `mapping`, which goes on."""
 
 

@@ -112,6 +112,7 @@ class FunctionOptions(Machine):
             bundle=Bundle("simulated", "app", ""),
             payload_schema=b"{}",
             resources=self.amount,
+            downstream=self.downstream or "",
             is_async=options.get("concurrency", 1) != 1,
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from taskservice.core.fairness import CLASS_WEIGHTS
+from taskservice.core.turns import CLASS_WEIGHTS
 from taskservice.core.types import Priority, TenantId
 
 

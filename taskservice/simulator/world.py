@@ -18,6 +18,7 @@ from taskservice.core.events import Event, FunctionsRegistered, RunnerReported, 
 from taskservice.core.shard import Shard
 from taskservice.core.state import State
 from taskservice.core.table import Mark, TaskTable
+from taskservice.core.ticks import next_tick_ms
 from taskservice.core.types import NewTask, TaskId, TenantId
 from taskservice.simulator.agenda import Agenda
 from taskservice.simulator.archive import ARCHIVE_REF, Archive
@@ -184,8 +185,9 @@ class World:
 
     @property
     def _due_us(self) -> int | None:
-        """When the next waiting task is due."""
-        due_ms = self._shard.state.table.next_due_ms()
+        """When the clock brings something about next: a waiting task is due, or a gate opens."""
+        moments = (next_tick_ms(self._shard.state), self._shard.opens_ms)
+        due_ms = min([ms for ms in moments if ms is not None], default=None)
         return None if due_ms is None else (due_ms - START_MS) * 1000
 
     def _due(self, t_us: int) -> bool:

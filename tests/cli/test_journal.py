@@ -132,6 +132,18 @@ def test_one_tenant_sees_only_its_own(run, ledger: Ledger):
     assert "acme" not in done.stdout
 
 
+def test_a_schedule_is_its_tenants_and_its_tasks_are_tasks(run, ledger: Ledger):
+    acme = ledger.tenant("acme")
+    ledger.put_schedule("tick", interval_ms=60_000, tenant=acme)
+    ledger.later(60_000)
+    task = ledger.progress("tick", acme).last_task
+    ledger.remove_schedule("tick", acme)
+    kinds = [line["kind"] for line in dumped(run, "--tenant", "acme")]
+    assert kinds == ["tenant", "schedule", "accepted", "schedule_fired", "schedule_removed"]
+    assert not [line for line in dumped(run, "--tenant", "default") if line["kind"].startswith("schedule")]
+    assert [line["kind"] for line in dumped(run, "--task", task)] == ["accepted"]
+
+
 def test_a_bulk_operation_is_part_of_what_it_comes_past(run, ledger: Ledger):
     """Its steps name no tasks: of one task the first that came past it is shown, of a tenant those among its own."""
     acme = ledger.tenant("acme")

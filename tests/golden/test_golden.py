@@ -14,7 +14,6 @@ import pytest
 
 from helpers.golden import described, without_later_fields
 from helpers.ledger import Ledger, Place, busy
-from taskservice.core.types import TaskState
 from taskservice.journal.codec import COMPRESSED, PLAIN
 from taskservice.journal.copy import copy
 from taskservice.journal.folding import Folding
@@ -24,6 +23,8 @@ from taskservice.objects.directory import DirectoryObjects
 HERE = Path(__file__).parent
 VERSIONS = sorted(path.name for path in HERE.iterdir() if (path / "local.json").exists())
 KINDS = {"local": "directory", "bucket": "bucket"}
+STATES = {"v1": {"scheduled", "queued", "running", "retrying", "succeeded", "failed", "cancelled"}}
+"""Those that each version knew."""
 
 
 @pytest.fixture(params=VERSIONS)
@@ -89,11 +90,11 @@ def test_it_can_be_copied_to_the_other_kind_of_place(place: Place, golden: dict,
     state.close()
 
 
-def test_it_has_all_that_it_is_there_for(place: Place, golden: dict):
+def test_it_has_all_that_it_is_there_for(place: Place, golden: dict, version: str):
     """Both formats of bodies, tasks in all states, several chunks, leases; a fence, or several files to an
     epoch and a torn tail."""
     assert golden["leases"]
-    assert len({task["state"] for task in golden["tasks"]}) == len(TaskState)
+    assert {task["state"] for task in golden["tasks"]} == STATES[version]
     reader = place.reader()
     segments = list(reader.segments())
     assert {each.epoch for each in segments} == {1, 2}

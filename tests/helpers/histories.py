@@ -7,6 +7,8 @@ from random import Random
 
 from helpers.large import reference
 from helpers.tables import BOOM, task
+from taskservice.core.changes import Change
+from taskservice.core.operations import SOURCES, OperationKind
 from taskservice.core.records import DeadRow, RetryRow
 from taskservice.core.table import Mark, TaskTable
 from taskservice.core.types import RunnerId, TaskState, Token
@@ -53,7 +55,9 @@ class History:
                 self._end,
                 self._end,
                 self._due,
-                self._cancel,
+                self._change,
+                self._change,
+                self._expire,
                 self._note,
             ]
         )
@@ -68,7 +72,9 @@ class History:
             inline = b"{" + self._rng.randbytes(self._rng.choice([0, 3, 300]))
             payload = self._rng.choice([inline, inline, inline, reference(self._last_no)])
             id = self._rng.randbytes(8).hex()
-            tasks.append(task(self._last_no, id=id, tenant=tenant, function=function, state=state, payload=payload))
+            expires_ms = self._rng.choice([None, None, self._last_no])
+            fields = {"tenant": tenant, "function": function, "state": state, "expires_ms": expires_ms}
+            tasks.append(task(self._last_no, id=id, payload=payload, **fields))
             self._idle[state].append(self._last_no)
         self._table.insert(tasks)
 
@@ -94,22 +100,34 @@ class History:
             self._table.fail([DeadRow(no, BOOM, 1, 2, 3) for no in nos], token, 9)
         elif how == "retry":
             self._table.retry([RetryRow(no, 9_000 + no, BOOM, 1, 2, 3, 4) for no in nos], token)
-            self._idle[TaskState.RETRYING] += nos
         else:
             self._table.hand_back(nos, token)
-            self._idle[TaskState.QUEUED] += nos
+        self._idle_again(nos)
 
     def _due(self) -> None:
         nos = self._taken(self._idle[self._rng.choice([TaskState.SCHEDULED, TaskState.RETRYING])], 5)
         self._table.make_due(nos)
         self._idle[TaskState.QUEUED] += nos
 
-    def _cancel(self) -> None:
-        waiting = self._rng.choice([TaskState.QUEUED, TaskState.SCHEDULED, TaskState.RETRYING])
-        self._table.cancel(self._taken(self._idle[waiting], 2), 9)
+    def _change(self) -> None:
+        kind = self._rng.choice(list(OperationKind))
+        nos = self._taken(self._idle[self._rng.choice(SOURCES[kind])], 2)
+        self._table.change(Change(kind, self._rng.choice([9, 2_000]), self._rng.choice([None, 70])), nos)
+        if kind is not OperationKind.DELETE:
+            self._idle_again(nos)
+
+    def _expire(self) -> None:
+        nos = self._taken(self._idle[self._rng.choice([TaskState.SCHEDULED, TaskState.QUEUED, TaskState.PAUSED])], 1)
+        self._table.expire(nos, 9)
+        self._idle_again(nos)
+
+    def _idle_again(self, nos: list[int]) -> None:
+        for one in self._table.load(nos):
+            self._idle[one.state].append(one.no)
 
     def _note(self) -> None:
-        self._table.note("kind", str(self._rng.randrange(5)), self._rng.randbytes(self._rng.choice([0, 30])))
+        value = self._rng.choice([b"", self._rng.randbytes(30), None])
+        self._table.note("kind", str(self._rng.randrange(5)), value)
 
     def _taken(self, nos: list[int], most: int) -> list[int]:
         taken = self._rng.sample(nos, min(len(nos), self._rng.randrange(1, most + 1)))

@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from taskservice.core.changes import Change
 from taskservice.core.history import DEAD, DONE
+from taskservice.core.operations import OperationKind
 from taskservice.core.past import HistoryFile
 from taskservice.core.records import DeadRow, RetryRow
 from taskservice.core.table import IllegalMove, Mark, TaskTable
@@ -52,6 +54,8 @@ def task(no: int, **fields) -> Task:
 
 LEAF = task(0).leaf
 
+CANCEL, PAUSE, RESUME, RERUN, DELETE = (Change(kind, 6_000) for kind in OperationKind)
+
 
 def mark(epoch: int, segment: int) -> Mark:
     return Mark("the log", "its writer", epoch, segment)
@@ -66,32 +70,40 @@ MOVES: dict[str, Call] = {
     "retry": lambda table, nos, token: table.retry([RetryRow(no, 9_000, BOOM, 1, 2, 3, 40) for no in nos], token),
     "fail": lambda table, nos, token: table.fail([DeadRow(no, BOOM, 2, 3, 40) for no in nos], token, 6_000),
     "hand_back": lambda table, nos, token: table.hand_back(nos, token),
-    "cancel": lambda table, nos, _: table.cancel(nos, 6_000),
+    "cancel": lambda table, nos, _: table.change(CANCEL, nos),
+    "pause": lambda table, nos, _: table.change(PAUSE, nos),
+    "resume": lambda table, nos, _: table.change(RESUME, nos),
+    "rerun": lambda table, nos, _: table.change(RERUN, nos),
+    "delete": lambda table, nos, _: table.change(DELETE, nos),
+    "expire": lambda table, nos, _: table.expire(nos, 6_000),
 }
 
 LEGAL = {
-    "scheduled": ["make_due", "cancel"],
-    "queued": ["lease", "cancel"],
+    "scheduled": ["make_due", "cancel", "pause", "expire", "delete"],
+    "queued": ["lease", "cancel", "pause", "expire", "delete"],
     "running": ["succeed", "retry", "fail", "hand_back"],
-    "retrying": ["make_due", "cancel"],
-    "succeeded": [],
-    "failed": [],
-    "cancelled": [],
+    "retrying": ["make_due", "cancel", "pause", "delete"],
+    "paused": ["resume", "cancel", "expire", "delete"],
+    "succeeded": ["delete"],
+    "failed": ["rerun", "delete"],
+    "cancelled": ["rerun", "delete"],
+    "expired": ["rerun", "delete"],
 }
 
 
 def put(table: TaskTable, state: TaskState, no: int = 1, **fields) -> Task:
     """A task that came to `state` in the usual way; running means under LEASE. Gives it as the table has it."""
     way = {
-        "running": [],
         "retrying": ["retry"],
         "succeeded": ["succeed"],
         "failed": ["fail"],
+        "paused": ["pause"],
         "cancelled": ["cancel"],
+        "expired": ["expire"],
     }
     born = state if state in ("scheduled", "queued") else TaskState.QUEUED
     table.insert([task(no, state=born, **fields)])
-    if state in way and state != "cancelled":
+    if state in ("running", "retrying", "succeeded", "failed"):
         table.lease([no], LEASE, RUNNER, 4_000)
     for name in way.get(state, []):
         MOVES[name](table, [no], LEASE)
@@ -108,7 +120,9 @@ def seen(table: TaskTable) -> tuple:
         [table.find(one.tenant, [one.id]) for one in tasks],
         [table.next_queued(leaf, None, EVERYTHING) for leaf in leaves],
         table.due_by(10**15, EVERYTHING),
-        table.next_due_ms(),
+        table.expired_by(10**15, EVERYTHING),
+        table.resumed_by(10**15, EVERYTHING),
+        table.next_timed_ms(),
         {place: count for place, count in table.counts().items() if count},
         [table.queued_bytes(leaf) for leaf in leaves],
         table.grants(),
@@ -127,6 +141,7 @@ def past_seen(table: TaskTable) -> tuple:
         past.listing(ListFilter(states=tuple(TaskState)), None, EVERYTHING),
         [past.find(one.tenant, [one.id]) for one in entries],
         past.entries(),
+        {place: count for place, count in past.counts().items() if count},
         past.files(),
         past.unfinished(),
         past.forgettable(10**15, EVERYTHING),

@@ -145,6 +145,8 @@ def test_runners_come_and_go_with_their_nodes(cluster: TwoNodes, fleets: Fleets,
         red, plain = (one, two) if one.capacity.custom_m else (two, one)
         assert (red.capacity.custom_m, plain.capacity.custom_m) == ((("red", 2000),), ())
         assert red.capacity.cpu_m == plain.capacity.cpu_m == 1000
+        assert ("colour", "red") in red.labels
+        assert "colour" not in dict(plain.labels)
         spec = lease(gate)
         await launch_on(run_dir(fleets.settings), red.runner, spec)
         await asyncio.to_thread(gate.arrived)

@@ -255,7 +255,7 @@ def test_closing_does_not_wait_for_ever_for_a_journal_that_is_away() -> None:
 
 def test_a_journal_that_does_not_answer_turns_callers_away_and_loses_nothing() -> None:
     async def test() -> None:
-        async with Bench(commit_timeout_s=0.05) as bench:
+        async with Bench(commit_timeout_s=0.3) as bench:
             bench.journal.may_write.clear()
             with pytest.raises(BackOffError) as refused:
                 await bench.dispatcher.submit(DEFAULT_TENANT, [new("a")])

@@ -120,6 +120,17 @@ def run(scene: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(scene, 3 * BOUND_S))
 
 
+def test_the_labels_of_its_node_come_with_a_runner():
+    async def scene() -> None:
+        bench = Bench("a")
+        bench.cluster.up["a"] = NodeInfo("a", CAPACITY, draining=False, labels=(("zone", "z1"),))
+        (runner,) = await bench.joined()
+        assert bench.events[-1] == RunnerJoined(runner, "a", CAPACITY, (), (("zone", "z1"),))
+        bench.fleet.close()
+
+    run(scene())
+
+
 def test_each_node_gets_one_runner_and_it_joins_when_it_answers():
     async def scene() -> None:
         bench = Bench("a", "b")

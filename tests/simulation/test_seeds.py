@@ -34,15 +34,21 @@ def test_worlds_go_on_from_the_files_of_those_that_crashed(tmp_path: Path) -> No
     """As above, with the table in a file: a start takes it up and cuts off what the journal does not have."""
     cuts: list[int] = []
     archived: Counter[str] = Counter()
+    came_of_schedules: Counter[str] = Counter()
     held = 0
     for seed in range(FIRST, FIRST + FILE_SEEDS):
         disk = FileDisk(tmp_path / f"{seed}.sqlite", Random(seed))
         simulation = Simulation(seed, disk=disk)
         simulation.run()
         held += checkers.everything(simulation)
+        came_of_schedules += checkers.schedules_are_accounted_for(checkers.records_of(simulation))
         cuts += disk.taken_up
         archived += simulation.archived
     assert 0 in cuts
     assert max(cuts) > 0
     assert min(archived[what] for what in ("written", "resumed", "removed")) > 0, "the archivers' lives are too tame"
+    print(f"of the schedules' times: {dict(came_of_schedules)}")
+    assert min(came_of_schedules[what] for what in ("fired", "late", "overlap")) > 0, (
+        "the schedules' lives are too tame"
+    )
     assert held > 0, "no bulk operation found anything to hold"

@@ -13,7 +13,7 @@
     accepted scheduled#4(scheduled)
     -> answer scheduled=accepted
 > bulk
-    cancel all that are scheduled or queued or retrying, up to #4
+    cancel all that are scheduled or queued or retrying or paused, up to #4
     -> answer 3 match, 0 changed
 > submit later
     accepted later#5(queued)

@@ -13,10 +13,19 @@ from pathlib import Path
 import pytest
 
 from taskservice.core import records as r
-from taskservice.core.effects import Answer, Effect, Ended, ItemsAnswer, Launch, OperationAnswer
-from taskservice.core.events import BulkAsked, CancelAsked, OperationTurn, RunnerReported, Submitted
+from taskservice.core.effects import Answer, Effect, Ended, ItemsAnswer, Launch, OperationAnswer, ScheduleAnswer
+from taskservice.core.events import (
+    BulkAsked,
+    CancelAsked,
+    OperationTurn,
+    RunnerReported,
+    SchedulePut,
+    ScheduleRemoveAsked,
+    Submitted,
+)
 from taskservice.core.lease_wire import HeldLease, LeaseReport, Outcome, RunnerReport
 from taskservice.core.operations import Operation, OperationKind
+from taskservice.core.schedules import CatchUp, Overlap, Progress, ScheduleId
 from taskservice.core.shard import DEFAULT_TENANT
 from taskservice.core.specs import Resources
 from taskservice.core.types import (
@@ -30,7 +39,7 @@ from taskservice.core.types import (
     TaskState,
     Token,
 )
-from world.machine import Machine, bad, function, ok
+from world.machine import START_MS, Machine, bad, function, ok, spec
 
 HERE = Path(__file__).parent
 
@@ -57,6 +66,9 @@ class Teller:
             "dispatch": lambda: self.machine.shard.dispatch(self.machine.now_ms),
             "later": lambda ms: self.machine.later(int(ms)),
             "report": self._report,
+            "every": self._every,
+            "unschedule": self._unschedule,
+            "tenant": lambda queued_max: self.machine.tenant(DEFAULT_TENANT, queued_max=int(queued_max)),
             "restart": self._restart,
             "function": lambda name, crashes: self.machine.register(function(name, max_crashes=int(crashes))),
         }
@@ -79,6 +91,16 @@ class Teller:
     def _bulk(self, *states: str) -> None:
         wanted = ListFilter(DEFAULT_TENANT, tuple(map(TaskState, states)))
         self.machine.handle(BulkAsked(self.machine.next_ref(), OperationKind.CANCEL, wanted))
+
+    def _every(self, ms: str, id: str, *words: str) -> None:
+        """`queue_one`, `skip` and the like are overlap policies, `catch:all` and the like are for catching up."""
+        catch_up = [CatchUp(word.removeprefix("catch:")) for word in words if word.startswith("catch:")]
+        overlap = [Overlap(word) for word in words if not word.startswith("catch:")]
+        said = spec(interval_ms=int(ms), overlap=(*overlap, Overlap.ALLOW)[0], catch_up=(*catch_up, CatchUp.ONE)[0])
+        self.machine.handle(SchedulePut(self.machine.next_ref(), DEFAULT_TENANT, ScheduleId(id), said, None))
+
+    def _unschedule(self, id: str) -> None:
+        self.machine.handle(ScheduleRemoveAsked(self.machine.next_ref(), DEFAULT_TENANT, ScheduleId(id)))
 
     def _join(self, runner: str, cpus: str, *held: str) -> None:
         self.machine.join(runner, int(cpus), tuple(HeldLease(_token(text), Resources()) for text in held))
@@ -133,10 +155,30 @@ def _record(record: r.Record) -> str:
             return f"step up to #{to_no}" + (", done" if done else "")
         case r.OperationCaught(nos=nos):
             return f"caught {_nos(nos)}"
+        case r.ScheduleSet(schedule=schedule, progress=progress):
+            return f"schedule {schedule.id}: {_progress(progress)}"
+        case r.ScheduleFired(id=id, progress=progress):
+            return f"{id} has come so far: {_progress(progress)}"
+        case r.ScheduleRemoved(id=id):
+            return f"no schedule {id}"
         case r.EpochOpened(epoch=epoch):
             return f"epoch {epoch}"
         case _:
             return type(record).__name__
+
+
+def _progress(progress: Progress) -> str:
+    """Times in ms after the start."""
+    late, overlap, refused = progress.skipped.late, progress.skipped.overlap, progress.skipped.refused
+    said = [
+        f"next {None if progress.next_ms is None else progress.next_ms - START_MS}",
+        f"{progress.fired} fired",
+        f"skipped {late} late {overlap} overlapping {refused} refused" if late or overlap or refused else "",
+        "" if progress.waiting_ms is None else f"{progress.waiting_ms - START_MS} waits",
+        "" if progress.retry_ms is None else f"again at {progress.retry_ms - START_MS}",
+        "" if progress.error is None else progress.error.reason,
+    ]
+    return ", ".join(filter(None, said))
 
 
 def _nos(nos: list[TaskNo] | tuple[TaskNo, ...]) -> str:
@@ -153,6 +195,8 @@ def _effect(effect: Effect) -> str:
             return f"-> answer {' '.join(f'{item.id}={item.refusal or item.status}' for item in items)}"
         case Answer(_, OperationAnswer(Operation(matched=matched, changed=changed))):
             return f"-> answer {matched} match, {changed} changed"
+        case Answer(_, ScheduleAnswer(found)) if found is not None:
+            return f"-> answer {found.schedule.id}, version {found.schedule.version}"
         case Answer(_, value):
             return f"-> answer {value}"
         case _:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import datetime
 
 from taskservice.core import records as r
 from taskservice.core.apply import apply
 from taskservice.core.check import check
+from taskservice.core.recurrence import times_after
 from taskservice.core.report import POISON
+from taskservice.core.schedules import ScheduleId, ScheduleKey, ScheduleState
 from taskservice.core.state import State
 from taskservice.core.story import story
 from taskservice.core.types import ListFilter, OutcomeKind, Task, TaskId, TaskNo, TaskState, TenantId
@@ -26,7 +29,7 @@ def everything(simulation: Simulation) -> int:
     """All checks; a failure prints the story of the task that shows it. Gives how many tasks bulk operations held."""
     state = simulation.dispatcher.shard.state
     check(state)
-    records = _records(simulation)
+    records = records_of(simulation)
     _one_end_each(records)
     _each_task_is_in_one_place(records)
     everywhere = [*all_tasks(state), *_in_history(simulation, state)]
@@ -36,11 +39,14 @@ def everything(simulation: Simulation) -> int:
     for client in simulation.clients:
         for id in client.promised:
             _promise_kept(client.tenant, id, client.ended.get(id), tasks, records)
+        for id, removed in client.scheduled.items():
+            assert removed or state.schedules.find(ScheduleKey(client.tenant, id)), f"{id} was set and is lost"
+    schedules_are_accounted_for(records)
     _replay_equals_live(simulation, state)
     return held
 
 
-def _records(simulation: Simulation) -> list[r.Record]:
+def records_of(simulation: Simulation) -> list[r.Record]:
     return [record for epoch in simulation.store.epochs for body in epoch for record in decode(body)]
 
 
@@ -102,6 +108,45 @@ def held_by_operations(records: list[r.Record]) -> int:
     spared = [no for no, task_state in ended.items() if task_state is not TaskState.CANCELLED]
     assert not spared, "\n".join([f"{held[spared[0]]} held it:", *story(records, spared[0])])
     return len(held)
+
+
+def schedules_are_accounted_for(records: list[r.Record]) -> Counter[str]:
+    """No task of a schedule is early or made twice, and each time came to a task or is counted; gives what came of them."""
+    schedules: dict[ScheduleKey, ScheduleState] = {}
+    made: Counter[ScheduleKey] = Counter()
+    came_of: Counter[str] = Counter()
+    for record in records:
+        if isinstance(record, r.TasksAccepted):
+            made.update(_not_early(schedules, task) for task in record.tasks if "@" in task.id)
+        elif isinstance(record, r.ScheduleSet):
+            schedules[record.schedule.key] = ScheduleState(record.schedule, record.progress)
+        elif isinstance(record, r.ScheduleFired):
+            schedule, waiting_ms = schedules[record.key].schedule, record.progress.waiting_ms
+            if waiting_ms not in (None, schedules[record.key].progress.waiting_ms):
+                assert record.at_ms >= schedule.fires_ms(waiting_ms), f"{waiting_ms} of {record.key} waits already"
+            schedules[record.key] = ScheduleState(schedule, record.progress)
+    for key, (schedule, progress) in ((key, (each.schedule, each.progress)) for key, each in schedules.items()):
+        spec, skipped = schedule.spec, progress.skipped
+        assert spec.starts_ms is not None
+        assert spec.ends_ms is not None
+        assert spec.interval_ms is not None
+        first_ms = next(times_after(schedule, schedule.created_ms))
+        times = range(first_ms, progress.next_ms or spec.ends_ms, spec.interval_ms)
+        waiting = progress.waiting_ms is not None
+        assert made[key] == progress.fired, key
+        assert len(times) == progress.fired + skipped.late + skipped.overlap + waiting, (schedule, progress)
+        came_of.update(fired=progress.fired, late=skipped.late, overlap=skipped.overlap)
+    return came_of
+
+
+def _not_early(schedules: dict[ScheduleKey, ScheduleState], task: Task) -> ScheduleKey:
+    id, _, moment = task.id.partition("@")
+    known = schedules[ScheduleKey(task.tenant, ScheduleId(id))]
+    nominal_ms = round(datetime.fromisoformat(moment).timestamp() * 1000)
+    # What has waited for the end of another task was not early when it began to: the clock may have been set back since.
+    if known.progress.waiting_ms != nominal_ms:
+        assert task.created_ms >= known.schedule.fires_ms(nominal_ms), f"{task.id} was made at {task.created_ms}"
+    return known.schedule.key
 
 
 def _promise_kept(

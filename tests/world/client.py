@@ -4,9 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from taskservice.core.effects import AnswerValue, ItemsAnswer, ItemStatus, OperationAnswer, Refusal, TaskAnswer
-from taskservice.core.events import BulkAsked, CancelAsked, Event, OperationAsked, Submitted, TaskAsked
+from taskservice.core.effects import (
+    AnswerValue,
+    ItemsAnswer,
+    ItemStatus,
+    OperationAnswer,
+    Refusal,
+    ScheduleAnswer,
+    TaskAnswer,
+)
+from taskservice.core.events import (
+    BulkAsked,
+    CancelAsked,
+    Event,
+    OperationAsked,
+    SchedulePut,
+    ScheduleRemoveAsked,
+    Submitted,
+    TaskAsked,
+)
 from taskservice.core.operations import OperationKind
+from taskservice.core.schedules import CatchUp, Overlap, ScheduleId, ScheduleSpec
 from taskservice.core.shard import DEFAULT_TENANT
 from taskservice.core.specs import Tenant
 from taskservice.core.types import TERMINAL_STATES, ListFilter, NewTask, TaskId, TaskState, TenantId
@@ -32,6 +50,8 @@ class SimClient:
         """Tasks that were accepted in an answer that arrived."""
         self.ended: dict[TaskId, TaskState] = {}
         """Terminal states seen."""
+        self.scheduled: dict[ScheduleId, bool] = {}
+        """Schedules that were set in an answer that arrived; and whether they were removed, or may have been."""
         self.outstanding = 0
         """Submits not yet answered."""
         self._clock = clock
@@ -57,6 +77,10 @@ class SimClient:
         elif roll < 0.84:
             ids = tuple(self._some_ids(4))
             self._ask(lambda ref: CancelAsked(ref, self.tenant, ids), self._see_items)
+        elif roll < 0.88:
+            self._schedule()
+        elif roll < 0.89 and self.scheduled:
+            self._unschedule(self._clock.rng.choice(list(self.scheduled)))
         else:
             for id in self._some_ids(2):
                 self.look(id)
@@ -87,6 +111,38 @@ class SimClient:
         )
         dry_run = rng.random() < 0.2
         self._ask(lambda ref: BulkAsked(ref, OperationKind.CANCEL, wanted, dry_run), self._follow)
+
+    def _schedule(self) -> None:
+        """A schedule that is over after some seconds, by the clock that the dispatcher has then."""
+        rng = self._clock.rng
+        self._made += 1
+        id, begin_ms = ScheduleId(f"{self.name}-s{self._made}"), self._clock.wall_ms
+        spec = ScheduleSpec(
+            NewTask(TaskId(""), rng.choice(FUNCTIONS).name, b"{}"),
+            interval_ms=rng.choice([100, 300, 1_000]),
+            overlap=rng.choice(list(Overlap)),
+            catch_up=rng.choice(list(CatchUp)),
+            jitter_ms=rng.choice([0, 0, 90]),
+            starts_ms=begin_ms,
+            ends_ms=begin_ms + rng.choice([1_000, 5_000]),
+        )
+
+        def answered(value: AnswerValue) -> None:
+            assert isinstance(value, ScheduleAnswer)
+            if value.refusal is None:
+                self.scheduled.setdefault(id, False)
+            else:
+                assert value.refusal is Refusal.SCHEDULE_INVALID, value  # it came so late that it is over
+
+        self._ask(lambda ref: SchedulePut(ref, self.tenant, id, spec, None), answered)
+
+    def _unschedule(self, id: ScheduleId) -> None:
+        def answered(value: AnswerValue) -> None:
+            assert isinstance(value, ScheduleAnswer)
+            assert value.refusal in (None, Refusal.NOT_FOUND), value
+
+        self.scheduled[id] = True
+        self._ask(lambda ref: ScheduleRemoveAsked(ref, self.tenant, id), answered)
 
     def _follow(self, value: AnswerValue) -> None:
         """Whoever has an operation's name may ask for it for as long as it is not done."""

@@ -11,6 +11,7 @@ from taskservice.core.effects import Answer, AnswerValue, Effect, Ended, Launch
 from taskservice.core.events import Event, OperationTurn, Ticked
 from taskservice.core.limits import Limits
 from taskservice.core.shard import Cut
+from taskservice.core.ticks import next_tick_ms
 from taskservice.journal import Fenced
 from taskservice.journal.codec import encode
 from taskservice.journal.marks import mark_at
@@ -27,6 +28,9 @@ LIMITS = Limits(
     losses_max=1_000,
     due_batch_max=7,
     operation_batch_max=3,
+    schedule_period_ms_min=1,
+    schedule_catchup_max=3,
+    schedule_grace_ms=200,
     retention_s=1.0,
     retention_failed_s=3.0,
     dedup_window_s=10 * 365 * 86_400.0,  # longer than any clock jumps: what was promised stays known
@@ -119,7 +123,7 @@ class SimDispatcher:
         events, self._mailbox = self._mailbox, []
         for event in events:
             self.shard.handle(event, now_ms, self._rng)
-        due_ms = self.shard.state.table.next_due_ms()
+        due_ms = next_tick_ms(self.shard.state)
         if due_ms is not None:
             if due_ms <= now_ms:
                 self.shard.handle(Ticked(), now_ms, self._rng)
@@ -127,6 +131,8 @@ class SimDispatcher:
             else:
                 self._clock.after(min(60_000, due_ms - now_ms), self._plan_turn)
         self.shard.dispatch(now_ms)
+        if self.shard.opens_ms is not None:
+            self._clock.after(max(1, min(60_000, self.shard.opens_ms - now_ms)), self._plan_turn)
         if self.shard.operating:
             if self._rng.random() < BULK_RATIO:
                 self.shard.handle(OperationTurn(), now_ms, self._rng)

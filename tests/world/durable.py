@@ -12,6 +12,7 @@ from taskservice.core.restore import restore
 from taskservice.core.shard import Shard
 from taskservice.core.state import State
 from taskservice.core.table import TaskTable
+from taskservice.core.ticks import next_tick_ms
 from taskservice.core.types import ListFilter, Task, TenantId
 from taskservice.journal.codec import decode
 from taskservice.journal.marks import mark_at
@@ -33,11 +34,14 @@ def durable(state: State) -> dict[str, object]:
         "functions": list(state.functions.items()),
         "leases": [(token, lease, list(lease.open)) for token, lease in state.leases.items()],
         "unfinished": _positive(state.unfinished),
-        "running": _positive(state.running),
+        "running": state.running.tenants,
         "queues": {leaf: (queue.count, queue.payload_bytes) for leaf, queue in state.queues.items() if queue.count},
         "operations": {owner: list(group.values()) for owner, group in state.operations.by_owner.items()},
         "under way": dict(state.operations.under_way),
-        "next due": state.table.next_due_ms(),
+        "schedules": {each.schedule.key: each for each in state.schedules.of(None)},
+        "turns": dict(state.schedules.turns),
+        "watched": dict(state.schedules.watched),
+        "next tick": next_tick_ms(state),
         "history": state.table.past.listing(ListFilter(), None, 1_000_000),
         "files": state.table.past.files(),
         "unfinished files": state.table.past.unfinished(),

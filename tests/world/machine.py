@@ -14,6 +14,7 @@ from taskservice.core.effects import (
     ItemsAnswer,
     Launch,
     OperationAnswer,
+    ScheduleAnswer,
 )
 from taskservice.core.events import (
     BulkAsked,
@@ -22,10 +23,13 @@ from taskservice.core.events import (
     FunctionsRegistered,
     OperationAsked,
     OperationTurn,
+    PolicyPut,
     RunnerJoined,
     RunnerLost,
     RunnerReported,
     RunnersSettled,
+    SchedulePut,
+    ScheduleRemoveAsked,
     Submitted,
     TenantPut,
     Ticked,
@@ -34,9 +38,11 @@ from taskservice.core.lease_wire import HeldLease, LeaseReport, LeaseSpec, Outco
 from taskservice.core.limits import Limits
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.records import Record
+from taskservice.core.schedules import Progress, ScheduleId, ScheduleKey, ScheduleSpec
 from taskservice.core.shard import DEFAULT_TENANT
-from taskservice.core.specs import Bundle, FunctionSpec, Resources, RetryPolicy, Tenant
+from taskservice.core.specs import Bundle, FunctionSpec, Policy, Resources, RetryPolicy, Tenant
 from taskservice.core.state import State
+from taskservice.core.ticks import next_tick_ms
 from taskservice.core.types import (
     FunctionName,
     ListFilter,
@@ -61,6 +67,13 @@ def function(name: str = "app.f", **options: object) -> FunctionSpec:
     retry = RetryPolicy(max_attempts=3, base_ms=100, max_ms=1_000, jitter=False)
     given = {"name": FunctionName(name), "bundle": Bundle("m", "a", "/"), "payload_schema": b"{}", "retry": retry}
     return FunctionSpec(**{**given, **options})  # type: ignore[arg-type]
+
+
+def spec(function: str = "app.f", payload: bytes = b"{}", **said: object) -> ScheduleSpec:
+    """What is said of a schedule, and in `task` of its tasks beyond function and payload."""
+    options = said.pop("task", {})
+    task = NewTask(TaskId(""), FunctionName(function), payload, **options)  # type: ignore[arg-type]
+    return ScheduleSpec(task, **said)  # type: ignore[arg-type]
 
 
 class Machine:
@@ -143,6 +156,9 @@ class Machine:
         self.ask(TenantPut(self.next_ref(), tenant))
         return tenant.id
 
+    def policy(self, policy: Policy) -> None:
+        self.ask(PolicyPut(self.next_ref(), policy))
+
     def submit(
         self,
         *ids: str,
@@ -173,6 +189,33 @@ class Machine:
         answer = self.ask(OperationAsked(self.next_ref(), tenant, id))
         assert isinstance(answer, OperationAnswer)
         return answer.operation
+
+    def put_schedule(
+        self, id: str, version: int | None = None, *, tenant: TenantId = DEFAULT_TENANT, **said: object
+    ) -> ScheduleAnswer:
+        """A schedule is to be like that, by default with the function `app.f`."""
+        answer = self.ask(SchedulePut(self.next_ref(), tenant, ScheduleId(id), spec(**said), version))
+        assert isinstance(answer, ScheduleAnswer)
+        return answer
+
+    def remove_schedule(self, id: str, tenant: TenantId = DEFAULT_TENANT) -> ScheduleAnswer:
+        answer = self.ask(ScheduleRemoveAsked(self.next_ref(), tenant, ScheduleId(id)))
+        assert isinstance(answer, ScheduleAnswer)
+        return answer
+
+    def progress(self, id: str, tenant: TenantId = DEFAULT_TENANT) -> Progress:
+        """How far the schedule has come."""
+        known = self.state.schedules.find(ScheduleKey(tenant, ScheduleId(id)))
+        assert known is not None
+        return known.progress
+
+    def catch_up(self) -> int:
+        """All that is due by the clock has happened; gives the number of turns that it took."""
+        turns = 0
+        while (next_ms := next_tick_ms(self.state)) is not None and next_ms <= self.now_ms:
+            self.later(0)
+            turns += 1
+        return turns
 
     def step(self, times: int = 1) -> None:
         """The bulk operations that are under way have had so many turns."""

@@ -17,6 +17,7 @@ from taskservice.core.events import (
     TenantPut,
 )
 from taskservice.core.lease_wire import RunnerReport
+from taskservice.core.ticks import next_tick_ms
 from taskservice.core.types import RunnerId
 from taskservice.journal.memory import MemoryStore
 from taskservice.objects.memory import MemoryObjects
@@ -185,12 +186,13 @@ class Simulation:
         unfinished = sum(state.unfinished.values())
         outstanding = sum(client.outstanding for client in self.clients)
         operating = self.dispatcher.shard.operating
-        return not unfinished and not outstanding and not operating and self.dispatcher.idle
+        scheduled = bool(state.schedules.turns)
+        return not unfinished and not outstanding and not operating and not scheduled and self.dispatcher.idle
 
     def _stuck(self) -> str:
         state = self.dispatcher.shard.state
         return (
             f"not quiet {HEAL_MS} ms after the last fault: unfinished {state.unfinished}, leases {list(state.leases)}, "
-            f"submits {[client.outstanding for client in self.clients]}, next due {state.table.next_due_ms()}, "
+            f"submits {[client.outstanding for client in self.clients]}, next tick {next_tick_ms(state)}, "
             f"now {self.clock.wall_ms}"
         )

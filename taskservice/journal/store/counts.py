@@ -4,28 +4,58 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from taskservice.core.types import Leaf, TaskState, TenantId
+from taskservice.core.types import TERMINAL_STATES, Leaf, TaskState, TenantId
 
 LeafState = tuple[Leaf, TaskState]
 
 
-class Counts:
-    """Counts above zero, found by tenant in the time that the tenant's own leaves take; and what the queued tasks' payloads
-    come to."""
+class Tally:
+    """Counts above zero, found by tenant in the time that the tenant's own leaves take."""
 
     def __init__(self) -> None:
         self._by_tenant: dict[TenantId, dict[LeafState, int]] = {}
+
+    def change(self, place: LeafState, by: int) -> None:
+        """So many more tasks are in this place."""
+        group = self._by_tenant.get(place[0].tenant)
+        if group is None:
+            group = self._by_tenant[place[0].tenant] = {}
+        number = group.get(place, 0) + by
+        if number:
+            group[place] = number
+        else:
+            group.pop(place, None)
+
+    def items(self, tenant: TenantId | None = None) -> Iterator[tuple[LeafState, int]]:
+        """Places and counts: one tenant's, or all."""
+        groups = self._by_tenant.values() if tenant is None else (self._by_tenant.get(tenant, {}),)
+        for group in groups:
+            yield from group.items()
+
+    def of_leaf(self, leaf: Leaf, states: Sequence[TaskState]) -> list[int]:
+        """The leaf's counts of these states, in their order."""
+        group = self._by_tenant.get(leaf.tenant, {})
+        return [group.get((leaf, state), 0) for state in states]
+
+
+class Counts:
+    """What is counted of one table: its tasks, those known in history, and what the queued tasks' payloads come to."""
+
+    def __init__(self) -> None:
+        self._here = Tally()
+        self._past = Tally()
         self._queued_bytes: dict[Leaf, int] = {}
         self._touched: dict[Leaf, None] = {}
 
     def came(self, leaf: Leaf, state: TaskState) -> None:
         """One more task is in this place."""
-        self._change((leaf, state), +1)
+        self._touched[leaf] = None
+        self._here.change((leaf, state), +1)
 
-    def went(self, leaf: Leaf, state: TaskState, target: TaskState) -> None:
-        """A task of the leaf that was in one state is in another."""
-        self._change((leaf, state), -1)
-        self._change((leaf, target), +1)
+    def went(self, leaf: Leaf, state: TaskState) -> None:
+        """One task fewer is in this place."""
+        self._touched[leaf] = None
+        self._here.change((leaf, state), -1)
 
     def weighs(self, leaf: Leaf, change: int) -> None:
         """The payloads of its queued tasks have so many bytes more, or fewer if that is below 0."""
@@ -34,45 +64,66 @@ class Counts:
 
     def added(self, places: Iterable[LeafState]) -> None:
         """As many more tasks are in these places."""
-        for place, number in _tally(places).items():
-            self._change(place, number)
+        self._change(self._here, places, +1)
 
     def moved(self, places: Iterable[LeafState], target: TaskState) -> None:
         """The tasks that were in these places are in state `target` now."""
-        for (leaf, state), number in _tally(places).items():
-            self._change((leaf, state), -number)
-            self._change((leaf, target), number)
+        for (leaf, state), number in _count(places).items():
+            self._touched[leaf] = None
+            self._here.change((leaf, state), -number)
+            self._here.change((leaf, target), number)
+
+    def changed(self, before: Iterable[LeafState], after: Iterable[LeafState]) -> None:
+        """As many tasks as were in the one places are in the others now."""
+        self.removed(before)
+        self.added(after)
 
     def removed(self, places: Iterable[LeafState]) -> None:
         """As many fewer tasks are in these places."""
-        for place, number in _tally(places).items():
-            self._change(place, -number)
+        self._change(self._here, places, -1)
+
+    def archived(self, places: Iterable[LeafState]) -> None:
+        """As many tasks have left these places for history."""
+        places = list(places)
+        self.removed(places)
+        self._change(self._past, ((leaf.plain, state) for leaf, state in places), +1)
+
+    def forgotten(self, places: Iterable[LeafState]) -> None:
+        """As many tasks of history that had left these places are not known any more."""
+        self._change(self._past, places, -1)
 
     def queued(self, sizes: Iterable[tuple[Leaf, int]], sign: int) -> None:
         """Payloads of so many bytes are queued (sign +1), or are not any more (-1)."""
         for leaf, size in sizes:
             self.weighs(leaf, sign * size)
 
-    def are(self, leaf: Leaf, counts: Sequence[int], queued_bytes: int) -> None:
-        """The leaf's counts, in the order of the states, are these."""
-        for state, number in zip(TaskState, counts, strict=True):
-            if number:
-                self._by_tenant.setdefault(leaf.tenant, {})[leaf, state] = number
-        self._queued_bytes[leaf] = queued_bytes
+    def are(self, leaf: Leaf, counts: Sequence[int]) -> None:
+        """The leaf's counts, of which there are none yet, are these: what `of_leaf` gave."""
+        *numbers, self._queued_bytes[leaf] = counts
+        here = [(self._here, state) for state in TaskState]
+        past = [(self._past, state) for state in TERMINAL_STATES]
+        for (tally, state), number in zip(here + past, numbers, strict=True):
+            tally.change((leaf, state), number)
 
     def items(self, tenant: TenantId | None = None) -> Iterator[tuple[LeafState, int]]:
-        """Places and counts: one tenant's, or all."""
-        groups = self._by_tenant.values() if tenant is None else (self._by_tenant.get(tenant, {}),)
-        for group in groups:
-            yield from group.items()
+        """Places of the table's tasks, and counts: one tenant's, or all."""
+        return self._here.items(tenant)
+
+    def past_items(self, tenant: TenantId | None = None) -> Iterator[tuple[LeafState, int]]:
+        """The same of the tasks in history."""
+        return self._past.items(tenant)
 
     def queued_bytes(self, leaf: Leaf) -> int:
         return self._queued_bytes.get(leaf, 0)
 
     def of_leaf(self, leaf: Leaf) -> list[int]:
-        """The leaf's counts, in the order of the states."""
-        group = self._by_tenant.get(leaf.tenant, {})
-        return [group.get((leaf, state), 0) for state in TaskState]
+        """The leaf's counts: of its tasks in the order of the states, of those in history in that of the terminal states;
+        and what its queued tasks' payloads come to."""
+        return [
+            *self._here.of_leaf(leaf, tuple(TaskState)),
+            *self._past.of_leaf(leaf, TERMINAL_STATES),
+            self._queued_bytes.get(leaf, 0),
+        ]
 
     def touched(self) -> list[Leaf]:
         """The leaves that have changed since this was last asked."""
@@ -80,20 +131,13 @@ class Counts:
         self._touched.clear()
         return leaves
 
-    def _change(self, place: LeafState, by: int) -> None:
-        leaf = place[0]
-        self._touched[leaf] = None
-        group = self._by_tenant.get(leaf.tenant)
-        if group is None:
-            group = self._by_tenant[leaf.tenant] = {}
-        number = group.get(place, 0) + by
-        if number:
-            group[place] = number
-        else:
-            del group[place]
+    def _change(self, tally: Tally, places: Iterable[LeafState], sign: int) -> None:
+        for place, number in _count(places).items():
+            self._touched[place[0]] = None
+            tally.change(place, sign * number)
 
 
-def _tally(places: Iterable[LeafState]) -> dict[LeafState, int]:
+def _count(places: Iterable[LeafState]) -> dict[LeafState, int]:
     """How many times each place is named. A `Counter` takes longer to make than the few places there are take to count."""
     counts: dict[LeafState, int] = {}
     for place in places:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 
 from msgspec.structs import replace
 
+from taskservice.core.changes import Change, changed, expired
 from taskservice.core.filters import passes
 from taskservice.core.records import DeadRow, RetryRow
-from taskservice.core.table import Changed, Grant, Mark, QueueKey, Reach
+from taskservice.core.stretches import Reach, Stretch
+from taskservice.core.table import Changed, Grant, Mark, QueueKey
 from taskservice.core.types import (
     TERMINAL_STATES,
     WAITING_STATES,
@@ -24,6 +26,7 @@ from taskservice.core.types import (
     TenantId,
     Token,
 )
+from taskservice.core.values import keys_of
 from taskservice.journal.store import moves
 from taskservice.journal.store.counts import Counts
 from taskservice.journal.store.grants import Grants
@@ -44,6 +47,8 @@ class MemoryTable:
         self._nos: dict[tuple[TenantId, TaskId], TaskNo] = {}
         self._queued: dict[Leaf, Ordered[QueueKey]] = {}
         self._waiting: Ordered[QueueKey] = Ordered()
+        self._expiring: Ordered[QueueKey] = Ordered()
+        self._resuming: Ordered[QueueKey] = Ordered()
         self._counts = Counts()
         self._grants = Grants()
         self._references: dict[str, None] = {}
@@ -63,6 +68,8 @@ class MemoryTable:
         twin._nos.update(self._nos)
         twin._queued = {leaf: keys.copy() for leaf, keys in self._queued.items()}
         twin._waiting = self._waiting.copy()
+        twin._expiring = self._expiring.copy()
+        twin._resuming = self._resuming.copy()
         twin._counts = deepcopy(self._counts)
         twin._grants = deepcopy(self._grants)
         twin._references = dict(self._references)
@@ -77,9 +84,7 @@ class MemoryTable:
             self._tasks[task.no] = task
             self._nos[task.tenant, task.id] = task.no
             self._number(task.no)
-            leaf = task.leaf
-            self._enter(leaf, task)
-            self._counts.came(leaf, task.state)
+            self._enter(task)
         self._references.update(dict.fromkeys(keys_among([task.payload for task in tasks])))
 
     def make_due(self, nos: Sequence[TaskNo]) -> None:
@@ -121,12 +126,14 @@ class MemoryTable:
                 state=TaskState.RETRYING,
                 token=None,
                 started_ms=None,
+                expires_ms=None,
                 due_ms=row.due_ms,
                 error=row.error,
                 attempt=row.attempt,
                 crashes=row.crashes,
                 losses=row.losses,
                 duration_us=row.duration_us,
+                lane=row.lane,
             )
 
         self._move(moves.RETRY, [row.no for row in rows], token, retrying)
@@ -155,8 +162,13 @@ class MemoryTable:
 
         self._move(moves.HAND_BACK, nos, token, queued_again)
 
-    def cancel(self, nos: Sequence[TaskNo], at_ms: int) -> None:
-        self._move(moves.CANCEL, nos, None, lambda task: replace(task, state=TaskState.CANCELLED, ended_ms=at_ms))
+    def change(self, change: Change, nos: Sequence[TaskNo]) -> list[Changed]:
+        moves.check_change(change.kind, nos, self._tasks)
+        return self._changed(self.load(nos), lambda task: changed(task, change))
+
+    def expire(self, nos: Sequence[TaskNo], at_ms: int) -> list[Changed]:
+        moves.check_move(moves.EXPIRE, nos, self._tasks)
+        return self._changed(self.load(nos), lambda task: expired(task, at_ms))
 
     def load(self, nos: Sequence[TaskNo]) -> list[Task]:
         return [self._tasks[no] for no in nos]
@@ -170,11 +182,17 @@ class MemoryTable:
         return [] if keys is None else keys.within(after and (after.due_ms, after.no + 1), None, limit)
 
     def due_by(self, now_ms: int, limit: int) -> list[Task]:
-        return [self._tasks[key.no] for key in self._waiting.within(None, (now_ms + 1,), limit)]
+        return self.load(self._timed(self._waiting, now_ms, limit))
 
-    def next_due_ms(self) -> int | None:
-        first = self._waiting.first
-        return None if first is None else first.due_ms
+    def expired_by(self, now_ms: int, limit: int) -> list[TaskNo]:
+        return self._timed(self._expiring, now_ms, limit)
+
+    def resumed_by(self, now_ms: int, limit: int) -> list[TaskNo]:
+        return self._timed(self._resuming, now_ms, limit)
+
+    def next_timed_ms(self) -> int | None:
+        first = [keys.first for keys in (self._waiting, self._expiring, self._resuming)]
+        return min([key.due_ms for key in first if key is not None], default=None)
 
     def listing(self, wanted: ListFilter, before_no: TaskNo | None, limit: int) -> list[Task]:
         found: list[Task] = []
@@ -195,16 +213,16 @@ class MemoryTable:
                 to_no = met[-1]
         return Reach(to_no, tasks)
 
-    def count_between(self, leaf: Leaf, wanted: ListFilter, after_no: TaskNo, to_no: TaskNo) -> int:
-        return len(self._passing(leaf, wanted, after_no, to_no))
+    def count_between(self, stretch: Stretch, wanted: ListFilter, ended_by_ms: int) -> int:
+        return len(self._passing(stretch, wanted, ended_by_ms))
 
-    def cancel_between(self, leaf: Leaf, wanted: ListFilter, after_no: TaskNo, to_no: TaskNo, at_ms: int) -> Changed:
-        tasks = self._passing(leaf, wanted, after_no, to_no)
-        tasks.sort(key=lambda task: (wanted.states.index(task.state), task.no))
-        queued = [task for task in tasks if task.state is TaskState.QUEUED]
-        self.cancel([task.no for task in tasks], at_ms)
-        payload_bytes = sum(len(task.payload) for task in queued)
-        return Changed(tuple(task.id for task in tasks), tuple(task.no for task in queued), payload_bytes)
+    def change_between(self, change: Change, stretch: Stretch, wanted: ListFilter, ended_by_ms: int) -> Changed:
+        found = self._changed(self._passing(stretch, wanted, ended_by_ms), lambda task: changed(task, change))
+        return found[0] if found else Changed(stretch.leaf)
+
+    def count_running(self, wanted: ListFilter) -> int:
+        running = replace(wanted, states=(TaskState.RUNNING,))
+        return sum(passes(self._tasks[no], running) for grant in self._grants.all() for no in grant.nos)
 
     def queued_since(self, leaf: Leaf, after_no: TaskNo, limit: int) -> list[TaskNo]:
         newer = self._between(leaf, after_no, self._order[-1]) if self._order else ()
@@ -226,8 +244,12 @@ class MemoryTable:
     def grants(self) -> list[Grant]:
         return self._grants.all()
 
-    def note(self, kind: str, key: str, value: bytes) -> None:
-        self._notes.setdefault(kind, {})[key] = value
+    def note(self, kind: str, key: str, value: bytes | None) -> None:
+        noted = self._notes.setdefault(kind, {})
+        if value is None:
+            noted.pop(key, None)
+        else:
+            noted[key] = value
 
     def notes(self, kind: str) -> dict[str, bytes]:
         return dict(self._notes.get(kind, {}))
@@ -246,9 +268,13 @@ class MemoryTable:
     def fold(self) -> None:
         """Nothing to do: there is no file."""
 
-    def _passing(self, leaf: Leaf, wanted: ListFilter, after_no: TaskNo, to_no: TaskNo) -> list[Task]:
+    def _passing(self, stretch: Stretch, wanted: ListFilter, ended_by_ms: int) -> list[Task]:
         anywhere = replace(wanted, tenant=None, function=None, priority=None)
-        return [task for task in self._between(leaf, after_no, to_no) if passes(task, anywhere)]
+        return [
+            task
+            for task in self._between(*stretch)
+            if passes(task, anywhere) and (task.ended_ms is None or task.ended_ms <= ended_by_ms)
+        ]
 
     def _between(self, leaf: Leaf, after_no: TaskNo, to_no: TaskNo) -> Iterator[Task]:
         nos = self._order[bisect_right(self._order, after_no) : bisect_right(self._order, to_no)]
@@ -261,19 +287,54 @@ class MemoryTable:
         if token is not None:
             self._grants.ended(token, nos)
 
+    def _changed(self, tasks: Sequence[Task], how: Callable[[Task], Task | None]) -> list[Changed]:
+        by_leaf: dict[Leaf, list[Task]] = {}
+        for task in tasks:
+            by_leaf.setdefault(task.leaf, []).append(task)
+        return [
+            self._changed_leaf(leaf, sorted(group, key=lambda task: task.no), how) for leaf, group in by_leaf.items()
+        ]
+
+    def _changed_leaf(self, leaf: Leaf, tasks: Sequence[Task], how: Callable[[Task], Task | None]) -> Changed:
+        pairs = [(task, how(task)) for task in tasks]
+        gone = [task for task, after in pairs if after is None]
+        for task, after in pairs:
+            if after is not None:
+                self._put(task, after)
+        for task in gone:
+            self._leave(task)
+            del self._nos[task.tenant, task.id]
+        self._forget(gone)
+        here = [after for _, after in pairs if after is not None]
+        left = [task for task in tasks if task.state is TaskState.QUEUED]
+        entered = [task for task in here if task.state is TaskState.QUEUED]
+        return Changed(
+            leaf,
+            tuple(task.id for task in tasks),
+            _unfinished(here) - _unfinished(tasks),
+            tuple(task.no for task in left),
+            _bytes(left),
+            tuple(sorted(map(_key, entered))),
+            _bytes(entered),
+            tuple(sorted(key for task in gone for key in keys_of(task.payload, task.result))),
+        )
+
     def _put(self, before: Task, after: Task) -> None:
         """The task is another one now."""
-        leaf = before.leaf
-        self._leave(leaf, before)
+        self._leave(before)
         self._tasks[after.no] = after
-        self._enter(leaf, after)
-        self._counts.went(leaf, before.state, after.state)
+        self._enter(after)
 
     def _left(self, tasks: Sequence[Task]) -> None:
-        """They are not in the table any more."""
+        """They have left for history, and are not in the table any more."""
+        for task in tasks:
+            self._leave(task)
+        self._forget(tasks)
+
+    def _forget(self, tasks: Sequence[Task]) -> None:
+        """They, which are found nowhere any more, are gone."""
         for task in tasks:
             del self._tasks[task.no]
-        self._counts.removed([(task.leaf, task.state) for task in tasks])
         if len(self._order) > 2 * len(self._tasks) + SPARE_MAX:
             self._order = [no for no in self._order if no in self._tasks]
 
@@ -285,24 +346,52 @@ class MemoryTable:
         elif order[at := bisect_left(order, no)] != no:
             order.insert(at, no)
 
-    def _enter(self, leaf: Leaf, task: Task) -> None:
-        """The task is found where such are as it is now."""
-        state = task.state
+    def _enter(self, task: Task) -> None:
+        """The task is counted, and found where such are as it is now."""
+        leaf, state = task.leaf, task.state
+        self._counts.came(leaf, state)
         if state is TaskState.QUEUED:
             keys = self._queued.get(leaf)
             if keys is None:
                 keys = self._queued[leaf] = Ordered()
-            keys.add(QueueKey(task.due_ms, task.no))
+            keys.add(_key(task))
             self._counts.weighs(leaf, len(task.payload))
         elif state in WAITING_STATES:
-            self._waiting.add(QueueKey(task.due_ms, task.no))
+            self._waiting.add(_key(task))
         elif state in TERMINAL_STATES:
             self._past.has_ended(task)
+        if task.expires_ms is not None and state in moves.EXPIRE.sources:
+            self._expiring.add(QueueKey(task.expires_ms, task.no))
+        if task.resume_ms is not None and state is TaskState.PAUSED:
+            self._resuming.add(QueueKey(task.resume_ms, task.no))
 
-    def _leave(self, leaf: Leaf, task: Task) -> None:
-        """It is not found there any more."""
-        if task.state is TaskState.QUEUED:
-            self._queued[leaf].remove(QueueKey(task.due_ms, task.no))
+    def _leave(self, task: Task) -> None:
+        """It is not any more."""
+        leaf, state = task.leaf, task.state
+        self._counts.went(leaf, state)
+        if state is TaskState.QUEUED:
+            self._queued[leaf].remove(_key(task))
             self._counts.weighs(leaf, -len(task.payload))
-        elif task.state in WAITING_STATES:
-            self._waiting.remove(QueueKey(task.due_ms, task.no))
+        elif state in WAITING_STATES:
+            self._waiting.remove(_key(task))
+        elif state in TERMINAL_STATES:
+            self._past.has_left(task)
+        if task.expires_ms is not None and state in moves.EXPIRE.sources:
+            self._expiring.remove(QueueKey(task.expires_ms, task.no))
+        if task.resume_ms is not None and state is TaskState.PAUSED:
+            self._resuming.remove(QueueKey(task.resume_ms, task.no))
+
+    def _timed(self, keys: Ordered[QueueKey], now_ms: int, limit: int) -> list[TaskNo]:
+        return [key.no for key in keys.within(None, (now_ms + 1,), limit)]
+
+
+def _key(task: Task) -> QueueKey:
+    return QueueKey(task.due_ms, task.no, task.expires_ms)
+
+
+def _bytes(tasks: Iterable[Task]) -> int:
+    return sum(len(task.payload) for task in tasks)
+
+
+def _unfinished(tasks: Iterable[Task]) -> int:
+    return sum(task.state not in TERMINAL_STATES for task in tasks)

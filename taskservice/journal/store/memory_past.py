@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from msgspec import structs
+
 from taskservice.core.history import DEAD
 from taskservice.core.past import EndedKey, HistoryFile, Past
-from taskservice.core.types import ListFilter, Task, TaskId, TaskNo, TaskState, TenantId
+from taskservice.core.stretches import Reach, Stretch
+from taskservice.core.types import Leaf, ListFilter, Task, TaskId, TaskNo, TaskState, TenantId
 from taskservice.core.values import digest
 from taskservice.journal.store import moves
 from taskservice.journal.store.ordered import Ordered
@@ -29,7 +33,7 @@ class _File:
 
 
 class MemoryPast:
-    """A `PastTasks`. Takes time with all files that there are."""
+    """A `PastTasks`. Takes time with all files that there are, and what is asked by ranges of numbers with all tasks."""
 
     def __init__(
         self,
@@ -57,6 +61,10 @@ class MemoryPast:
         """The task, which is in the table, has."""
         self._ended_as(task.state).add(EndedKey(task.ended_ms or 0, task.no))
 
+    def has_left(self, task: Task) -> None:
+        """The task, which has ended, is not there any more, or not so."""
+        self._ended_as(task.state).remove(EndedKey(task.ended_ms or 0, task.no))
+
     def ended(
         self, states: Sequence[TaskState], before_ms: int, after: EndedKey | None, limit: int, bytes_max: int
     ) -> list[Task]:
@@ -76,7 +84,9 @@ class MemoryPast:
     def archive(self, file: HistoryFile, rows: Sequence[tuple[TaskNo, int]], *, last: bool) -> None:
         into = self._files.get(file.key) or _File(file)
         nos = [no for no, _ in rows]
-        moves.check_archive(nos, {no: self._tasks[no].state for no in nos if no in self._tasks}, finished=into.finished)
+        moves.check_archive(
+            nos, {no: self._tasks[no].state for no in nos if no in self._tasks}, finished=into.finished
+        )
         gone = [self._tasks[no] for no in nos]
         for task, (no, row) in zip(gone, rows, strict=True):
             past = Past(
@@ -93,7 +103,6 @@ class MemoryPast:
             )
             self._entries[no] = _Entry(past, task.created_ms, task.tags)
             into.known[no] = None
-            self._ended_as(task.state).remove(EndedKey(task.ended_ms or 0, no))
         self._leave(gone)
         into.finished = last
         self._files[file.key] = into
@@ -129,6 +138,23 @@ class MemoryPast:
             del self._nos[past.tenant, past.id]
             del self._files[past.file].known[no]
 
+    def reach(self, leaf: Leaf, states: Sequence[TaskState], after_no: TaskNo, upto_no: TaskNo, limit: int) -> Reach:
+        to_no, tasks, share = upto_no, 0, max(1, limit // max(1, len(states)))
+        for state in states:
+            met = self._between(Stretch(leaf, after_no, to_no), ListFilter(states=(state,)))[:share]
+            tasks += len(met)
+            if len(met) == share:
+                to_no = met[-1]
+        return Reach(to_no, tasks)
+
+    def count_between(self, stretch: Stretch, wanted: ListFilter) -> int:
+        return len(self._between(stretch, wanted))
+
+    def forget_between(self, stretch: Stretch, wanted: ListFilter) -> int:
+        nos = self._between(stretch, wanted)
+        self.forget(nos)
+        return len(nos)
+
     def droppable(self, before_day: int, limit: int) -> list[HistoryFile]:
         unused = [each.file for each in self._files.values() if each.finished and not each.known]
         old = [file for file in unused if file.day < before_day]
@@ -143,6 +169,10 @@ class MemoryPast:
     def known(self, keys: Sequence[str]) -> list[str]:
         return [key for key in keys if key in self._files]
 
+    def counts(self, tenant: TenantId | None = None) -> dict[tuple[Leaf, TaskState], int]:
+        places = Counter((_leaf(entry.past), entry.past.state) for entry in self._entries.values())
+        return {place: count for place, count in places.items() if tenant in (None, place[0].tenant)}
+
     def entries(self) -> int:
         return len(self._entries)
 
@@ -151,6 +181,18 @@ class MemoryPast:
 
     def _ended_as(self, state: TaskState) -> Ordered[EndedKey]:
         return self._dead if state in DEAD else self._done
+
+    def _between(self, stretch: Stretch, wanted: ListFilter) -> list[TaskNo]:
+        anywhere = structs.replace(wanted, tenant=None, function=None, priority=None)
+        return sorted(
+            no
+            for no, entry in self._entries.items()
+            if stretch.after_no < no <= stretch.to_no and _leaf(entry.past) == stretch.leaf and _passes(entry, anywhere)
+        )
+
+
+def _leaf(past: Past) -> Leaf:
+    return Leaf(past.tenant, past.function, past.priority)
 
 
 def _passes(entry: _Entry, wanted: ListFilter) -> bool:

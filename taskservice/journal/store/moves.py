@@ -6,8 +6,19 @@ from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from typing import NamedTuple, NoReturn, Protocol
 
+from taskservice.core.operations import SOURCES, OperationKind
 from taskservice.core.table import IllegalMove
-from taskservice.core.types import TERMINAL_STATES, WAITING_STATES, Task, TaskId, TaskNo, TaskState, TenantId, Token
+from taskservice.core.types import (
+    TERMINAL_STATES,
+    WAITING_STATES,
+    Leaf,
+    Task,
+    TaskId,
+    TaskNo,
+    TaskState,
+    TenantId,
+    Token,
+)
 
 NAMED_MAX = 20
 """Task numbers that an IllegalMove spells out."""
@@ -30,12 +41,25 @@ SUCCEED = Move("succeed", (TaskState.RUNNING,), TaskState.SUCCEEDED)
 RETRY = Move("retry", (TaskState.RUNNING,), TaskState.RETRYING)
 FAIL = Move("fail", (TaskState.RUNNING,), TaskState.FAILED)
 HAND_BACK = Move("hand_back", (TaskState.RUNNING,), TaskState.QUEUED)
-CANCEL = Move("cancel", (TaskState.QUEUED, *WAITING_STATES), TaskState.CANCELLED)
+EXPIRE = Move("expire", (TaskState.SCHEDULED, TaskState.QUEUED, TaskState.PAUSED), TaskState.EXPIRED)
 
-MOVES = (DUE, LEASE, SUCCEED, RETRY, FAIL, HAND_BACK, CANCEL)
-"""All of them. None leaves a terminal state."""
+CHANGES: dict[OperationKind, tuple[Move, ...]] = {
+    OperationKind.CANCEL: (Move("cancel", SOURCES[OperationKind.CANCEL], TaskState.CANCELLED),),
+    OperationKind.PAUSE: (Move("pause", SOURCES[OperationKind.PAUSE], TaskState.PAUSED),),
+    OperationKind.RESUME: (
+        Move("resume", SOURCES[OperationKind.RESUME], TaskState.QUEUED),
+        Move("resume_scheduled", SOURCES[OperationKind.RESUME], TaskState.SCHEDULED),
+        Move("resume_retrying", SOURCES[OperationKind.RESUME], TaskState.RETRYING),
+    ),
+    OperationKind.RETRY: (Move("rerun", SOURCES[OperationKind.RETRY], TaskState.QUEUED),),
+    OperationKind.DELETE: (),
+}
+"""Those that people ask for. Which of several a task makes follows from what it is; what is deleted makes none."""
 
-assert not any(state in TERMINAL_STATES for move in MOVES for state in move.sources)
+MOVES = (DUE, LEASE, SUCCEED, RETRY, FAIL, HAND_BACK, EXPIRE, *(move for moves in CHANGES.values() for move in moves))
+"""All of them."""
+
+assert all(move.name == "rerun" or state not in TERMINAL_STATES for move in MOVES for state in move.sources)
 
 
 class Standing(Protocol):
@@ -52,15 +76,35 @@ def check_move(
     move: Move, nos: Sequence[TaskNo], standings: Mapping[TaskNo, Standing], token: Token | None = None
 ) -> None:
     """Each of the tasks, named once, is where the move starts and holds `token` (None: no lease), or IllegalMove."""
+    _check(move.name, move.sources, nos, standings, token)
+
+
+def check_change(kind: OperationKind, nos: Sequence[TaskNo], standings: Mapping[TaskNo, Standing]) -> None:
+    """Each of the tasks, named once, may be changed so, or IllegalMove."""
+    _check(kind, SOURCES[kind], nos, standings, None)
+
+
+def _check(
+    name: str,
+    sources: Sequence[TaskState],
+    nos: Sequence[TaskNo],
+    standings: Mapping[TaskNo, Standing],
+    token: Token | None,
+) -> None:
     wrong = [
         no
         for no in nos
-        if (standing := standings.get(no)) is None or standing.state not in move.sources or standing.token != token
+        if (standing := standings.get(no)) is None or standing.state not in sources or standing.token != token
     ]
     wrong += _twice(nos)
     if wrong:
-        needed = " or ".join(move.sources) + (f" under token {token.epoch}.{token.seq}" if token else "")
-        refuse(f"{move.name} needs {needed}", wrong)
+        needed = " or ".join(sources) + (f" under token {token.epoch}.{token.seq}" if token else "")
+        refuse(f"{name} needs {needed}", wrong)
+
+
+def moved(before: Sequence[tuple[Leaf, TaskState]], move: Move) -> list[tuple[Leaf, TaskState]]:
+    """Where tasks are that have made the move from there: in the same leaves."""
+    return [(leaf, move.target) for leaf, _ in before]
 
 
 def check_insert(

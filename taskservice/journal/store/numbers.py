@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from taskservice.core.types import FunctionName, Leaf, Priority, TenantId
+from taskservice.core.types import FunctionName, Lane, Leaf, Priority, TenantId
 from taskservice.journal.store import statements
 
 
@@ -19,8 +19,8 @@ class Numbers:
         """The leaf of each number."""
         for number, name in db.execute(statements.TENANTS):
             self._tenants[TenantId(name)] = number
-        for number, tenant, function, priority in db.execute(statements.LEAVES):
-            leaf = Leaf(TenantId(tenant), FunctionName(function), Priority(priority))
+        for number, tenant, function, priority, key, lane in db.execute(statements.LEAVES):
+            leaf = Leaf(TenantId(tenant), FunctionName(function), Priority(priority), key, Lane(lane))
             self._leaves[leaf] = number
             self.leaves.append(leaf)
 
@@ -38,7 +38,7 @@ class Numbers:
         if number is None:
             number = self._leaves[leaf] = len(self.leaves)
             self.leaves.append(leaf)
-            row = (number, self.of_tenant(leaf.tenant), leaf.function, leaf.priority)
+            row = (number, self.of_tenant(leaf.tenant), leaf.function, leaf.priority, leaf.key, leaf.lane)
             self._db.execute(statements.INSERT_LEAF, row)
         return number
 

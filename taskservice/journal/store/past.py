@@ -8,13 +8,15 @@ from collections.abc import Sequence
 
 from taskservice.core.filters import touches
 from taskservice.core.past import EndedKey, HistoryFile, Past
-from taskservice.core.types import TERMINAL_STATES, ListFilter, Task, TaskId, TaskNo, TaskState, TenantId
+from taskservice.core.stretches import Reach, Stretch
+from taskservice.core.types import TERMINAL_STATES, Leaf, ListFilter, Task, TaskId, TaskNo, TaskState, TenantId
 from taskservice.core.values import digest
 from taskservice.journal.store import mapping, moves
 from taskservice.journal.store import past_statements as statements
-from taskservice.journal.store.counts import Counts
+from taskservice.journal.store.counts import Counts, LeafState
 from taskservice.journal.store.ids import Ids
 from taskservice.journal.store.numbers import Numbers
+from taskservice.journal.store.ranges import Ranges, wish_of
 
 _BEFORE_ALL = -(2**63)
 _AFTER_ALL = TaskNo(2**63 - 1)
@@ -28,6 +30,7 @@ class SqlitePast:
         self._numbers = numbers
         self._counts = counts
         self._ids = ids
+        self._ranges = Ranges(db, numbers)
 
     def ended(
         self, states: Sequence[TaskState], before_ms: int, after: EndedKey | None, limit: int, bytes_max: int
@@ -54,16 +57,20 @@ class SqlitePast:
         moves.check_archive(nos, {no: mapping.STATES[row[4]] for no, row in leaving.items()}, finished=bool(finished))
         if number is None:
             number = self._db.execute(statements.INSERT_FILE, _file_row(file)).lastrowid
+        leaves = self._numbers.leaves
+        places = {no: self._numbers.of_leaf(leaves[row[3]].plain) for no, row in leaving.items()}
         self._db.executemany(
             statements.INSERT_PAST,
-            [(*leaving[no][:7], digest(leaving[no][7]), number, row) for no, row in sorted(rows)],
+            [
+                (*leaving[no][:3], places[no], *leaving[no][4:7], digest(leaving[no][7]), number, row)
+                for no, row in sorted(rows)
+            ],
         )
         gone = (mapping.json_list(nos),)
         self._db.execute(statements.DELETE_TASKS, gone)
         self._db.execute(statements.DELETE_PAYLOADS, gone)
         self._db.execute(statements.FILE_TOLD, (last, len(rows), number))
-        leaves = self._numbers.leaves
-        self._counts.removed((leaves[row[3]], mapping.STATES[row[4]]) for row in leaving.values())
+        self._counts.archived((leaves[row[3]], mapping.STATES[row[4]]) for row in leaving.values())
 
     def find(self, tenant: TenantId, ids: Sequence[TaskId]) -> dict[TaskId, Past]:
         number = self._numbers.of_known_tenant(tenant)
@@ -74,11 +81,9 @@ class SqlitePast:
         self, wanted: ListFilter, before_no: TaskNo | None, limit: int, after_no: TaskNo | None = None
     ) -> list[Past]:
         wish: dict[str, object] = {
+            **mapping.beyond_place(wanted),
             "before_no": _AFTER_ALL if before_no is None else before_no,
             "after_no": _BEFORE_ALL if after_no is None else after_no,
-            "created_after_ms": wanted.created_after_ms,
-            "created_before_ms": wanted.created_before_ms,
-            "tag": None if wanted.tag is None else mapping.tags_text([wanted.tag]),
             "limit": limit,
         }
         if (wanted.tenant, wanted.function, wanted.priority, wanted.states) == (None, None, None, ()):
@@ -102,11 +107,25 @@ class SqlitePast:
 
     def forget(self, nos: Sequence[TaskNo]) -> None:
         rows = self._db.execute(statements.PAST_IDS, (mapping.json_list(nos),)).fetchall()
-        moves.check_forget(nos, {no: None for no, _, _, _ in rows})
-        self._ids.drop([(tenant, id) for _, tenant, id, _ in rows])
+        moves.check_forget(nos, {row[0]: None for row in rows})
         self._db.execute(statements.DELETE_PAST, (mapping.json_list(nos),))
-        files = Counter(file for _, _, _, file in rows)
-        self._db.executemany(statements.FILE_FORGOTTEN, [(count, file) for file, count in files.items()])
+        self._are_forgotten(rows)
+
+    def reach(self, leaf: Leaf, states: Sequence[TaskState], after_no: TaskNo, upto_no: TaskNo, limit: int) -> Reach:
+        return self._ranges.reach_past(leaf, states, after_no, upto_no, limit)
+
+    def count_between(self, stretch: Stretch, wanted: ListFilter) -> int:
+        return self._ranges.count_past(stretch, wanted)
+
+    def forget_between(self, stretch: Stretch, wanted: ListFilter) -> int:
+        wish = wish_of(self._numbers, stretch, wanted)
+        rows = [
+            row
+            for state in wanted.states
+            for row in self._db.execute(statements.FORGET_BETWEEN, {**wish, "state": state}).fetchall()
+        ]
+        self._are_forgotten(rows)
+        return len(rows)
 
     def droppable(self, before_day: int, limit: int) -> list[HistoryFile]:
         return [HistoryFile(*row) for row in self._db.execute(statements.DROPPABLE, (before_day, limit))]
@@ -119,12 +138,23 @@ class SqlitePast:
     def known(self, keys: Sequence[str]) -> list[str]:
         return [key for (key,) in self._db.execute(statements.KNOWN_FILES, (mapping.json_list(keys),))]
 
+    def counts(self, tenant: TenantId | None = None) -> dict[LeafState, int]:
+        return dict(self._counts.past_items(tenant))
+
     def entries(self) -> int:
         count: int = self._db.execute(statements.ENTRIES).fetchone()[0]
         return count
 
     def files(self) -> dict[str, int]:
         return dict(self._db.execute(statements.FILES).fetchall())
+
+    def _are_forgotten(self, rows: Sequence[mapping.Row]) -> None:
+        """Nothing is left of these, but their files."""
+        self._ids.drop([(tenant, id) for _, tenant, id, _, _, _ in rows])
+        leaves = self._numbers.leaves
+        self._counts.forgotten((leaves[leaf], mapping.STATES[state]) for *_, leaf, state in rows)
+        files = Counter(row[3] for row in rows)
+        self._db.executemany(statements.FILE_FORGOTTEN, [(count, file) for file, count in files.items()])
 
     def _read(self, statement: str, wish: Sequence[object], found: list[Task], bytes_max: int) -> None:
         """The tasks are added to `found`, until all of them have so many bytes."""
@@ -149,7 +179,7 @@ class SqlitePast:
         for no, id, leaf, state, digest_, key, size_bytes, row in self._db.execute(
             statements.LOAD_PAST, (mapping.json_list(nos),)
         ):
-            tenant, function, priority = leaves[leaf]
+            tenant, function, priority, _, _ = leaves[leaf]
             state_ = mapping.STATES[state]
             found[no] = Past(no, id, tenant, function, priority, state_, digest_, key, size_bytes, row)
         return [found[no] for no in nos if no in found]

@@ -3,11 +3,12 @@
 # ruff: noqa: S608 - texts are put together from constants of this package only
 from __future__ import annotations
 
-from taskservice.journal.store.mapping import COLUMNS
+from taskservice.journal.store.mapping import BEYOND_PLACE, COLUMNS
+from taskservice.journal.store.ranges import PASSES_PAST
 
 SCHEMA = (
     # The terms of a partial index are repeated in the statements that use it. Ordered by `no` where the time is the same.
-    "CREATE INDEX task_done ON task (ended_ms) WHERE state IN ('succeeded', 'cancelled')",
+    "CREATE INDEX task_done ON task (ended_ms) WHERE state IN ('succeeded', 'cancelled', 'expired')",
     "CREATE INDEX task_dead ON task (ended_ms) WHERE state = 'failed'",
     # By number, as the tasks come and go: so archiving and forgetting write neighbours. The ids stay where they were, in
     # `task_id`, which knows tasks here and there; `tenant` and `id` say which of its rows to remove.
@@ -51,11 +52,13 @@ _ENDED = f"SELECT {COLUMNS} FROM task JOIN payload USING (no)"
 
 # Two of each, because SQLite would walk through all that ended at the same time to compare pairs of time and number.
 DONE_THEN = f"""
-    {_ENDED} WHERE state IN ('succeeded', 'cancelled') AND ended_ms = ? AND no > ? AND ended_ms < ? ORDER BY no LIMIT ?
+    {_ENDED} WHERE state IN ('succeeded', 'cancelled', 'expired') AND ended_ms = ? AND no > ? AND ended_ms < ?
+    ORDER BY no LIMIT ?
 """
 
 DONE_LATER = f"""
-    {_ENDED} WHERE state IN ('succeeded', 'cancelled') AND ended_ms > ? AND ended_ms < ? ORDER BY ended_ms, no LIMIT ?
+    {_ENDED} WHERE state IN ('succeeded', 'cancelled', 'expired') AND ended_ms > ? AND ended_ms < ?
+    ORDER BY ended_ms, no LIMIT ?
 """
 
 DEAD_THEN = f"""
@@ -90,19 +93,17 @@ _PAST = """
 
 LOAD_PAST = f"{_PAST} WHERE past.no IN (SELECT value FROM json_each(?))"
 
-_PASSES = """
-    no < :before_no AND no > :after_no
-    AND (:created_after_ms IS NULL OR created_ms >= :created_after_ms)
-    AND (:created_before_ms IS NULL OR created_ms < :created_before_ms)
-    AND (:tag IS NULL OR instr(tags, :tag) > 0)
-    ORDER BY no DESC LIMIT :limit
-"""
+_PASSES = f"no < :before_no AND no > :after_no AND {BEYOND_PLACE} ORDER BY no DESC LIMIT :limit"
 
 LIST_PAST = f"SELECT no FROM past WHERE {_PASSES}"
 
 LIST_PAST_PLACE = f"SELECT no FROM past WHERE leaf = :leaf AND state = :state AND {_PASSES}"
 
-PAST_IDS = "SELECT no, tenant, id, file FROM past WHERE no IN (SELECT value FROM json_each(?))"
+PAST_IDS = "SELECT no, tenant, id, file, leaf, state FROM past WHERE no IN (SELECT value FROM json_each(?))"
+
+FORGET_BETWEEN = f"""
+    DELETE FROM past INDEXED BY past_listing WHERE {PASSES_PAST} RETURNING no, tenant, id, file, leaf, state
+"""
 
 DROP_ID = "DELETE FROM task_id WHERE tenant = ? AND id = ?"
 

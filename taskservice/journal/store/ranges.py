@@ -1,7 +1,7 @@
-"""What SQLite's table does to all tasks of a leaf between two numbers: the steps of bulk operations.
+"""What SQLite's table says of the tasks of a leaf between two numbers, here and in history: for the steps of bulk operations.
 
 All of it goes by the index of leaf and state, which is ordered by number: so it takes time with the tasks that are met, and
-neither with those that have ended, of which there may be millions, nor with other leaves'. One statement for each state.
+neither with those of other states, of which there may be millions, nor with other leaves'. One statement for each state.
 """
 
 # ruff: noqa: S608 - texts are put together from constants of this module only
@@ -9,87 +9,76 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from itertools import repeat
 
-from taskservice.core.table import Changed, Reach
-from taskservice.core.types import Leaf, ListFilter, TaskId, TaskNo, TaskState
-from taskservice.journal.store import mapping, moves
-from taskservice.journal.store.counts import Counts
+from taskservice.core.stretches import Reach, Stretch
+from taskservice.core.types import Leaf, ListFilter, TaskNo, TaskState
+from taskservice.journal.store import mapping
+from taskservice.journal.store.mapping import BEYOND_PLACE
 from taskservice.journal.store.numbers import Numbers
 
+_PLACE = "leaf = :leaf AND state = :state AND no > :after_no"
+
 # The term of the partial index must be repeated word for word; and left to itself SQLite might take another index.
-_PLACE = "leaf = :leaf AND state = :state AND state <> 'running' AND no > :after_no"
+_HERE = f"{_PLACE} AND state <> 'running'"
 
-_RANGE = f"{_PLACE} AND no <= :to_no"
+PASSES = f"{_HERE} AND no <= :to_no AND (ended_ms IS NULL OR ended_ms <= :ended_by_ms) AND {BEYOND_PLACE}"
 
-_PASSES = f"""
-    {_RANGE}
-    AND (:created_after_ms IS NULL OR created_ms >= :created_after_ms)
-    AND (:created_before_ms IS NULL OR created_ms < :created_before_ms)
-    AND (:tag IS NULL OR instr(tags, :tag) > 0)
-"""
+PASSES_PAST = f"{_PLACE} AND no <= :to_no AND {BEYOND_PLACE}"
 
-NEXT = f"SELECT no FROM task INDEXED BY task_listing WHERE {_PLACE} ORDER BY no LIMIT :limit"
+NEXT = f"SELECT no FROM task INDEXED BY task_listing WHERE {_HERE} ORDER BY no LIMIT :limit"
 
 REACH = f"""
     SELECT count(*), max(no)
-    FROM (SELECT no FROM task INDEXED BY task_listing WHERE {_RANGE} ORDER BY no LIMIT :limit)
+    FROM (SELECT no FROM task INDEXED BY task_listing WHERE {_HERE} AND no <= :to_no ORDER BY no LIMIT :limit)
 """
 
-COUNT = f"SELECT count(*) FROM task INDEXED BY task_listing WHERE {_PASSES}"
-
-CANCEL = f"""
-    UPDATE task INDEXED BY task_listing SET state = 'cancelled', ended_ms = :at_ms WHERE {_PASSES} RETURNING no, id
+REACH_PAST = f"""
+    SELECT count(*), max(no)
+    FROM (SELECT no FROM past INDEXED BY past_listing WHERE {_PLACE} AND no <= :to_no ORDER BY no LIMIT :limit)
 """
 
-PAYLOAD_BYTES = "SELECT total(length(payload)) FROM payload WHERE no IN (SELECT value FROM json_each(?))"
+COUNT = f"SELECT count(*) FROM task INDEXED BY task_listing WHERE {PASSES}"
+
+COUNT_PAST = f"SELECT count(*) FROM past INDEXED BY past_listing WHERE {PASSES_PAST}"
+
+
+def wish_of(
+    numbers: Numbers, stretch: Stretch, wanted: ListFilter, ended_by_ms: int | None = None
+) -> dict[str, object]:
+    """What a statement is asked for: the stretch, and what the filter says beyond leaf and state."""
+    return {
+        "leaf": numbers.of_known_leaf(stretch.leaf),
+        "after_no": stretch.after_no,
+        "to_no": stretch.to_no,
+        "ended_by_ms": ended_by_ms,
+        **mapping.beyond_place(wanted),
+    }
 
 
 class Ranges:
-    """The range statements of one table. What is counted is kept right."""
+    """The range statements of one table."""
 
-    def __init__(self, db: sqlite3.Connection, numbers: Numbers, counts: Counts) -> None:
+    def __init__(self, db: sqlite3.Connection, numbers: Numbers) -> None:
         self._db = db
         self._numbers = numbers
-        self._counts = counts
 
     def reach(self, leaf: Leaf, states: Sequence[TaskState], after_no: TaskNo, upto_no: TaskNo, limit: int) -> Reach:
-        """See `TaskTable`. The limit is shared out among the states, so less may be met than there would be room for."""
-        number = self._numbers.of_known_leaf(leaf)
-        to_no, met = upto_no, 0
-        share = max(1, limit // max(1, len(states)))
-        for state in states if number is not None else ():
-            wish = {"leaf": number, "state": state, "after_no": after_no, "to_no": to_no, "limit": share}
-            count, last_no = self._db.execute(REACH, wish).fetchone()
-            met += count
-            if count == share:
-                to_no = last_no
-        return Reach(to_no, met)
+        """See `TaskTable`."""
+        return self._reach(REACH, leaf, states, after_no, upto_no, limit)
 
-    def count(self, leaf: Leaf, wanted: ListFilter, after_no: TaskNo, to_no: TaskNo) -> int:
+    def reach_past(
+        self, leaf: Leaf, states: Sequence[TaskState], after_no: TaskNo, upto_no: TaskNo, limit: int
+    ) -> Reach:
+        """See `PastTasks.reach`."""
+        return self._reach(REACH_PAST, leaf, states, after_no, upto_no, limit)
+
+    def count(self, stretch: Stretch, wanted: ListFilter, ended_by_ms: int) -> int:
         """See `TaskTable.count_between`."""
-        wish = self._wish(leaf, wanted, after_no, to_no)
-        counts = [self._db.execute(COUNT, {**wish, "state": state}).fetchone()[0] for state in wanted.states]
-        return sum(counts)
+        return self._count(COUNT, wish_of(self._numbers, stretch, wanted, ended_by_ms), wanted)
 
-    def cancel(self, leaf: Leaf, wanted: ListFilter, after_no: TaskNo, to_no: TaskNo, at_ms: int) -> Changed:
-        """See `TaskTable.cancel_between`."""
-        wish = {**self._wish(leaf, wanted, after_no, to_no), "at_ms": at_ms}
-        ids: list[TaskId] = []
-        queued: list[TaskNo] = []
-        queued_bytes = 0
-        for state in wanted.states:
-            rows = self._db.execute(CANCEL, {**wish, "state": state}).fetchall()
-            if not rows:
-                continue
-            rows.sort()
-            ids += [id for _, id in rows]
-            self._counts.moved(repeat((leaf, state), len(rows)), moves.CANCEL.target)
-            if state is TaskState.QUEUED:
-                queued = [no for no, _ in rows]
-                queued_bytes = int(self._db.execute(PAYLOAD_BYTES, (mapping.json_list(queued),)).fetchone()[0])
-                self._counts.queued([(leaf, queued_bytes)], -1)
-        return Changed(tuple(ids), tuple(queued), queued_bytes)
+    def count_past(self, stretch: Stretch, wanted: ListFilter) -> int:
+        """See `PastTasks.count_between`."""
+        return self._count(COUNT_PAST, wish_of(self._numbers, stretch, wanted), wanted)
 
     def queued_since(self, leaf: Leaf, after_no: TaskNo, limit: int) -> list[TaskNo]:
         """See `TaskTable`."""
@@ -101,12 +90,27 @@ class Ranges:
         }
         return [no for (no,) in self._db.execute(NEXT, wish)]
 
-    def _wish(self, leaf: Leaf, wanted: ListFilter, after_no: TaskNo, to_no: TaskNo) -> dict[str, object]:
-        return {
-            "leaf": self._numbers.of_known_leaf(leaf),
-            "after_no": after_no,
-            "to_no": to_no,
-            "created_after_ms": wanted.created_after_ms,
-            "created_before_ms": wanted.created_before_ms,
-            "tag": None if wanted.tag is None else mapping.tags_text([wanted.tag]),
-        }
+    def _reach(
+        self,
+        statement: str,
+        leaf: Leaf,
+        states: Sequence[TaskState],
+        after_no: TaskNo,
+        upto_no: TaskNo,
+        limit: int,
+    ) -> Reach:
+        """The limit is shared out among the states, so less may be met than there would be room for."""
+        number = self._numbers.of_known_leaf(leaf)
+        to_no, met = upto_no, 0
+        share = max(1, limit // max(1, len(states)))
+        for state in states if number is not None else ():
+            wish = {"leaf": number, "state": state, "after_no": after_no, "to_no": to_no, "limit": share}
+            count, last_no = self._db.execute(statement, wish).fetchone()
+            met += count
+            if count == share:
+                to_no = last_no
+        return Reach(to_no, met)
+
+    def _count(self, statement: str, wish: dict[str, object], wanted: ListFilter) -> int:
+        counts = [self._db.execute(statement, {**wish, "state": state}).fetchone()[0] for state in wanted.states]
+        return sum(counts)

@@ -9,19 +9,22 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
-from taskservice.core.filters import touches
+from taskservice.core.changes import Change
 from taskservice.core.records import DeadRow, RetryRow
-from taskservice.core.table import Changed, Grant, Mark, QueueKey, Reach
+from taskservice.core.stretches import Reach, Stretch
+from taskservice.core.table import Changed, Grant, Mark, QueueKey
 from taskservice.core.types import Leaf, ListFilter, RunnerId, Task, TaskId, TaskNo, TaskState, TenantId, Token
 from taskservice.journal.store import file, mapping, moves, statements
+from taskservice.journal.store.changes import Changes
 from taskservice.journal.store.counts import Counts, LeafState
 from taskservice.journal.store.grants import Grants
 from taskservice.journal.store.ids import Ids
+from taskservice.journal.store.listing import Listing
 from taskservice.journal.store.moves import Move
 from taskservice.journal.store.numbers import Numbers
 from taskservice.journal.store.past import SqlitePast
@@ -31,7 +34,6 @@ from taskservice.journal.store.references import References
 log = logging.getLogger(__name__)
 
 _BEFORE_ALL = -(2**63)
-_AFTER_ALL = TaskNo(2**63 - 1)
 
 
 class _Standing(NamedTuple):
@@ -61,17 +63,19 @@ class SqliteTable:
         self._references = References(self._db)
         self._ids = Ids(self._db) if db is None else Ids(self._db, *self._db.execute(statements.GET_SETTLED).fetchone())
         self._past = SqlitePast(self._db, self._numbers, self._counts, self._ids)
-        self._ranges = Ranges(self._db, self._numbers, self._counts)
+        self._ranges = Ranges(self._db, self._numbers)
+        self._changes = Changes(self._db, self._numbers, self._counts, self._ids)
         self._running: dict[TaskNo, _Standing] = {}
         """What stands in a row as state, epoch and seq of a task that runs."""
+        self._listing = Listing(self._db, self._numbers, self._counts, self._running)
         self._mark: Mark | None = None
         if db is not None:
             self._take_up()
         self._main = os.open(path, os.O_RDONLY) if isinstance(path, Path) else None
         """Kept open: closing any handle of the file would free it for others (POSIX locks are the process's)."""
         self._db.execute("BEGIN")
-        self._changes = self._db.total_changes
-        """As of the last commit."""
+        self._committed = self._db.total_changes
+        """How many changes there were by the last commit."""
 
     @classmethod
     def open(cls, path: Path, keep: file.Keep, *, any_boot: bool = False) -> SqliteTable:
@@ -111,14 +115,13 @@ class SqliteTable:
         return self._mark
 
     def commit(self, mark: Mark) -> None:
-        of_leaf, queued_bytes, number = self._counts.of_leaf, self._counts.queued_bytes, self._numbers.of_leaf
-        rows = [(*of_leaf(leaf), queued_bytes(leaf), number(leaf)) for leaf in self._counts.touched()]
+        rows = [(*self._counts.of_leaf(leaf), self._numbers.of_leaf(leaf)) for leaf in self._counts.touched()]
         self._db.executemany(statements.SET_COUNTS, rows)
         self._db.execute(statements.SET_MARK, (*mark, self._boot, self._ids.settled_no))
         self._db.execute("COMMIT")
         self._db.execute("BEGIN")
         self._mark = mark
-        self._changes = self._db.total_changes
+        self._committed = self._db.total_changes
 
     @property
     def wal_bytes(self) -> int:
@@ -127,7 +130,7 @@ class SqliteTable:
     def fold(self) -> None:
         """As the protocol says: SQLite's log is empty, and the database file holds what was committed. Until the next
         `fold` nothing writes to that file."""
-        assert self._db.total_changes == self._changes, "what is not committed cannot be folded"
+        assert self._db.total_changes == self._committed, "what is not committed cannot be folded"
         self._db.execute("COMMIT")
         busy, _, _ = self._db.execute(statements.FOLD).fetchone()
         self._db.execute("BEGIN")
@@ -204,15 +207,17 @@ class SqliteTable:
             [(result, started_ms, duration_us, at_ms, no) for no, result, started_ms, duration_us in rows],
         )
         self._references.add(row[1] for row in rows)
-        self._end_attempts(moves.SUCCEED, nos, before, token)
+        self._end_attempts(nos, before, moves.moved(before, moves.SUCCEED), token)
 
     def retry(self, rows: Sequence[RetryRow], token: Token) -> None:
         nos = [row.no for row in rows]
         before = self._check_running(moves.RETRY, nos, token)
+        leaves = [leaf._replace(lane=row.lane) for (leaf, _), row in zip(before, rows, strict=True)]
         self._db.executemany(
             statements.RETRY,
             [
                 (
+                    self._numbers.of_leaf(leaf),
                     row.due_ms,
                     mapping.error_text(row.error),
                     row.attempt,
@@ -221,10 +226,10 @@ class SqliteTable:
                     row.duration_us,
                     row.no,
                 )
-                for row in rows
+                for leaf, row in zip(leaves, rows, strict=True)
             ],
         )
-        self._end_attempts(moves.RETRY, nos, before, token)
+        self._end_attempts(nos, before, [(leaf, moves.RETRY.target) for leaf in leaves], token)
 
     def fail(self, rows: Sequence[DeadRow], token: Token, at_ms: int) -> None:
         nos = [row.no for row in rows]
@@ -233,20 +238,21 @@ class SqliteTable:
             statements.FAIL,
             [(mapping.error_text(row.error), row.crashes, row.losses, row.duration_us, at_ms, row.no) for row in rows],
         )
-        self._end_attempts(moves.FAIL, nos, before, token)
+        self._end_attempts(nos, before, moves.moved(before, moves.FAIL), token)
 
     def hand_back(self, nos: Sequence[TaskNo], token: Token) -> None:
         before = self._check_running(moves.HAND_BACK, nos, token)
         self._db.executemany(statements.HAND_BACK, [(no,) for no in nos])
-        self._end_attempts(moves.HAND_BACK, nos, before, token)
+        self._end_attempts(nos, before, moves.moved(before, moves.HAND_BACK), token)
         self._counts.queued(self._sizes(nos), +1)
 
-    def cancel(self, nos: Sequence[TaskNo], at_ms: int) -> None:
-        before = self._check_idle(moves.CANCEL, nos)
-        self._db.executemany(statements.CANCEL, [(at_ms, no) for no in nos])
-        self._counts.moved(before, moves.CANCEL.target)
-        queued = [no for no, (_, state) in zip(nos, before, strict=True) if state is TaskState.QUEUED]
-        self._counts.queued(self._sizes(queued), -1)
+    def change(self, change: Change, nos: Sequence[TaskNo]) -> list[Changed]:
+        standings = self._standings(nos)
+        moves.check_change(change.kind, nos, standings)
+        return self._changes.named(change, {no: standings[no][:2] for no in nos})
+
+    def expire(self, nos: Sequence[TaskNo], at_ms: int) -> list[Changed]:
+        return self._changes.expired(at_ms, dict(zip(nos, self._check_idle(moves.EXPIRE, nos), strict=True)))
 
     def load(self, nos: Sequence[TaskNo]) -> list[Task]:
         found = {task.no: task for task in self._tasks(statements.LOAD, (mapping.json_list(nos),))}
@@ -263,44 +269,40 @@ class SqliteTable:
         number = self._numbers.of_known_leaf(leaf)
         if number is None:
             return []
-        rows: list[tuple[int, TaskNo]] = []
+        rows: list[tuple[int, TaskNo, int | None]] = []
         if after is not None:
-            rows = self._db.execute(statements.NEXT_DUE_THEN, (number, *after, limit)).fetchall()
+            rows = self._db.execute(statements.NEXT_DUE_THEN, (number, *after[:2], limit)).fetchall()
         due_ms = _BEFORE_ALL if after is None else after.due_ms
         rows += self._db.execute(statements.NEXT_DUE_LATER, (number, due_ms, limit - len(rows))).fetchall()
-        return [QueueKey(due_ms, no) for due_ms, no in rows]
+        return [QueueKey(*row) for row in rows]
 
     def due_by(self, now_ms: int, limit: int) -> list[Task]:
         return self._tasks(statements.DUE_BY, (now_ms, limit))
 
-    def next_due_ms(self) -> int | None:
-        row: tuple[int] | None = self._db.execute(statements.NEXT_DUE).fetchone()
-        return row[0] if row else None
+    def expired_by(self, now_ms: int, limit: int) -> list[TaskNo]:
+        return [no for (no,) in self._db.execute(statements.EXPIRED_BY, (now_ms, limit))]
+
+    def resumed_by(self, now_ms: int, limit: int) -> list[TaskNo]:
+        return [no for (no,) in self._db.execute(statements.RESUMED_BY, (now_ms, limit))]
+
+    def next_timed_ms(self) -> int | None:
+        row: tuple[int | None] = self._db.execute(statements.NEXT_TIMED).fetchone()
+        return row[0]
 
     def listing(self, wanted: ListFilter, before_no: TaskNo | None, limit: int) -> list[Task]:
-        """As the protocol says, in time that grows with `limit` and with the number of leaves and states wanted. Only
-        a tag or a time of creation is searched for: task by task, among those that are wanted otherwise."""
-        wish = {
-            "before_no": _AFTER_ALL if before_no is None else before_no,
-            "created_after_ms": wanted.created_after_ms,
-            "created_before_ms": wanted.created_before_ms,
-            "tag": None if wanted.tag is None else mapping.tags_text([wanted.tag]),
-            "limit": limit,
-        }
-        if (wanted.tenant, wanted.function, wanted.priority, wanted.states) == (None, None, None, ()):
-            return self.load(self._nos(statements.LIST_ALL, wish))
-        states = wanted.states or tuple(TaskState)
-        places = [at for at, _ in self._counts.items(wanted.tenant) if touches(at[0], wanted) and at[1] in states]
-        return self.load(sorted(self._nos_by_place(places, wish), reverse=True)[:limit])
+        return self.load(self._listing.nos(wanted, before_no, limit))
 
     def reach(self, leaf: Leaf, states: Sequence[TaskState], after_no: TaskNo, upto_no: TaskNo, limit: int) -> Reach:
         return self._ranges.reach(leaf, states, after_no, upto_no, limit)
 
-    def count_between(self, leaf: Leaf, wanted: ListFilter, after_no: TaskNo, to_no: TaskNo) -> int:
-        return self._ranges.count(leaf, wanted, after_no, to_no)
+    def count_between(self, stretch: Stretch, wanted: ListFilter, ended_by_ms: int) -> int:
+        return self._ranges.count(stretch, wanted, ended_by_ms)
 
-    def cancel_between(self, leaf: Leaf, wanted: ListFilter, after_no: TaskNo, to_no: TaskNo, at_ms: int) -> Changed:
-        return self._ranges.cancel(leaf, wanted, after_no, to_no, at_ms)
+    def change_between(self, change: Change, stretch: Stretch, wanted: ListFilter, ended_by_ms: int) -> Changed:
+        return self._changes.between(change, stretch, wanted, ended_by_ms)
+
+    def count_running(self, wanted: ListFilter) -> int:
+        return self._listing.running(wanted)
 
     def queued_since(self, leaf: Leaf, after_no: TaskNo, limit: int) -> list[TaskNo]:
         return self._ranges.queued_since(leaf, after_no, limit)
@@ -320,8 +322,9 @@ class SqliteTable:
     def grants(self) -> list[Grant]:
         return self._grants.all()
 
-    def note(self, kind: str, key: str, value: bytes) -> None:
-        self._db.execute(statements.SET_NOTE, (kind, key, value))
+    def note(self, kind: str, key: str, value: bytes | None) -> None:
+        statement = statements.DELETE_NOTE if value is None else statements.SET_NOTE
+        self._db.execute(statement, {"kind": kind, "key": key, "value": value})
 
     def notes(self, kind: str) -> dict[str, bytes]:
         return dict(self._db.execute(statements.NOTES, (kind,)).fetchall())
@@ -330,8 +333,8 @@ class SqliteTable:
         """What is kept in RAM is as the file says."""
         found = file.stored(self._db)
         self._mark = None if found is None else found.mark
-        for number, *counts, queued_bytes in self._db.execute(statements.COUNTS):
-            self._counts.are(self._numbers.leaves[number], counts, queued_bytes)
+        for number, *counts in self._db.execute(statements.COUNTS):
+            self._counts.are(self._numbers.leaves[number], counts)
         for epoch, seq, runner, nos in self._db.execute(statements.LEASES).fetchall():
             token = Token(epoch, seq)
             wish = {"nos": nos, "epoch": epoch, "seq": seq}
@@ -346,45 +349,33 @@ class SqliteTable:
         for leaf, size in self._db.execute(statements.SIZES, (mapping.json_list(nos),)):
             yield leaves[leaf], size
 
-    def _nos_by_place(self, places: Sequence[LeafState], wish: Mapping[str, object]) -> list[TaskNo]:
-        """Of each of these places the newest that fulfil the wish, in no order."""
-        nos: list[TaskNo] = []
-        running: set[Leaf] = set()
-        for leaf, state in places:
-            if state is TaskState.RUNNING:
-                running.add(leaf)
-            else:
-                place = {"leaf": self._numbers.of_leaf(leaf), "state": state}
-                nos += self._nos(statements.LIST_PLACE, {**wish, **place})
-        held = [no for no, standing in self._running.items() if standing.leaf in running] if running else []
-        if held:
-            nos += self._nos(statements.LIST_NOS, {**wish, "nos": mapping.json_list(held)})
-        return nos
-
-    def _nos(self, statement: str, wish: Mapping[str, object]) -> list[TaskNo]:
-        return [no for (no,) in self._db.execute(statement, wish)]
-
     def _tasks(self, statement: str, wish: Sequence[object]) -> list[Task]:
         leaves = self._numbers.leaves
         return [mapping.to_task(row, leaves) for row in self._db.execute(statement, wish)]
 
     def _check_idle(self, move: Move, nos: Sequence[TaskNo]) -> list[LeafState]:
         """Where the tasks are, none of them under a lease; IllegalMove if one may not make the move."""
+        standings = self._standings(nos)
+        moves.check_move(move, nos, standings)
+        return [standings[no][:2] for no in nos]
+
+    def _standings(self, nos: Sequence[TaskNo]) -> dict[TaskNo, _Standing]:
+        """Those of these tasks that are here, each as if it were under no lease."""
         leaves = self._numbers.leaves
-        standings = {
+        return {
             no: _Standing(leaves[leaf], mapping.STATES[state], None)
             for no, leaf, state in self._db.execute(statements.STANDINGS, (mapping.json_list(nos),))
         }
-        moves.check_move(move, nos, standings)
-        return [standings[no][:2] for no in nos]
 
     def _check_running(self, move: Move, nos: Sequence[TaskNo], token: Token) -> list[LeafState]:
         """Where the tasks are, all of them under this lease; IllegalMove if one is not."""
         moves.check_move(move, nos, self._running, token)
         return [self._running[no][:2] for no in nos]
 
-    def _end_attempts(self, move: Move, nos: Sequence[TaskNo], before: Sequence[LeafState], token: Token) -> None:
-        self._counts.moved(before, move.target)
+    def _end_attempts(
+        self, nos: Sequence[TaskNo], before: Sequence[LeafState], after: Sequence[LeafState], token: Token
+    ) -> None:
+        self._counts.changed(before, after)
         for no in nos:
             del self._running[no]
         if self._grants.ended(token, nos):

@@ -3,7 +3,8 @@
 # ruff: noqa: S608 - texts are put together from constants of this package only
 from __future__ import annotations
 
-from taskservice.journal.store.mapping import COLUMNS
+from taskservice.core.types import TERMINAL_STATES, TaskState
+from taskservice.journal.store.mapping import BEYOND_PLACE, COLUMNS
 
 CACHE_BYTES = 192 * 1024 * 1024
 """Memory that SQLite may use for pages of the table; what is beyond it is read from the file again."""
@@ -29,7 +30,7 @@ PRAGMAS = (
 
 FOLD = "PRAGMA wal_checkpoint(TRUNCATE)"
 
-INSERT_TASK = f"INSERT INTO task VALUES ({', '.join('?' * 21)})"
+INSERT_TASK = f"INSERT INTO task VALUES ({', '.join('?' * 23)})"
 
 INSERT_PAYLOAD = "INSERT INTO payload VALUES (?, ?)"
 
@@ -52,8 +53,8 @@ SUCCEED = """
 
 RETRY = """
     UPDATE task
-    SET state = 'retrying', epoch = NULL, seq = NULL, started_ms = NULL,
-        due_ms = ?, error = ?, attempt = ?, crashes = ?, losses = ?, duration_us = ?
+    SET state = 'retrying', epoch = NULL, seq = NULL, started_ms = NULL, expires_ms = NULL,
+        leaf = ?, due_ms = ?, error = ?, attempt = ?, crashes = ?, losses = ?, duration_us = ?
     WHERE no = ?
 """
 
@@ -68,8 +69,6 @@ HAND_BACK = """
     UPDATE task SET state = 'queued', attempt = attempt - 1, epoch = NULL, seq = NULL, started_ms = NULL WHERE no = ?
 """
 
-CANCEL = "UPDATE task SET state = 'cancelled', ended_ms = ? WHERE no = ?"
-
 _TASKS = f"SELECT {COLUMNS} FROM task JOIN payload USING (no)"
 
 LOAD = f"{_TASKS} WHERE no IN (SELECT value FROM json_each(?))"
@@ -83,11 +82,13 @@ SETTLE = "INSERT OR IGNORE INTO task_id VALUES (?, ?, ?)"
 
 # Two, because SQLite would walk through all that are due at the same time to compare pairs of time and number.
 NEXT_DUE_THEN = """
-    SELECT due_ms, no FROM task WHERE leaf = ? AND state = 'queued' AND due_ms = ? AND no > ? ORDER BY no LIMIT ?
+    SELECT due_ms, no, expires_ms FROM task
+    WHERE leaf = ? AND state = 'queued' AND due_ms = ? AND no > ? ORDER BY no LIMIT ?
 """
 
 NEXT_DUE_LATER = """
-    SELECT due_ms, no FROM task WHERE leaf = ? AND state = 'queued' AND due_ms > ? ORDER BY due_ms, no LIMIT ?
+    SELECT due_ms, no, expires_ms FROM task
+    WHERE leaf = ? AND state = 'queued' AND due_ms > ? ORDER BY due_ms, no LIMIT ?
 """
 
 # The terms of a partial index must be repeated word for word, or SQLite does not see that it may use it.
@@ -95,22 +96,33 @@ DUE_BY = f"""
     {_TASKS} WHERE state IN ('scheduled', 'retrying') AND due_ms <= ? ORDER BY due_ms, no LIMIT ?
 """
 
-NEXT_DUE = "SELECT due_ms FROM task WHERE state IN ('scheduled', 'retrying') ORDER BY due_ms LIMIT 1"
+_EXPIRES = "expires_ms IS NOT NULL AND state IN ('scheduled', 'queued', 'paused')"
 
-# How the listings end: what passes the filter beyond leaf and state (NULL: any), newest first.
-_PASSES = """
-    no < :before_no
-    AND (:created_after_ms IS NULL OR created_ms >= :created_after_ms)
-    AND (:created_before_ms IS NULL OR created_ms < :created_before_ms)
-    AND (:tag IS NULL OR instr(tags, :tag) > 0)
-    ORDER BY no DESC LIMIT :limit
+EXPIRED_BY = f"SELECT no FROM task WHERE {_EXPIRES} AND expires_ms <= ? ORDER BY expires_ms, no LIMIT ?"
+
+_RESUMES = "resume_ms IS NOT NULL AND state = 'paused'"
+
+RESUMED_BY = f"SELECT no FROM task WHERE {_RESUMES} AND resume_ms <= ? ORDER BY resume_ms, no LIMIT ?"
+
+# The least of three, each the first of its index; NULL where there is none.
+NEXT_TIMED = f"""
+    SELECT min(at_ms) FROM (
+        SELECT min(due_ms) AS at_ms FROM task WHERE state IN ('scheduled', 'retrying')
+        UNION ALL SELECT min(expires_ms) FROM task WHERE {_EXPIRES}
+        UNION ALL SELECT min(resume_ms) FROM task WHERE {_RESUMES}
+    )
 """
+
+# How the listings end: newest first.
+_PASSES = f"no < :before_no AND {BEYOND_PLACE} ORDER BY no DESC LIMIT :limit"
 
 LIST_ALL = f"SELECT no FROM task WHERE {_PASSES}"
 
 LIST_PLACE = f"SELECT no FROM task WHERE leaf = :leaf AND state = :state AND state <> 'running' AND {_PASSES}"
 
 LIST_NOS = f"SELECT no FROM task WHERE no IN (SELECT value FROM json_each(:nos)) AND {_PASSES}"
+
+COUNT_NOS = f"SELECT count(*) FROM task WHERE no IN (SELECT value FROM json_each(:nos)) AND {BEYOND_PLACE}"
 
 SIZES = "SELECT leaf, length(payload) FROM task JOIN payload USING (no) WHERE no IN (SELECT value FROM json_each(?))"
 
@@ -125,29 +137,31 @@ RUNNING = """
     WHERE task.state = 'running' AND task.epoch = :epoch AND task.seq = :seq ORDER BY granted.key
 """
 
-SET_NOTE = "INSERT INTO note VALUES (?, ?, ?) ON CONFLICT (kind, key) DO UPDATE SET value = excluded.value"
+SET_NOTE = """
+    INSERT INTO note VALUES (:kind, :key, :value) ON CONFLICT (kind, key) DO UPDATE SET value = excluded.value
+"""
+
+DELETE_NOTE = "DELETE FROM note WHERE kind = :kind AND key = :key"
 
 NOTES = "SELECT key, value FROM note WHERE kind = ? ORDER BY rowid"
 
 INSERT_TENANT = "INSERT INTO tenant VALUES (?, ?)"
 
-INSERT_LEAF = "INSERT INTO leaf (leaf, tenant, function, priority) VALUES (?, ?, ?, ?)"
+INSERT_LEAF = "INSERT INTO leaf (leaf, tenant, function, priority, key, lane) VALUES (?, ?, ?, ?, ?, ?)"
 
 TENANTS = "SELECT tenant, name FROM tenant ORDER BY tenant"
 
 LEAVES = """
-    SELECT leaf, tenant.name, function, priority FROM leaf JOIN tenant ON tenant.tenant = leaf.tenant ORDER BY leaf
+    SELECT leaf, tenant.name, function, priority, key, lane FROM leaf JOIN tenant ON tenant.tenant = leaf.tenant
+    ORDER BY leaf
 """
 
-SET_COUNTS = """
-    UPDATE leaf
-    SET scheduled = ?, queued = ?, running = ?, retrying = ?, succeeded = ?, failed = ?, cancelled = ?, queued_bytes = ?
-    WHERE leaf = ?
-"""
+# In the order in which `Counts` has them.
+_COUNTED = (*TaskState, *(f"past_{state}" for state in TERMINAL_STATES), "queued_bytes")
 
-COUNTS = """
-    SELECT leaf, scheduled, queued, running, retrying, succeeded, failed, cancelled, queued_bytes FROM leaf ORDER BY leaf
-"""
+SET_COUNTS = f"UPDATE leaf SET {', '.join(f'{name} = ?' for name in _COUNTED)} WHERE leaf = ?"
+
+COUNTS = f"SELECT leaf, {', '.join(_COUNTED)} FROM leaf ORDER BY leaf"
 
 SET_MARK = "INSERT OR REPLACE INTO meta VALUES (0, ?, ?, ?, ?, ?, ?)"
 

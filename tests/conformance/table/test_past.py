@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from helpers.tables import LEASE, RUNNER, history_file, listed, put, refuses, task
+from taskservice.core.changes import Change
 from taskservice.core.history import DEAD, DONE
+from taskservice.core.operations import OperationKind
 from taskservice.core.past import EndedKey, Past
 from taskservice.core.table import TaskTable
 from taskservice.core.types import TERMINAL_STATES, ListFilter, Priority, TaskState
@@ -32,7 +34,7 @@ def past_listed(table: TaskTable, before_no: int | None = None, limit: int = 100
 def test_what_has_ended_comes_first_ended_first(table: TaskTable) -> None:
     for no, at_ms in ((1, 50), (2, 40), (3, 40), (4, 60)):
         put(table, TaskState.QUEUED, no)
-        table.cancel([no], at_ms)
+        table.change(Change(OperationKind.CANCEL, at_ms), [no])
     put(table, TaskState.RUNNING, 5)
     put(table, TaskState.QUEUED, 6)
     put(table, TaskState.FAILED, 7)

@@ -44,6 +44,7 @@ PLANS = {
     "LIST_PAST": ["SEARCH past USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"],
     "LIST_PAST_PLACE": ["SEARCH past USING INDEX past_listing (leaf=? AND state=? AND rowid>? AND rowid<?)"],
     "PAST_IDS": [_BY_NO.format("past")],
+    "FORGET_BETWEEN": ["SEARCH past USING INDEX past_listing (leaf=? AND state=? AND rowid>? AND rowid<?)"],
     "DROP_ID": ["SEARCH task_id USING PRIMARY KEY (tenant=? AND id=?)"],
     "PAST_OF_FILE": ["SEARCH past USING COVERING INDEX past_file (file=?)"],
     "FIND_FILE": ["SEARCH history_file USING INDEX sqlite_autoindex_history_file_1 (key=?)"],
@@ -66,7 +67,7 @@ WALKS = {"ENTRIES", "FILES"}
 
 def test_the_plan_of_every_statement_is_known() -> None:
     names = {name for name in vars(statements) if name.isupper() and name[0] != "_"}
-    assert names - {"SCHEMA", "COLUMNS"} == {*PLANS, *WALKS}
+    assert names - {"SCHEMA", "COLUMNS", "BEYOND_PLACE", "PASSES_PAST"} == {*PLANS, *WALKS}
 
 
 @pytest.mark.parametrize("name", PLANS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from helpers.tables import LEAF, LEASE, LEGAL, MOVES, RUNNER, mark, put, seen, task
+from helpers.tables import CANCEL, LEAF, LEASE, LEGAL, MOVES, RUNNER, mark, put, seen, task
 from taskservice.core.table import Grant, TaskTable
 from taskservice.core.types import Leaf, Priority, RunnerId, TaskState, Token
 from taskservice.journal.store.memory import MemoryTable
@@ -54,7 +54,7 @@ def test_the_bytes_that_are_queued_follow_every_move(table: TaskTable) -> None:
         assert table.queued_bytes(LEAF) == queued, move
     waiting = [one.no for one in table.load(range(len(TaskState))) if one.state is TaskState.QUEUED]
     table.lease(waiting[:2], Token(9, 1), RUNNER, 4_000)
-    table.cancel(waiting[2:], 4_000)
+    table.change(CANCEL, waiting[2:])
     assert table.queued_bytes(LEAF) == 0
 
 
@@ -65,6 +65,19 @@ def test_a_note_replaces_the_one_of_its_key_and_keeps_its_place(table: TaskTable
     assert list(table.notes("tenant").items()) == [("b", b"\0"), ("a", b"4"), ("c", b"3")]
     assert table.notes("key") == {"a": b"another kind"}
     assert table.notes("no such kind") == {}
+
+
+def test_a_note_that_is_taken_away_is_as_if_it_had_never_been(table: TaskTable) -> None:
+    """Noted again, it is the last."""
+    for key in ("a", "b", "c"):
+        table.note("tenant", key, key.encode())
+    table.note("key", "a", b"another kind")
+    for key in ("a", "c", "nobody"):
+        table.note("tenant", key, None)
+    assert (table.notes("tenant"), table.notes("key")) == ({"b": b"b"}, {"a": b"another kind"})
+    for key in ("c", "a"):
+        table.note("tenant", key, b"again")
+    assert list(table.notes("tenant")) == ["b", "c", "a"]
 
 
 def test_the_mark_is_that_of_the_last_commit(table: TaskTable) -> None:
@@ -90,7 +103,7 @@ def test_a_copy_in_memory_goes_its_own_way() -> None:
     for one in (copy, table):
         one.note("kind", "b", b"2")
         one.insert([task(50)])
-        one.cancel([1], 6_000)
+        one.change(CANCEL, [1])
         one.succeed([(2, b"1", 4_000, 1)], LEASE, 5_000)
         one.commit(mark(1, 1))
         if one is copy:

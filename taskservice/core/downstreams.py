@@ -1,0 +1,107 @@
+"""What is learnt of what functions call: how much of it a downstream bears, and how much retrying is fair. Volatile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from taskservice.core.flow.retry_budget import RetryBudget
+from taskservice.core.flow.running import Running
+from taskservice.core.flow.window import CEILING, Ended, Window
+from taskservice.core.lease_wire import Outcome
+from taskservice.core.specs import DownstreamPolicy, FunctionSpec, Policy
+from taskservice.core.types import FunctionName, Lane, Leaf, OutcomeKind
+
+_CONGESTED = (OutcomeKind.THROTTLED, OutcomeKind.TIMEOUT)
+"""What says that a downstream has too much to do."""
+
+_SILENT = (OutcomeKind.LOST, OutcomeKind.STORE_AWAY, OutcomeKind.VALUE_LOST, OutcomeKind.IMPORT_FAILED)
+"""What says nothing about a downstream, for it was perhaps not called."""
+
+
+@dataclass(slots=True)
+class Downstreams:
+    """The windows of downstreams, and the retry budgets of functions."""
+
+    functions: Mapping[FunctionName, FunctionSpec]
+    policies: Mapping[tuple[str, str], Policy]
+    running: Running
+    windows: dict[str, Window] = field(default_factory=dict)
+    """By downstream. A function that names none has one of its own, under its own name, once it has been throttled."""
+    _budgets: dict[FunctionName, RetryBudget] = field(default_factory=dict)
+
+    def name_of(self, function: FunctionName) -> str:
+        """What the function's window is called."""
+        return self.functions[function].downstream or function
+
+    def window_of(self, function: FunctionName, now_ms: int) -> Window | None:
+        """The window that the function's tasks pass; None if it names no downstream and has never been throttled."""
+        named = self.functions[function].downstream
+        return self._window(function, now_ms) if named else self.windows.get(function)
+
+    def budget_of(self, function: FunctionName, now_ms: int) -> RetryBudget:
+        """What the function's retries may still cost."""
+        budget = self._budgets.get(function)
+        if budget is None:
+            share = self.functions[function].retry_share
+            budget = self._budgets[function] = RetryBudget("function.retries", now_ms, share)
+        return budget
+
+    def function_changed(self, name: FunctionName) -> None:
+        """The function's share of retries may be another."""
+        if name in self._budgets:
+            self._budgets[name].change(self.functions[name].retry_share)
+
+    def policy_changed(self, policy: DownstreamPolicy, now_ms: int) -> None:
+        """The window is as the operator says now."""
+        window = self.windows.get(policy.name)
+        if window is not None:
+            window.bound(policy.ceiling or CEILING, now_ms)
+            window.freeze(policy.frozen, now_ms)
+
+    def started(self, leaf: Leaf, tasks: int, now_ms: int) -> None:
+        """So many of the leaf's tasks have started."""
+        window = self.window_of(leaf.function, now_ms)
+        if window is not None:
+            window.started(tasks, now_ms)
+        budget = self.budget_of(leaf.function, now_ms)
+        if leaf.lane is Lane.RETRY:
+            budget.take(tasks, now_ms)
+        else:
+            budget.first(tasks, now_ms)
+
+    def ended(self, leaf: Leaf, outcomes: Sequence[Outcome], others: int, now_ms: int) -> None:
+        """These attempts of the leaf have ended, and of so many others nothing is known but that they run no more."""
+        succeeded = sum(each.kind is OutcomeKind.SUCCEEDED for each in outcomes)
+        retried = leaf.lane is Lane.RETRY
+        budget = self.budget_of(leaf.function, now_ms)
+        budget.succeeded(0 if retried else succeeded, succeeded if retried else 0)
+        throttled = [each for each in outcomes if each.kind is OutcomeKind.THROTTLED]
+        window = self._window(leaf.function, now_ms) if throttled else self.window_of(leaf.function, now_ms)
+        if window is None:
+            return
+        window.ended(
+            Ended(
+                [_ms(each) for each in outcomes if each.kind not in _SILENT and each.kind not in _CONGESTED],
+                [(_ms(each), each.retry_after_ms or 0) for each in throttled],
+                [_ms(each) for each in outcomes if each.kind is OutcomeKind.TIMEOUT],
+                others + sum(each.kind in _SILENT for each in outcomes),
+            ),
+            now_ms,
+        )
+
+    def _window(self, function: FunctionName, now_ms: int) -> Window:
+        name = self.name_of(function)
+        window = self.windows.get(name)
+        if window is None:
+            window = self.windows[name] = Window("downstream.window", now_ms)
+            callers = [each for each in self.functions if self.name_of(each) == name]
+            window.started(sum(self.running.functions.get(each, 0) for each in callers), now_ms)
+            policy = self.policies.get(("downstream", name))
+            if isinstance(policy, DownstreamPolicy):
+                self.policy_changed(policy, now_ms)
+        return window
+
+
+def _ms(outcome: Outcome) -> int:
+    return outcome.duration_us // 1000

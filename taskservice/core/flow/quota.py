@@ -1,0 +1,92 @@
+"""What somebody takes of the pool at once, and what of it is kept for them, or is the most that they may have."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from taskservice.core.flow.gate import ROOM_MAX, Reason
+from taskservice.core.resources import Amounts, add, subtract
+from taskservice.core.types import Leaf, Token
+
+Owner = tuple[str, Hashable]
+"""Who has a quota: ("class", priority), ("tenant", id) or ("function", name)."""
+
+
+def owners(leaf: Leaf) -> tuple[Owner, ...]:
+    """All to whose quotas the leaf's tasks count."""
+    return ("class", leaf.priority), ("tenant", leaf.tenant), ("function", leaf.function)
+
+
+@dataclass(slots=True)
+class Usage:
+    """What leases occupy now, by owner. Volatile: told anew after a restart."""
+
+    of: dict[Owner, Amounts] = field(default_factory=dict)
+    _leases: dict[Token, tuple[Leaf, Amounts]] = field(default_factory=dict)
+
+    def occupy(self, token: Token, leaf: Leaf, need: Amounts) -> None:
+        """The lease occupies as much, until it is freed."""
+        if token in self._leases:
+            return
+        self._leases[token] = leaf, need
+        for owner in owners(leaf):
+            add(self.of.setdefault(owner, {}), need)
+
+    def free(self, token: Token) -> Leaf | None:
+        """The lease occupies nothing any more; gives its leaf, None if it was not known."""
+        leaf, need = self._leases.pop(token, (None, {}))
+        if leaf is not None:
+            for owner in owners(leaf):
+                subtract(self.of[owner], need)
+        return leaf
+
+    def leases(self) -> Iterable[tuple[Token, Leaf]]:
+        """Those that occupy anything."""
+        return ((token, leaf) for token, (leaf, _) in self._leases.items())
+
+    def used(self, owner: Owner) -> Mapping[str, int]:
+        return self.of.get(owner, {})
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaGate:
+    """A gate: a lease of this need is not to bring its owner above the maximum."""
+
+    name: str
+    """What users know it by, e.g. `tenant.maximum`."""
+    usage: Usage
+    owner: Owner
+    maximum: Mapping[str, int]
+    """A resource that is not in it has no bound."""
+    need: Mapping[str, int]
+
+    def room(self, now_ms: int) -> int:
+        """A lease may have any number of tasks: they run one after the other."""
+        used = self.usage.used(self.owner)
+        fits = all(used.get(kind, 0) + self.need.get(kind, 0) <= most for kind, most in self._bounds())
+        return ROOM_MAX if fits else 0
+
+    def opens_ms(self, now_ms: int) -> int | None:
+        """When one of the owner's leases is over."""
+        return None
+
+    def reason(self, now_ms: int) -> Reason:
+        """How it stands, in the resource that is nearest to its bound."""
+        used = self.usage.used(self.owner)
+        part = {kind: (used.get(kind, 0) + self.need.get(kind, 0)) / max(1, most) for kind, most in self._bounds()}
+        kind = max(part, key=part.__getitem__)
+        return Reason(self.name, self.maximum[kind], used.get(kind, 0), None, cause=kind)
+
+    def _bounds(self) -> Iterable[tuple[str, int]]:
+        return ((kind, most) for kind, most in self.maximum.items() if self.need.get(kind))
+
+
+def within(reserved: Mapping[str, int], used: Mapping[str, int], need: Mapping[str, int]) -> bool:
+    """Whether what is kept for somebody has room for the need, in all that the need takes."""
+    return all(used.get(kind, 0) + value <= reserved.get(kind, 0) for kind, value in need.items())
+
+
+def part_of(reserved: Mapping[str, int], used: Mapping[str, int]) -> float:
+    """How much of what is kept for somebody they have: the part of the resource of which they have most."""
+    return max((used.get(kind, 0) / value for kind, value in reserved.items() if value), default=1.0)

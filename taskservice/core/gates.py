@@ -1,0 +1,250 @@
+"""Which gates stand before which tasks, as tenants, functions and policies say. Volatile: learnt again after a restart.
+
+- a tenant: its rate, its running_max
+- a function: paused, its rate, its max_running, its downstream's window; and, since it says what a task takes: the maximum of
+  its class, of its tenant and of itself
+- a leaf: key_max_running; for retries the function's budget
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
+
+from taskservice.core.downstreams import Downstreams
+from taskservice.core.fair.line import Line
+from taskservice.core.fair.tree import Path
+from taskservice.core.flow.bucket import Bucket, RateLimit
+from taskservice.core.flow.gate import Gate, Reason
+from taskservice.core.flow.quota import Owner, QuotaGate, Usage, owners
+from taskservice.core.flow.running import AtMost, Running, key_name
+from taskservice.core.lease_wire import Outcome
+from taskservice.core.resources import amounts
+from taskservice.core.specs import (
+    ClassPolicy,
+    DownstreamPolicy,
+    FunctionPolicy,
+    FunctionSpec,
+    Policy,
+    Quota,
+    Rate,
+    Tenant,
+)
+from taskservice.core.types import FunctionName, Lane, Leaf, Priority, Task, TenantId
+
+Name = tuple[object, ...]
+"""What a gate is called here: what it is about, and whose it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """A gate that an operator has closed."""
+
+    name: str
+
+    def room(self, now_ms: int) -> int:
+        return 0
+
+    def opens_ms(self, now_ms: int) -> int | None:
+        """When the operator opens it."""
+        return None
+
+    def reason(self, now_ms: int) -> Reason:
+        return Reason(self.name, 0, 0)
+
+
+@dataclass(slots=True)
+class Gates:
+    """All gates of a shard, and the lines before them; each is made when somebody first comes to it."""
+
+    tenants: Mapping[TenantId, Tenant]
+    functions: Mapping[FunctionName, FunctionSpec]
+    policies: Mapping[tuple[str, str], Policy]
+    running: Running
+    usage: Usage
+    stirred: dict[Line, None]
+    downstreams: Downstreams = field(init=False)
+    buckets: dict[Name, Bucket] = field(default_factory=dict)
+    now_ms: int = 0
+    """The time of the last turn: what is made in it begins there."""
+    _open: bool = False
+    _lines: WeakValueDictionary[Name, Line] = field(default_factory=WeakValueDictionary)
+    """Each for as long as a node stands before its gate: there may be as many keys as a tenant has users."""
+    _maxima: dict[Owner, dict[Name, None]] = field(default_factory=dict)
+    """The gates that keep each owner below its maximum: one for each need that came up."""
+
+    def __post_init__(self) -> None:
+        self.downstreams = Downstreams(self.functions, self.policies, self.running)
+
+    def restart(self, now_ms: int) -> None:
+        """What was let through before is not known, and may have been all that was to be had."""
+        self._open = True
+        self.now_ms = now_ms
+        for id in self.tenants:
+            self.tenant_changed(id, full=False)
+        for name in self.functions:
+            self.function_changed(name, full=False)
+
+    def tenant_changed(self, id: TenantId, *, full: bool = True) -> None:
+        """The tenant's buckets are as it says now; `full`: so are those that it did not have before."""
+        tenant = self.tenants[id]
+        self._bucket("tenant.rate", id, tenant.rate, full=full)
+        self._bucket("tenant.submit_rate", id, tenant.submit_rate, full=full)
+
+    def function_changed(self, name: FunctionName, *, full: bool = True) -> None:
+        """Likewise the function's; what an operator has said comes first."""
+        self._bucket("function.rate", name, self._rate(name), full=full)
+        self._bucket("function.submit_rate", name, self.functions[name].submit_rate, full=full)
+        self.downstreams.function_changed(name)
+
+    def lines_of(self, path: Path) -> tuple[Line, ...]:
+        """The lines before the gates of the node there. None before `restart`: while a journal is read nobody has a turn."""
+        if not self._open:
+            return ()
+        match path:
+            case (_, str() as tenant):
+                return tuple(self._of_tenant(TenantId(tenant)))
+            case (Priority() as priority, str() as tenant, str() as function):
+                return tuple(self._of_function(priority, TenantId(tenant), FunctionName(function)))
+            case (_, _, _, Leaf() as leaf):
+                return tuple(self._of_leaf(leaf))
+            case _:
+                return ()
+
+    def submit_refusal(
+        self, tenant: TenantId, function: FunctionName, taken: Counter[Name], now_ms: int
+    ) -> Reason | None:
+        """Why one more of these tasks comes too soon when so many before it are `taken`; None if it does not. Of several gates it
+        is the one that opens last."""
+        closed: list[Reason] = []
+        for name in submit_gates(tenant, function):
+            bucket = self.buckets.get(name)
+            if bucket is not None and bucket.room(now_ms) <= taken[name]:
+                closed.append(bucket.reason_after(taken[name], now_ms))
+        return max(closed, key=lambda reason: reason.clears_ms or 0, default=None)
+
+    def submitted(self, tasks: Sequence[Task], now_ms: int) -> None:
+        """These tasks were accepted: what may be submitted is less by them."""
+        for name, count in Counter(name for task in tasks for name in submit_gates(task.tenant, task.function)).items():
+            bucket = self.buckets.get(name)
+            if bucket is not None:
+                bucket.take(count, now_ms)
+
+    def started(self, leaf: Leaf, tasks: int, now_ms: int) -> None:
+        """So many of the leaf's tasks have passed all their gates."""
+        for name in (("tenant.rate", leaf.tenant), ("function.rate", leaf.function)):
+            bucket = self.buckets.get(name)
+            if bucket is not None:
+                bucket.take(tasks, now_ms)
+        self.downstreams.started(leaf, tasks, now_ms)
+        self._stir(("function.retries", leaf.function))
+
+    def ended(self, leaf: Leaf, outcomes: Sequence[Outcome], others: int, now_ms: int) -> None:
+        """See `Downstreams.ended`."""
+        self.downstreams.ended(leaf, outcomes, others, now_ms)
+        self._stir(("function.retries", leaf.function))
+        self._stir(("downstream.window", self.downstreams.name_of(leaf.function)))
+
+    def downstream_changed(self, policy: DownstreamPolicy) -> None:
+        """The window is as the operator says now."""
+        self.downstreams.policy_changed(policy, self.now_ms)
+        self._stir(("downstream.window", policy.name))
+
+    def freed(self, leaf: Leaf) -> None:
+        """Tasks of the leaf run no more, or a lease of it is over: there may be room behind what counts them."""
+        self._stir(("tenant.running_max", leaf.tenant))
+        self._stir(("function.max_running", leaf.function))
+        if leaf.key:
+            self._stir(("key.max_running", key_name(leaf)))
+        for owner in owners(leaf):
+            for name in self._maxima.get(owner, ()):
+                self._stir(name)
+
+    def _of_tenant(self, id: TenantId) -> Iterator[Line]:
+        tenant = self.tenants.get(id)
+        if tenant is None:
+            return
+        yield from self._rated("tenant.rate", id)
+        yield from self._at_most("tenant.running_max", self.running.tenants, id, tenant.running_max)
+
+    def _of_function(self, priority: Priority, tenant: TenantId, name: FunctionName) -> Iterator[Line]:
+        function, policy = self.functions[name], self._policy(name)
+        if policy.paused:
+            yield self._line(("function.paused", name), Paused("function.paused"))
+        yield from self._rated("function.rate", name)
+        max_running = function.max_running if policy.max_running is None else policy.max_running
+        yield from self._at_most("function.max_running", self.running.functions, name, max_running)
+        window = self.downstreams.window_of(name, self.now_ms)
+        if window is not None:
+            yield self._line(("downstream.window", self.downstreams.name_of(name)), window)
+        need = amounts(function.resources)
+        yield from self._maximum("class.maximum", ("class", priority), self._class_quota(priority), need)
+        known = self.tenants.get(tenant)
+        yield from self._maximum("tenant.maximum", ("tenant", tenant), known.quota if known else Quota(), need)
+        yield from self._maximum("function.maximum", ("function", name), policy.quota, need)
+
+    def _of_leaf(self, leaf: Leaf) -> Iterator[Line]:
+        function = self.functions[leaf.function]
+        if leaf.key:
+            yield from self._at_most("key.max_running", self.running.keys, key_name(leaf), function.key_max_running)
+        if leaf.lane is Lane.RETRY:
+            yield self._line(
+                ("function.retries", leaf.function), self.downstreams.budget_of(leaf.function, self.now_ms)
+            )
+
+    def _rated(self, what: str, of: str) -> Iterable[Line]:
+        bucket = self.buckets.get((what, of))
+        return () if bucket is None else (self._line((what, of), bucket),)
+
+    def _at_most(self, what: str, counts: Mapping[str, int], of: str, most: int | None) -> Iterable[Line]:
+        return () if most is None else (self._line((what, of), AtMost(what, counts, of, most)),)
+
+    def _maximum(self, what: str, owner: Owner, quota: Quota, need: Mapping[str, int]) -> Iterable[Line]:
+        maximum = {kind: most for kind, most in quota.maximum if need.get(kind)}
+        if not maximum:
+            return ()
+        name: Name = (what, owner[1], tuple(sorted(need.items())))
+        self._maxima.setdefault(owner, {})[name] = None
+        return (self._line(name, QuotaGate(what, self.usage, owner, maximum, need)),)
+
+    def _bucket(self, what: str, of: str, rate: Rate | None, *, full: bool) -> None:
+        name: Name = (what, of)
+        if rate is None:
+            self.buckets.pop(name, None)
+            return
+        limit = RateLimit(what, rate.per_s, rate.burst)
+        bucket = self.buckets.get(name)
+        if bucket is None:
+            self.buckets[name] = Bucket(limit, self.now_ms, full=full)
+        elif (bucket.limit.per_s, bucket.limit.burst) != (limit.per_s, limit.burst):
+            bucket.change(limit, self.now_ms)
+
+    def _line(self, name: Name, gate: Gate) -> Line:
+        line = self._lines.get(name)
+        if line is None:
+            line = self._lines[name] = Line(gate, self.stirred)
+        line.gate = gate
+        return line
+
+    def _stir(self, name: Name) -> None:
+        line = self._lines.get(name)
+        if line is not None:
+            line.stir()
+
+    def _policy(self, function: FunctionName) -> FunctionPolicy:
+        policy = self.policies.get(("function", function))
+        return policy if isinstance(policy, FunctionPolicy) else FunctionPolicy(function)
+
+    def _rate(self, function: FunctionName) -> Rate | None:
+        return self._policy(function).rate or self.functions[function].rate
+
+    def _class_quota(self, priority: Priority) -> Quota:
+        policy = self.policies.get(("class", priority))
+        return policy.quota if isinstance(policy, ClassPolicy) else Quota()
+
+
+def submit_gates(tenant: TenantId, function: FunctionName) -> tuple[Name, Name]:
+    """What a task must pass to be accepted."""
+    return ("tenant.submit_rate", tenant), ("function.submit_rate", function)

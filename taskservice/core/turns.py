@@ -1,0 +1,148 @@
+"""Whose turn it is in this shard: the tree of fair queues, with weights and gates as tenants, functions and policies say. Volatile."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from taskservice.core.demand import Demand, demand_for
+from taskservice.core.fair.line import Line
+from taskservice.core.fair.tree import Path, Tree, Turn, path_of
+from taskservice.core.flow.quota import Owner, Usage, part_of, within
+from taskservice.core.flow.running import Running
+from taskservice.core.gates import Gates
+from taskservice.core.lease_wire import Outcome
+from taskservice.core.specs import (
+    ClassPolicy,
+    DownstreamPolicy,
+    FunctionPolicy,
+    FunctionSpec,
+    Policy,
+    Quota,
+    Tenant,
+    policy_key,
+)
+from taskservice.core.types import FunctionName, Leaf, Priority, TenantId
+
+CLASS_WEIGHTS = {
+    Priority.CRITICAL: 16.0,
+    Priority.HIGH: 8.0,
+    Priority.NORMAL: 4.0,
+    Priority.LOW: 2.0,
+    Priority.BATCH: 1.0,
+}
+"""Relative shares of the priority classes while all have work: a lower class is slowed, never stopped."""
+
+
+@dataclass(slots=True)
+class Turns:
+    """The order in which leaves have their turns. What it goes by is durable and kept by others."""
+
+    tenants: Mapping[TenantId, Tenant]
+    functions: Mapping[FunctionName, FunctionSpec]
+    policies: Mapping[tuple[str, str], Policy]
+    running: Running
+    usage: Usage = field(default_factory=Usage)
+    tree: Tree = field(init=False)
+    gates: Gates = field(init=False)
+    _reserved: dict[Owner, Mapping[str, int]] = field(default_factory=dict)
+    """Of those for whom anything is kept."""
+
+    def __post_init__(self) -> None:
+        stirred: dict[Line, None] = {}
+        self.gates = Gates(self.tenants, self.functions, self.policies, self.running, self.usage, stirred)
+        self.tree = Tree(self._weight_of, self.gates.lines_of, self.demand_of, stirred)
+
+    def begin(self, now_ms: int) -> None:
+        """The shard has been opened: nothing of what happened before is known, but what is durable."""
+        self.gates.restart(now_ms)
+        for tenant in self.tenants.values():
+            self._quota_changed(("tenant", tenant.id), tenant.quota)
+        for policy in self.policies.values():
+            self._policy_quota(policy)
+
+    def tenant_changed(self, id: TenantId) -> None:
+        """The tenant has perhaps another weight, or other limits."""
+        self._quota_changed(("tenant", id), self.tenants[id].quota)
+        self.gates.tenant_changed(id)
+        for priority in Priority:
+            self.tree.changed((priority, id))
+        self._changed(leaf for leaf, _ in self.tree.leaves() if leaf.tenant == id)
+
+    def function_changed(self, name: FunctionName) -> None:
+        """The function's tasks perhaps take something else, or have other limits."""
+        self.gates.function_changed(name)
+        self._changed(leaf for leaf, _ in self.tree.leaves() if leaf.function == name)
+
+    def policy_changed(self, policy: Policy) -> None:
+        """An operator has said something else than before."""
+        self._policy_quota(policy)
+        if isinstance(policy, FunctionPolicy):
+            self.function_changed(policy.name)
+        elif isinstance(policy, ClassPolicy):
+            self.tree.changed((policy.name,))
+            self._changed(leaf for leaf, _ in self.tree.leaves() if leaf.priority == policy.name)
+        else:
+            self.gates.downstream_changed(policy)
+
+    def ended(self, leaf: Leaf, outcomes: Sequence[Outcome], others: int, now_ms: int) -> None:
+        """See `Gates.ended`. A function that was throttled for the first time stands before a gate of its own from now on."""
+        before = len(self.gates.downstreams.windows)
+        self.gates.ended(leaf, outcomes, others, now_ms)
+        if len(self.gates.downstreams.windows) > before:
+            self.function_changed(leaf.function)
+
+    def hungry(self) -> list[Owner]:
+        """Those that have less of the pool than is kept for them; the one with the least part of that comes first."""
+        parts = {owner: part_of(reserved, self.usage.used(owner)) for owner, reserved in self._reserved.items()}
+        return sorted((owner for owner, part in parts.items() if part < 1.0), key=parts.__getitem__)
+
+    def next_of(self, owner: Owner, closed: Container[Demand], now_ms: int) -> Turn | None:
+        """Whose turn it is among the owner's leaves, for as much as is kept for it; None if it has no work that fits in that."""
+        for path in self._places(owner):
+            turn = self.tree.next(closed, now_ms, path)
+            if turn and within(self._reserved[owner], self.usage.used(owner), dict(turn.shape.need)):
+                return turn
+        return None
+
+    def _places(self, owner: Owner) -> Iterable[Path]:
+        """Where the owner's leaves are in the tree: those first whose class has the least for its weight."""
+        kind, name = owner
+        if kind == "class":
+            return [(name,)]
+        if kind == "tenant":
+            return [(priority, name) for priority in Priority]
+        return dict.fromkeys(path_of(leaf)[:3] for leaf, _ in self.tree.leaves() if leaf.function == name)
+
+    def _quota_changed(self, owner: Owner, quota: Quota) -> None:
+        self._reserved.pop(owner, None)
+        if quota.reserved:
+            self._reserved[owner] = dict(quota.reserved)
+
+    def _policy_quota(self, policy: Policy) -> None:
+        if not isinstance(policy, DownstreamPolicy):
+            self._quota_changed(policy_key(policy), policy.quota)
+
+    def _changed(self, leaves: Iterable[Leaf]) -> None:
+        """The nodes of these leaves' functions are as is said now."""
+        for leaf in list(leaves):
+            self.tree.sleep(leaf)
+            self.tree.changed(path_of(leaf)[:3])
+            self.tree.changed(path_of(leaf))
+            self.tree.wake(leaf)
+
+    def _weight_of(self, path: Path) -> float:
+        match path:
+            case (Priority() as priority,):
+                policy = self.policies.get(("class", priority))
+                given = policy.weight if isinstance(policy, ClassPolicy) else None
+                return given or CLASS_WEIGHTS[priority]
+            case (_, str() as tenant):
+                known = self.tenants.get(TenantId(tenant))
+                return known.weight if known is not None else 1.0
+            case _:
+                return 1.0
+
+    def demand_of(self, leaf: Leaf) -> Demand:
+        """What a lease of the leaf's tasks asks of a runner."""
+        return demand_for(self.functions[leaf.function].resources)
