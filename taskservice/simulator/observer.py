@@ -156,12 +156,12 @@ class Observer:
     def _share(self, queued: Mapping[Leaf, int], running: Mapping[TenantId, int]) -> None:
         """The interval's use and entitlement are added up."""
         asked = dict(self._interval)
-        costs = {meter.leaf: cost for meter in self.meters if (cost := meter.mean_used) is not None}
+        costs = {meter.leaf[:3]: cost for meter in self.meters if (cost := meter.mean_used) is not None}
         for leaf, count in queued.items():
             tenant = self._tenants[leaf.tenant]
             if tenant.running_max is None or running.get(tenant.id, 0) < tenant.running_max:
                 place = (leaf.priority, leaf.tenant)
-                asked[place] = asked.get(place, 0.0) + costs.get(leaf, float("inf")) * count
+                asked[place] = asked.get(place, 0.0) + costs.get(leaf[:3], float("inf")) * count
         demands = {
             place: Demand(self._interval.get(place, 0.0), amount, self._tenants[place[1]].weight)
             for place, amount in asked.items()

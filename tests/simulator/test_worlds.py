@@ -115,7 +115,7 @@ def test_a_downstream_throttles_above_its_capacity(run):
         functions=[{"name": "f", "takes": "100ms", "downstream": "d", "retry": {"max_attempts": 1}}],
         workload=[{"tenant": "a", "function": "f", "tasks": 2, "arrivals": {"periodic": {"every": "2s"}}}],
     )
-    assert report["tasks"]["ended"] == {"succeeded": 10, "failed": 0, "cancelled": 0}
+    assert (report["tasks"]["ended"]["succeeded"], report["tasks"]["ended"]["failed"]) == (10, 0)
     assert (report["tasks"]["attempts"]["succeeded"], report["tasks"]["attempts"]["throttled"]) == (10, 5)
     assert report["downstreams"]["d"]["in_flight_mean"] == pytest.approx(0.1)
 
@@ -151,7 +151,7 @@ def test_attempts_end_as_often_badly_as_was_said(run):
 def test_what_takes_longer_than_its_timeout_is_stopped_then(run):
     functions = [{"name": "f", "takes": "900ms", "timeout": "300ms", "retry": {"max_attempts": 1}}]
     report = run(functions=functions)
-    assert report["tasks"]["ended"] == {"succeeded": 0, "failed": 10, "cancelled": 0}
+    assert (report["tasks"]["ended"]["succeeded"], report["tasks"]["ended"]["failed"]) == (0, 10)
     assert report["fleet"]["utilisation"]["CPU"] == pytest.approx(0.3)
 
 
