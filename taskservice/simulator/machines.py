@@ -27,6 +27,9 @@ START_MS = 1_800_000_000_000
 
 RESULT = b"null"
 
+HEARD_US = 1_000_000
+"""After which a dispatcher has heard for certain that a node drains, and what it launched before is there."""
+
 decode_payload = msgspec.json.Decoder(tuple[int, int]).decode
 """A simulated task's payload: when it may run, in microseconds since the beginning, and how long it takes."""
 
@@ -34,7 +37,7 @@ decode_payload = msgspec.json.Decoder(tuple[int, int]).decode
 class Node:
     """A machine with its runner."""
 
-    __slots__ = ("alive", "capacity", "draining", "free", "id", "runs", "talking", "waiting")
+    __slots__ = ("capacity", "draining", "free", "id", "runs", "talking", "waiting")
 
     def __init__(self, id: RunnerId, capacity: Amounts) -> None:
         self.id = id
@@ -46,8 +49,8 @@ class Node:
         """Those that have theirs."""
         self.talking: dict[LeaseRun, None] = {}
         """Those with something to report."""
-        self.alive = True
         self.draining = False
+        """It gets no more leases, and goes when those that it has are over."""
 
 
 class LeaseRun:
@@ -118,16 +121,21 @@ class Machines:
         self._emit(RunnerJoined(node.id, node.id, kind.amount))
 
     def _drain(self, t_us: int, node: Node) -> None:
-        node.draining = True
         self._emit(RunnerDraining(node.id))
+        self._agenda.at(t_us + HEARD_US, self._heard, node)
+
+    def _heard(self, t_us: int, node: Node) -> None:
+        """No lease is on its way to the node any more."""
+        node.draining = True
         self._leave_if_idle(t_us, node)
 
     def _leave_if_idle(self, t_us: int, node: Node) -> None:
-        if node.draining and node.alive and not node.runs and not node.waiting and not node.talking:
+        if not node.runs and not node.waiting and not node.talking:
             self._end(t_us, node)
             self._emit(RunnerLost(node.id))
 
     def _lose(self, t_us: int, losing: tuple[Node, int]) -> None:
+        """What the node runs, and what it has not reported, is lost. Downstreams have its calls until they would have ended."""
         node, noticed_after_us = losing
         self._end(t_us, node)
         for run in node.runs:
@@ -135,8 +143,8 @@ class Machines:
             run.meter.ends(t_us)
             attempts = run.meter.counts.attempts
             attempts[OutcomeKind.LOST] = attempts.get(OutcomeKind.LOST, 0) + run.active
-            for task in run.spec.tasks[: run.next]:
-                self._begun[task.id] = None
+        for run in (*node.runs, *node.talking):
+            self._begun.update(dict.fromkeys(task.id for task in run.spec.tasks[: run.next]))
         self._talking.pop(node, None)
         self._agenda.at(t_us + noticed_after_us, self._miss, node)
 
@@ -145,7 +153,6 @@ class Machines:
 
     def _end(self, t_us: int, node: Node) -> None:
         self._changing(t_us)
-        node.alive = False
         del self.nodes[node.id]
         subtract(self.capacity, node.capacity)
 

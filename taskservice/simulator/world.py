@@ -96,14 +96,15 @@ class World:
             self._arrive(t_us)
             if self._cut is not None or self._mailbox or self._submits or self.machines.talks or self._due(t_us):
                 self._turn(t_us)
-            t_us = self._next_us(t_us)
+            t_us = self._next_us()
         self._agenda.run(self.end_us)
 
-    def _next_us(self, t_us: int) -> int | None:
-        """When something happens next, but no turn before a commit's time has passed; None: not before the end."""
-        next_us = t_us + self._commit_us
-        if self._cut is None and not self._mailbox:
-            moments = [self._agenda.next_us, self._arrivals[0][0] if self._arrivals else None, self._due_us]
+    def _next_us(self) -> int | None:
+        """When something happens next, but not before a commit's time has passed since the last turn; None: not before the
+        end."""
+        next_us = self._t_us + self._commit_us
+        if self._cut is None:
+            moments = (self._agenda.next_us, self._arrivals[0][0] if self._arrivals else None, self._due_us)
             known = [moment for moment in moments if moment is not None]
             if not known:
                 return None
