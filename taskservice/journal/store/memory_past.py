@@ -84,9 +84,7 @@ class MemoryPast:
     def archive(self, file: HistoryFile, rows: Sequence[tuple[TaskNo, int]], *, last: bool) -> None:
         into = self._files.get(file.key) or _File(file)
         nos = [no for no, _ in rows]
-        moves.check_archive(
-            nos, {no: self._tasks[no].state for no in nos if no in self._tasks}, finished=into.finished
-        )
+        moves.check_archive(nos, {no: self._tasks[no].state for no in nos if no in self._tasks}, finished=into.finished)
         gone = [self._tasks[no] for no in nos]
         for task, (no, row) in zip(gone, rows, strict=True):
             past = Past(
