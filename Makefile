@@ -35,8 +35,9 @@ test: $(READY) ## Every test but the soak tests; random order (repeat one: pytes
 soak: $(READY) ## The tests that run for minutes
 	$(PY) -m pytest -m soak --timeout=3600 --durations=10
 
-sim: $(READY) ## Simulate SEEDS=n histories with random faults (default 200)
+sim: $(READY) ## Simulate SEEDS=n histories with random faults (default 200), then all scenarios, with their gates
 	TASKSERVICE_SIM_SEEDS=$(SEEDS) $(PY) -m pytest tests/simulation --timeout=3600
+	$(VENV)/bin/taskservice simulate configs/scenarios/*.yaml
 
 bench: $(READY) ## Measure the service on this machine (bench/durable.py --full: with two million tasks queued)
 	$(PY) bench/run.py

@@ -11,6 +11,7 @@ from taskservice.cli import admin, bulk, render, tasks, up
 from taskservice.cli.doctor import doctor
 from taskservice.cli.journal import journal
 from taskservice.cli.schedules import schedule
+from taskservice.cli.simulate import simulate
 from taskservice.errors import TaskServiceError
 
 
@@ -32,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up.up, up.down, up.status, tasks.submit, tasks.show, tasks.logs, bulk.cancel, doctor):
+for command in (up.up, up.down, up.status, tasks.submit, tasks.show, tasks.logs, bulk.cancel, simulate, doctor):
     app.command()(command)
 app.command("list")(tasks.list_)
 app.add_typer(admin.tenant, name="tenant")

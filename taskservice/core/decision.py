@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from taskservice.core.effects import AnswerValue
 from taskservice.core.records import Record
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """Chosen, and not yet true. The answer leaves only when the records are durable, unless it is `near`."""
 
     records: tuple[Record, ...] = ()

@@ -270,6 +270,8 @@ def bytes_of(record: Record) -> int:
             return len(schedule.spec.task.payload) + ROW_BYTES
         case TasksSucceeded(rows=rows):
             return sum(len(row[1]) + ROW_BYTES for row in rows)
+        case LeaseGranted():
+            return ROW_BYTES
         case TasksRetrying(rows=retries):
             return sum(len(row.error.detail) + ROW_BYTES for row in retries)
         case TasksFailed(rows=dead):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from taskservice.core.costs import Costs
 from taskservice.core.flow.running import Running
 from taskservice.core.limits import Limits
@@ -22,8 +24,7 @@ from taskservice.core.turns import Turns
 from taskservice.core.types import FunctionName, Leaf, RunnerId, Task, TaskId, TaskNo, TenantId, Token
 
 
-@dataclass(frozen=True, slots=True)
-class OpenAttempt:
+class OpenAttempt(Struct, frozen=True):
     """A task under a lease, with what deciding about its outcome needs: no look-up when it is reported."""
 
     no: TaskNo

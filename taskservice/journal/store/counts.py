@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
-from operator import itemgetter
 
 from taskservice.core.types import TERMINAL_STATES, Leaf, TaskState, TenantId
 
 LeafState = tuple[Leaf, TaskState]
-
-_first = itemgetter(0)
 
 
 class Tally:
@@ -22,7 +17,9 @@ class Tally:
 
     def change(self, place: LeafState, by: int) -> None:
         """So many more tasks are in this place."""
-        group = self._by_tenant.setdefault(place[0].tenant, {})
+        group = self._by_tenant.get(place[0].tenant)
+        if group is None:
+            group = self._by_tenant[place[0].tenant] = {}
         number = group.get(place, 0) + by
         if number:
             group[place] = number
@@ -50,13 +47,28 @@ class Counts:
         self._queued_bytes: dict[Leaf, int] = {}
         self._touched: dict[Leaf, None] = {}
 
+    def came(self, leaf: Leaf, state: TaskState) -> None:
+        """One more task is in this place."""
+        self._touched[leaf] = None
+        self._here.change((leaf, state), +1)
+
+    def went(self, leaf: Leaf, state: TaskState) -> None:
+        """One task fewer is in this place."""
+        self._touched[leaf] = None
+        self._here.change((leaf, state), -1)
+
+    def weighs(self, leaf: Leaf, change: int) -> None:
+        """The payloads of its queued tasks have so many bytes more, or fewer if that is below 0."""
+        self._queued_bytes[leaf] = self._queued_bytes.get(leaf, 0) + change
+        self._touched[leaf] = None
+
     def added(self, places: Iterable[LeafState]) -> None:
         """As many more tasks are in these places."""
         self._change(self._here, places, +1)
 
     def moved(self, places: Iterable[LeafState], target: TaskState) -> None:
         """The tasks that were in these places are in state `target` now."""
-        for (leaf, state), number in Counter(places).items():
+        for (leaf, state), number in _count(places).items():
             self._touched[leaf] = None
             self._here.change((leaf, state), -number)
             self._here.change((leaf, target), number)
@@ -82,10 +94,8 @@ class Counts:
 
     def queued(self, sizes: Iterable[tuple[Leaf, int]], sign: int) -> None:
         """Payloads of so many bytes are queued (sign +1), or are not any more (-1)."""
-        for leaf, group in groupby(sizes, key=_first):
-            change = sign * sum(size for _, size in group)
-            self._queued_bytes[leaf] = self._queued_bytes.get(leaf, 0) + change
-            self._touched[leaf] = None
+        for leaf, size in sizes:
+            self.weighs(leaf, sign * size)
 
     def are(self, leaf: Leaf, counts: Sequence[int]) -> None:
         """The leaf's counts, of which there are none yet, are these: what `of_leaf` gave."""
@@ -122,6 +132,14 @@ class Counts:
         return leaves
 
     def _change(self, tally: Tally, places: Iterable[LeafState], sign: int) -> None:
-        for place, number in Counter(places).items():
+        for place, number in _count(places).items():
             self._touched[place[0]] = None
             tally.change(place, sign * number)
+
+
+def _count(places: Iterable[LeafState]) -> dict[LeafState, int]:
+    """How many times each place is named. A `Counter` takes longer to make than the few places there are take to count."""
+    counts: dict[LeafState, int] = {}
+    for place in places:
+        counts[place] = counts.get(place, 0) + 1
+    return counts

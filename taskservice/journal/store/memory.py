@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 
@@ -32,6 +32,7 @@ from taskservice.journal.store.counts import Counts
 from taskservice.journal.store.grants import Grants
 from taskservice.journal.store.memory_past import MemoryPast
 from taskservice.journal.store.moves import Move
+from taskservice.journal.store.ordered import SPARE_MAX, Ordered
 from taskservice.journal.store.references import keys_among
 
 
@@ -42,11 +43,12 @@ class MemoryTable:
     def __init__(self) -> None:
         self._tasks: dict[TaskNo, Task] = {}
         self._order: list[TaskNo] = []
+        """Their numbers in order, and among them some that have left."""
         self._nos: dict[tuple[TenantId, TaskId], TaskNo] = {}
-        self._queued: dict[Leaf, list[QueueKey]] = {}
-        self._waiting: list[QueueKey] = []
-        self._expiring: list[QueueKey] = []
-        self._resuming: list[QueueKey] = []
+        self._queued: dict[Leaf, Ordered[QueueKey]] = {}
+        self._waiting: Ordered[QueueKey] = Ordered()
+        self._expiring: Ordered[QueueKey] = Ordered()
+        self._resuming: Ordered[QueueKey] = Ordered()
         self._counts = Counts()
         self._grants = Grants()
         self._references: dict[str, None] = {}
@@ -64,10 +66,10 @@ class MemoryTable:
         twin._tasks.update(self._tasks)
         twin._order = list(self._order)
         twin._nos.update(self._nos)
-        twin._queued = {leaf: list(keys) for leaf, keys in self._queued.items()}
-        twin._waiting = list(self._waiting)
-        twin._expiring = list(self._expiring)
-        twin._resuming = list(self._resuming)
+        twin._queued = {leaf: keys.copy() for leaf, keys in self._queued.items()}
+        twin._waiting = self._waiting.copy()
+        twin._expiring = self._expiring.copy()
+        twin._resuming = self._resuming.copy()
         twin._counts = deepcopy(self._counts)
         twin._grants = deepcopy(self._grants)
         twin._references = dict(self._references)
@@ -81,11 +83,9 @@ class MemoryTable:
         for task in tasks:
             self._tasks[task.no] = task
             self._nos[task.tenant, task.id] = task.no
-            insort(self._order, task.no)
+            self._number(task.no)
             self._enter(task)
-        self._references.update(dict.fromkeys(keys_among(task.payload for task in tasks)))
-        self._counts.added((task.leaf, task.state) for task in tasks)
-        self._counts.queued(_sizes(task for task in tasks if task.state is TaskState.QUEUED), +1)
+        self._references.update(dict.fromkeys(keys_among([task.payload for task in tasks])))
 
     def make_due(self, nos: Sequence[TaskNo]) -> None:
         self._move(moves.DUE, nos, None, lambda task: replace(task, state=TaskState.QUEUED))
@@ -114,7 +114,7 @@ class MemoryTable:
             )
 
         self._move(moves.SUCCEED, [row[0] for row in rows], token, succeeded)
-        self._references.update(dict.fromkeys(keys_among(row[1] for row in rows)))
+        self._references.update(dict.fromkeys(keys_among([row[1] for row in rows])))
 
     def retry(self, rows: Sequence[RetryRow], token: Token) -> None:
         row_of = {row.no: row for row in rows}
@@ -178,9 +178,8 @@ class MemoryTable:
         return {id: self._tasks[no] for id, no in nos.items() if no in self._tasks}
 
     def next_queued(self, leaf: Leaf, after: QueueKey | None, limit: int) -> list[QueueKey]:
-        keys = self._queued.get(leaf, [])
-        start = bisect_right(keys, after[:2], key=_place) if after else 0
-        return keys[start : start + limit]
+        keys = self._queued.get(leaf)
+        return [] if keys is None else keys.within(after and (after.due_ms, after.no + 1), None, limit)
 
     def due_by(self, now_ms: int, limit: int) -> list[Task]:
         return self.load(self._timed(self._waiting, now_ms, limit))
@@ -192,16 +191,16 @@ class MemoryTable:
         return self._timed(self._resuming, now_ms, limit)
 
     def next_timed_ms(self) -> int | None:
-        first = [keys[0].due_ms for keys in (self._waiting, self._expiring, self._resuming) if keys]
-        return min(first, default=None)
+        first = [keys.first for keys in (self._waiting, self._expiring, self._resuming)]
+        return min([key.due_ms for key in first if key is not None], default=None)
 
     def listing(self, wanted: ListFilter, before_no: TaskNo | None, limit: int) -> list[Task]:
         found: list[Task] = []
         at = len(self._order) if before_no is None else bisect_left(self._order, before_no)
         while at > 0 and len(found) < limit:
             at -= 1
-            task = self._tasks[self._order[at]]
-            if passes(task, wanted):
+            task = self._tasks.get(self._order[at])
+            if task is not None and passes(task, wanted):
                 found.append(task)
         return found
 
@@ -279,7 +278,7 @@ class MemoryTable:
 
     def _between(self, leaf: Leaf, after_no: TaskNo, to_no: TaskNo) -> Iterator[Task]:
         nos = self._order[bisect_right(self._order, after_no) : bisect_right(self._order, to_no)]
-        return (task for task in map(self._tasks.__getitem__, nos) if task.leaf == leaf)
+        return (task for no in nos if (task := self._tasks.get(no)) is not None and task.leaf == leaf)
 
     def _move(self, move: Move, nos: Sequence[TaskNo], token: Token | None, how: Callable[[Task], Task]) -> None:
         moves.check_move(move, nos, self._tasks, token)
@@ -305,8 +304,7 @@ class MemoryTable:
         for task in gone:
             self._leave(task)
             del self._nos[task.tenant, task.id]
-        self._counts.queued(_sizes(task for task in gone if task.state is TaskState.QUEUED), -1)
-        self._left(gone)
+        self._forget(gone)
         here = [after for _, after in pairs if after is not None]
         left = [task for task in tasks if task.state is TaskState.QUEUED]
         entered = [task for task in here if task.state is TaskState.QUEUED]
@@ -326,48 +324,69 @@ class MemoryTable:
         self._leave(before)
         self._tasks[after.no] = after
         self._enter(after)
-        self._counts.moved([(before.leaf, before.state)], after.state)
-        for task, sign in ((before, -1), (after, +1)):
-            if task.state is TaskState.QUEUED:
-                self._counts.queued(_sizes([task]), sign)
 
     def _left(self, tasks: Sequence[Task]) -> None:
-        """They are not in the table any more."""
+        """They have left for history, and are not in the table any more."""
+        for task in tasks:
+            self._leave(task)
+        self._forget(tasks)
+
+    def _forget(self, tasks: Sequence[Task]) -> None:
+        """They, which are found nowhere any more, are gone."""
         for task in tasks:
             del self._tasks[task.no]
-            del self._order[bisect_left(self._order, task.no)]
-        self._counts.removed((task.leaf, task.state) for task in tasks)
+        if len(self._order) > 2 * len(self._tasks) + SPARE_MAX:
+            self._order = [no for no in self._order if no in self._tasks]
+
+    def _number(self, no: TaskNo) -> None:
+        """The number is in the order."""
+        order = self._order
+        if not order or no > order[-1]:
+            order.append(no)
+        elif order[at := bisect_left(order, no)] != no:
+            order.insert(at, no)
 
     def _enter(self, task: Task) -> None:
-        for keys, key in self._keys_of(task):
-            insort(keys, key, key=_place)
+        """The task is counted, and found where such are as it is now."""
+        leaf, state = task.leaf, task.state
+        self._counts.came(leaf, state)
+        if state is TaskState.QUEUED:
+            keys = self._queued.get(leaf)
+            if keys is None:
+                keys = self._queued[leaf] = Ordered()
+            keys.add(_key(task))
+            self._counts.weighs(leaf, len(task.payload))
+        elif state in WAITING_STATES:
+            self._waiting.add(_key(task))
+        elif state in TERMINAL_STATES:
+            self._past.has_ended(task)
+        if task.expires_ms is not None and state in moves.EXPIRE.sources:
+            self._expiring.add(QueueKey(task.expires_ms, task.no))
+        if task.resume_ms is not None and state is TaskState.PAUSED:
+            self._resuming.add(QueueKey(task.resume_ms, task.no))
 
     def _leave(self, task: Task) -> None:
-        for keys, key in self._keys_of(task):
-            del keys[bisect_left(keys, _place(key), key=_place)]
+        """It is not any more."""
+        leaf, state = task.leaf, task.state
+        self._counts.went(leaf, state)
+        if state is TaskState.QUEUED:
+            self._queued[leaf].remove(_key(task))
+            self._counts.weighs(leaf, -len(task.payload))
+        elif state in WAITING_STATES:
+            self._waiting.remove(_key(task))
+        elif state in TERMINAL_STATES:
+            self._past.has_left(task)
+        if task.expires_ms is not None and state in moves.EXPIRE.sources:
+            self._expiring.remove(QueueKey(task.expires_ms, task.no))
+        if task.resume_ms is not None and state is TaskState.PAUSED:
+            self._resuming.remove(QueueKey(task.resume_ms, task.no))
 
-    def _keys_of(self, task: Task) -> Iterator[tuple[list[QueueKey], QueueKey]]:
-        """The sorted keys among which the task stands in its present state, and its own."""
-        if task.state is TaskState.QUEUED:
-            yield self._queued.setdefault(task.leaf, []), _key(task)
-        elif task.state in WAITING_STATES:
-            yield self._waiting, _key(task)
-        if task.expires_ms is not None and task.state in moves.EXPIRE.sources:
-            yield self._expiring, QueueKey(task.expires_ms, task.no)
-        if task.resume_ms is not None and task.state is TaskState.PAUSED:
-            yield self._resuming, QueueKey(task.resume_ms, task.no)
-
-    def _timed(self, keys: Sequence[QueueKey], now_ms: int, limit: int) -> list[TaskNo]:
-        end = bisect_left(keys, now_ms + 1, key=lambda key: key.due_ms)
-        return [key.no for key in keys[: min(end, limit)]]
+    def _timed(self, keys: Ordered[QueueKey], now_ms: int, limit: int) -> list[TaskNo]:
+        return [key.no for key in keys.within(None, (now_ms + 1,), limit)]
 
 
 def _key(task: Task) -> QueueKey:
     return QueueKey(task.due_ms, task.no, task.expires_ms)
-
-
-def _place(key: QueueKey) -> tuple[int, TaskNo]:
-    return key[:2]
 
 
 def _bytes(tasks: Iterable[Task]) -> int:
@@ -376,7 +395,3 @@ def _bytes(tasks: Iterable[Task]) -> int:
 
 def _unfinished(tasks: Iterable[Task]) -> int:
     return sum(task.state not in TERMINAL_STATES for task in tasks)
-
-
-def _sizes(tasks: Iterable[Task]) -> Iterator[tuple[Leaf, int]]:
-    return ((task.leaf, len(task.payload)) for task in tasks)

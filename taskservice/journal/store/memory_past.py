@@ -4,34 +4,36 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from msgspec import structs
 
+from taskservice.core.history import DEAD
 from taskservice.core.past import EndedKey, HistoryFile, Past
 from taskservice.core.stretches import Reach, Stretch
 from taskservice.core.types import Leaf, ListFilter, Task, TaskId, TaskNo, TaskState, TenantId
 from taskservice.core.values import digest
 from taskservice.journal.store import moves
+from taskservice.journal.store.ordered import Ordered
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     past: Past
     created_ms: int
     tags: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _File:
     file: HistoryFile
-    finished: bool
-    known: int
+    finished: bool = False
+    known: dict[TaskNo, None] = field(default_factory=dict)
     """Tasks in it that are known."""
 
 
 class MemoryPast:
-    """A `PastTasks`. Takes time with all tasks, or all files, that there are."""
+    """A `PastTasks`. Takes time with all files that there are, and what is asked by ranges of numbers with all tasks."""
 
     def __init__(
         self,
@@ -43,26 +45,34 @@ class MemoryPast:
         self._tasks = tasks
         self._nos = nos
         self._leave = leave
+        self._dead: Ordered[EndedKey] = Ordered()
+        self._done: Ordered[EndedKey] = Ordered()
+        """Tasks of the table that have ended: dead letters, and all others."""
         self._entries: dict[TaskNo, _Entry] = {}
         self._files: dict[str, _File] = {}
 
     def copied_from(self, other: MemoryPast) -> None:
         """It holds what the other one does."""
+        self._dead, self._done = other._dead.copy(), other._done.copy()
         self._entries = dict(other._entries)
-        self._files = dict(other._files)
+        self._files = {key: replace(each, known=dict(each.known)) for key, each in other._files.items()}
+
+    def has_ended(self, task: Task) -> None:
+        """The task, which is in the table, has."""
+        self._ended_as(task.state).add(EndedKey(task.ended_ms or 0, task.no))
+
+    def has_left(self, task: Task) -> None:
+        """The task, which has ended, is not there any more, or not so."""
+        self._ended_as(task.state).remove(EndedKey(task.ended_ms or 0, task.no))
 
     def ended(
         self, states: Sequence[TaskState], before_ms: int, after: EndedKey | None, limit: int, bytes_max: int
     ) -> list[Task]:
-        keys = sorted(
-            EndedKey(task.ended_ms, task.no)
-            for task in self._tasks.values()
-            if task.state in states and task.ended_ms is not None and task.ended_ms < before_ms
-        )
         found: list[Task] = []
         size = 0
-        for key in keys:
-            if (after is None or key > after) and len(found) < limit and size < bytes_max:
+        low = after and (after.ended_ms, after.no + 1)
+        for key in self._ended_as(states[0]).within(low, (before_ms,), limit):
+            if size < bytes_max:
                 task = self._tasks[key.no]
                 found.append(task)
                 size += len(task.payload) + len(task.result or b"")
@@ -72,11 +82,9 @@ class MemoryPast:
         return {no: (self._tasks[no].run, self._tasks[no].state) for no in nos if no in self._tasks}
 
     def archive(self, file: HistoryFile, rows: Sequence[tuple[TaskNo, int]], *, last: bool) -> None:
-        before = self._files.get(file.key) or _File(file, finished=False, known=0)
+        into = self._files.get(file.key) or _File(file)
         nos = [no for no, _ in rows]
-        moves.check_archive(
-            nos, {no: self._tasks[no].state for no in nos if no in self._tasks}, finished=before.finished
-        )
+        moves.check_archive(nos, {no: self._tasks[no].state for no in nos if no in self._tasks}, finished=into.finished)
         gone = [self._tasks[no] for no in nos]
         for task, (no, row) in zip(gone, rows, strict=True):
             past = Past(
@@ -92,8 +100,10 @@ class MemoryPast:
                 row,
             )
             self._entries[no] = _Entry(past, task.created_ms, task.tags)
+            into.known[no] = None
         self._leave(gone)
-        self._files[file.key] = replace(before, finished=last, known=before.known + len(rows))
+        into.finished = last
+        self._files[file.key] = into
 
     def find(self, tenant: TenantId, ids: Sequence[TaskId]) -> dict[TaskId, Past]:
         nos = {id: self._nos[tenant, id] for id in ids if (tenant, id) in self._nos}
@@ -111,22 +121,20 @@ class MemoryPast:
 
     def forgettable(self, before_ms: int, limit: int) -> list[TaskNo]:
         over = [
-            each.file
+            each
             for each in self._files.values()
             if each.finished and each.known and each.file.last_ended_ms < before_ms
         ]
         if not over:
             return []
-        first = min(over, key=lambda file: file.last_ended_ms)
-        return sorted(no for no, entry in self._entries.items() if entry.past.file == first.key)[:limit]
+        return sorted(min(over, key=lambda each: each.file.last_ended_ms).known)[:limit]
 
     def forget(self, nos: Sequence[TaskNo]) -> None:
         moves.check_forget(nos, self._entries)
         for no in nos:
             past = self._entries.pop(no).past
             del self._nos[past.tenant, past.id]
-            file = self._files[past.file]
-            self._files[past.file] = replace(file, known=file.known - 1)
+            del self._files[past.file].known[no]
 
     def reach(self, leaf: Leaf, states: Sequence[TaskState], after_no: TaskNo, upto_no: TaskNo, limit: int) -> Reach:
         to_no, tasks, share = upto_no, 0, max(1, limit // max(1, len(states)))
@@ -167,7 +175,10 @@ class MemoryPast:
         return len(self._entries)
 
     def files(self) -> dict[str, int]:
-        return {key: each.known for key, each in self._files.items()}
+        return {key: len(each.known) for key, each in self._files.items()}
+
+    def _ended_as(self, state: TaskState) -> Ordered[EndedKey]:
+        return self._dead if state in DEAD else self._done
 
     def _between(self, stretch: Stretch, wanted: ListFilter) -> list[TaskNo]:
         anywhere = structs.replace(wanted, tenant=None, function=None, priority=None)
