@@ -18,7 +18,7 @@ from taskservice.cli.tasks import AsJson
 ROWS_MAX = 20
 """Rows of a table; the rest is in the JSON."""
 
-Scenarios = Annotated[list[Path], typer.Argument(metavar="SCENARIO.yaml...", help="Scenario files.")]
+Scenarios = Annotated[list[Path], typer.Argument(metavar="SCENARIO.yaml", help="Scenario files.")]
 Data = Annotated[Path | None, typer.Option(help="Folder of the traces; that of the scenario if not given.")]
 Seed = Annotated[int | None, typer.Option(help="Another seed than the scenario's.")]
 Changes = Annotated[

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sources import ROOT
 from taskservice.core.types import OutcomeKind, Priority
 from taskservice.errors import RequestError
+from taskservice.simulator.arrivals import Arrivals
+from taskservice.simulator.distributions import Takes
 from taskservice.simulator.overrides import changed
 from taskservice.simulator.scenario import load_scenario, parse_scenario
 
@@ -35,6 +39,27 @@ def test_shipped_scenarios_are_scenarios_and_expect_something(path: Path):
     scenario = load_scenario(path)
     assert scenario.about
     assert scenario.gates
+
+
+def blocks():
+    """What `docs/simulator.md` shows as YAML."""
+    return re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs" / "simulator.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_the_document_shows_scenarios():
+    whole, traces = map(yaml.safe_load, blocks())
+    assert parse_scenario(whole).gates
+    assert parse_scenario(stated(**traces)).traces
+
+
+def test_the_document_shows_durations_and_arrivals():
+    """Each line that is a mapping in braces, up to what is explained beside it."""
+    shown = re.findall(r"^ {4}(\{.*\})", (ROOT / "docs" / "simulator.md").read_text(), re.MULTILINE)
+    parts = [yaml.safe_load(line) for line in shown]
+    assert len(parts) == 11
+    for part in parts:
+        kind = Takes if next(iter(part)) in Takes.model_fields else Arrivals
+        assert kind.model_validate(part)
 
 
 def test_options_of_the_core_are_said_in_its_words():
