@@ -82,7 +82,7 @@ class Pool:
         self.drain(runner)
         gone = self.runners.pop(runner, None)
         for token in gone.leases if gone is not None else ():
-            self._ledger.holders.pop(token, None)
+            self._ledger.holds_no_more(runner, token)
 
     def occupy(
         self, runner: RunnerId, token: Token, demand: Demand, *, short: bool, now_ms: int, lasts_ms: int | None = None

@@ -78,8 +78,8 @@ class _Candidate(NamedTuple):
 
     lost: float
     """Milliseconds of work, times the share of the pool that was busy with it."""
-    since_ms: int
-    """How long ago it was started, negative: of two that lose the same, the newer one."""
+    newest_first: int
+    """Minus the time of its start: of two that lose the same, the newer one is cheaper."""
     lease: RunningLease
     share: float
     """Of the pool."""
@@ -95,6 +95,14 @@ class _Way(NamedTuple):
     order: int
     """The runner's."""
     stopped: tuple[_Candidate, ...] = ()
+
+
+class _Rule(NamedTuple):
+    """How a claim stands against an owner's leases."""
+
+    to_reservation: bool
+    judged: tuple[tuple[Account, float], ...]
+    """The owner's accounts, and what comes back to each when the claim is met: those that the claim is counted for as well."""
 
 
 class _Round:
@@ -283,11 +291,3 @@ class _Case:
             return None
         gained = self._round.share(self._need)
         return _Rule(to_reservation, tuple((each, gained if each in self._mine else 0.0) for each in theirs))
-
-
-class _Rule(NamedTuple):
-    """How a claim stands against an owner's leases."""
-
-    to_reservation: bool
-    judged: tuple[tuple[Account, float], ...]
-    """The owner's accounts, and what comes back to each when the claim is met: those that the claim is counted for as well."""

@@ -11,6 +11,7 @@ from random import Random
 
 from taskservice.core.decision import Decision
 from taskservice.core.events import RunnerReported
+from taskservice.core.flow.backoff import delay_ms
 from taskservice.core.lease_wire import LeaseReport, Outcome, ReportAck
 from taskservice.core.records import (
     DeadRow,
@@ -21,7 +22,7 @@ from taskservice.core.records import (
     TasksRetrying,
     TasksSucceeded,
 )
-from taskservice.core.specs import FunctionSpec, RetryPolicy
+from taskservice.core.specs import FunctionSpec
 from taskservice.core.state import Lease, OpenAttempt, State
 from taskservice.core.types import ErrorInfo, Lane, OutcomeKind, TaskNo, Token
 from taskservice.core.values import MARK, keys_of
@@ -61,10 +62,6 @@ RULES = {
     # What is gone does not come back by reading it again.
     OutcomeKind.VALUE_LOST: Rule(final=True),
 }
-
-
-_TOLD_WHEN = (OutcomeKind.THROTTLED, OutcomeKind.STORE_AWAY)
-"""The outcome says when to come back."""
 
 
 @dataclass(slots=True)
@@ -179,21 +176,3 @@ def _given_up(state: State, function: FunctionSpec, crashes: int, losses: int, r
     if rule.loss and losses >= state.limits.losses_max:
         return f"its runner was lost {losses} times (losses_max {state.limits.losses_max})"
     return ""
-
-
-def delay_ms(policy: RetryPolicy, attempt: int, outcome: Outcome, rng: Random) -> int:
-    """How long to wait before the next attempt, after `attempt` of them.
-
-    Lost: not at all, for it was not the task's fault. Throttled, or the store away: as long as it was said, and up to
-    a tenth more, so that not all come back at once. Else exponential back-off with full jitter (Brooker, "Exponential Backoff
-    and Jitter", AWS Architecture Blog 2015): evenly drawn from 0 to `base * factor**(attempt - 1)`, at most `max`.
-    """
-    if outcome.kind is OutcomeKind.LOST:
-        return 0
-    if outcome.kind in _TOLD_WHEN and outcome.retry_after_ms is not None:
-        return outcome.retry_after_ms + int(rng.random() * outcome.retry_after_ms / 10)
-    ceiling = policy.max_ms
-    exponent = min(max(0, attempt - 1), 64)
-    if policy.base_ms * policy.factor**exponent < ceiling:
-        ceiling = int(policy.base_ms * policy.factor**exponent)
-    return int(rng.random() * ceiling) if policy.jitter else ceiling

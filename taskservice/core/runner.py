@@ -71,6 +71,11 @@ class Ledger:
             self._forgotten += gone
         self._changed.append(runner)
 
+    def holds_no_more(self, runner: RunnerId, token: Token) -> None:
+        """The runner does not have the lease; another one that has it keeps it."""
+        if self.holders.get(token) == runner:
+            del self.holders[token]
+
     def freed(self, runner: Runner, names: Iterable[str]) -> None:
         """Some of these resources was freed."""
         self.note(runner)
@@ -229,5 +234,5 @@ class Runner:
             if not self.spread[gone.spread]:
                 del self.spread[gone.spread]
         self.load = dominant_share(self.used, self.capacity)
-        self.ledger.holders.pop(token, None)
+        self.ledger.holds_no_more(self.id, token)
         self.ledger.freed(self, gone.need)

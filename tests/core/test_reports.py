@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from random import Random
-
 import pytest
 
 from taskservice.core.events import RunnerReported
-from taskservice.core.lease_wire import LeaseReport, Outcome, RunnerReport
-from taskservice.core.report import RULES, delay_ms
-from taskservice.core.specs import RetryPolicy
-from taskservice.core.types import OutcomeKind, RunnerId, TaskNo, TaskState, Token
+from taskservice.core.flow.backoff import LOST_MS_MAX
+from taskservice.core.lease_wire import LeaseReport, RunnerReport
+from taskservice.core.report import RULES
+from taskservice.core.types import OutcomeKind, RunnerId, TaskState, Token
 from world.machine import Machine, bad, function, ok
 
 
@@ -65,7 +63,7 @@ def test_a_lost_attempt_does_not_count_and_runs_again_at_once(machine: Machine) 
     task = machine.task("a")
     assert (task.state, task.attempt, task.losses) == (TaskState.RETRYING, 0, 1)
     machine.join("r2")
-    machine.later(0)
+    machine.later(LOST_MS_MAX)
     (again,) = machine.dispatch()
     assert again.token != lease.token
 
@@ -89,7 +87,7 @@ def test_losses_are_bounded_too(machine: Machine) -> None:
         machine.dispatch()
         machine.lose(f"r{n + 1}")
         machine.join(f"r{n + 2}")
-        machine.later(0)
+        machine.later(LOST_MS_MAX)
     task = machine.task("a")
     assert task.error is not None
     assert (task.state, task.error.reason, task.attempt) == (TaskState.FAILED, "poison", 1)
@@ -100,7 +98,7 @@ def test_a_report_without_the_current_token_changes_nothing(machine: Machine) ->
     old = machine.run("a")
     machine.lose("r1")
     machine.join("r2")
-    machine.later(0)
+    machine.later(LOST_MS_MAX)
     (new,) = machine.dispatch()
     before = machine.task("a")
     assert machine.succeed(old).gone == (old.token,)
@@ -173,15 +171,3 @@ def test_a_slot_is_free_before_the_report_is_durable(machine: Machine) -> None:
 
 def test_reports_of_unknown_leases_are_named_gone(machine: Machine) -> None:
     assert machine.report(Token(9, 9)).gone == (Token(9, 9),)
-
-
-@pytest.mark.parametrize("attempt", [1, 2, 3, 10, 1_000])
-def test_full_jitter_stays_below_the_exponential_ceiling(attempt: int) -> None:
-    policy = RetryPolicy(base_ms=1_000, max_ms=60_000, factor=2.0)
-    ceiling = min(60_000, 1_000 * 2 ** (min(attempt, 30) - 1))
-    rng = Random(attempt)
-    failed = Outcome(TaskNo(1), OutcomeKind.HANDLER_ERROR)
-    drawn = [delay_ms(policy, attempt, failed, rng) for _ in range(2_000)]
-    assert 0 <= min(drawn) < ceiling * 0.02
-    assert ceiling * 0.98 < max(drawn) <= ceiling
-    assert abs(sum(drawn) / len(drawn) - ceiling / 2) < ceiling * 0.03

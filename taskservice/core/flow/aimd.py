@@ -1,48 +1,50 @@
 """How many tasks a downstream bears: additive increase, multiplicative decrease, decided once a period from what became of them.
 
 The law is Chiu and Jain's ("Analysis of the Increase and Decrease Algorithms for Congestion Avoidance in Computer Networks", 1989), the
-slow start and its threshold Jacobson's ("Congestion Avoidance and Control", SIGCOMM 1988). That both a share and a count of errors must
-be passed is what Alibaba's Function Compute does for asynchronous calls, and a decrease by a tenth Netflix's concurrency-limits (2018).
+slow start and its threshold Jacobson's ("Congestion Avoidance and Control", SIGCOMM 1988), the growth that speeds up with
+time CUBIC's (Xu, Ha, Rhee, Goel, Eggert, "CUBIC for Fast and Long-Distance Networks", RFC 9438, 2023). That a share and a count of
+errors must both be passed is what Alibaba's Function Compute does for asynchronous calls; a decrease by a tenth is what Netflix's
+concurrency-limits (2018) does.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from math import inf, sqrt
+from math import inf
 
 FLOOR = 1
 """One task is always tried: nothing else tells when the downstream is back."""
 
 CONGESTED_SHARE = 0.05
-"""Less than one in twenty is noise, or the price of finding out. The limit rises until it is passed, so it is also how far above the
-capacity it goes: C / (1 - 0.05), then a tenth down to 0.947 C, hence 97 to 99 % of C on average."""
+"""Fewer than one error in twenty are noise, or the price of finding out. The limit rises until it is passed, so it is also how far above
+the capacity that goes: C / (1 - 0.05), then a tenth down to 0.947 C, and 97 to 99 % of C on average."""
 CONGESTED_MIN = 5
-"""Of twenty attempts one is 5 %: with the share alone, one error in a hundred at random would shrink small windows every few periods. At
-1 % noise five of a hundred come once in 300 periods, and every other number more rarely."""
-HINT_MIN = 2
-"""As many errors above the share, but too few to count: the limit stays, and the next periods are added until it is clear."""
+"""Of twenty attempts one is 5 %: with the share alone, one error in a hundred at random would shrink a window of twenty every sixth period. At
+that noise five of a hundred attempts come once in 270 periods, and at any other number of attempts more rarely."""
+FORGIVEN = 0.5
+"""With more errors than the share and this many, but too few to count, the limit stays, and the next periods are added until it is
+clear. So one error in ten attempts is nothing; one in one may be an outage."""
 
 SHRINK_MIN = 0.9
 SHRINK_MAX = 0.5
-"""A shrunk limit is what got through, `1 - share`: but a tenth less at least, and a half at most. With fixed steps of 0.9 and 0.5 a
-limit that was doubled into 1.3 C would stay above C for three periods or fall to 0.65 C."""
+"""A shrunk limit is what got through, `1 - share`: but a tenth less at least, and a half at most. In two fixed steps, 0.9 and from 25 %
+on 0.5, a limit that was doubled to 1.32 C would stay above 1.15 C for a period more, and one at 1.34 C fall to 0.67 C."""
 
-STEP = 0.25
-"""A step up is a quarter of the square root of the limit, at least 1. A step of 2 % instead would serve a single window as well; but
-windows that share a downstream keep their ratio under growth by a percentage. The smaller one must grow faster relative to its size, as
-with any power below one (Bansal, Balakrishnan, "Binomial Congestion Control Algorithms", INFOCOM 2001)."""
-QUIET_STEPS = 10
-"""After as many steps in which nothing was throttled the steps are twice as large, after twice as many thrice: small near the
-capacity, where each costs rejections, and large where the capacity has moved away. CUBIC does so by time (RFC 9438: Xu, Ha, Rhee, Goel,
-Eggert, "CUBIC for Fast and Long-Distance Networks", 2023). Twice the capacity is found in 11 to 28 periods (20 to 500 tasks)."""
+QUIET = 8.0
+"""A step up is 1 + (n / 8)**2, where n counts the steps since the limit was shrunk last: small near the capacity, where each costs
+rejections, and large when the capacity has moved away. Twice the capacity is found in at most 11, 24 and 43 periods (of 20, 100, 500
+tasks). Steps of a percentage would do that too; but windows that share a downstream keep their ratio when all grow by the
+same percentage, and become equal when all grow by the same number."""
 
 RETURN_SHARE = 0.5
-"""After an outage the limit doubles up to this share of what it was. Not further: the capacity may be half of what it was, too."""
+"""After an outage the limit doubles up to this share of what it was. Not further: the capacity may be half of what it was, too. If it is
+shrunk again on the way, up to half of that the next time."""
 
 
 class Why(StrEnum):
-    """Why a limit changed."""
+    """Why a limit is what it is."""
 
+    NEW = "new"
     DOUBLED = "doubled"
     GROWN = "grown"
     CONGESTED = "congested"
@@ -53,9 +55,9 @@ class Why(StrEnum):
 
 
 class Aimd:
-    """The limit, and what it has seen since it last changed."""
+    """The limit, and what has been seen since it was decided last."""
 
-    __slots__ = ("_quiet", "_return_to", "attempts", "ceiling", "congested", "limit")
+    __slots__ = ("_quiet", "_return_to", "_suspect", "attempts", "ceiling", "congested", "limit")
 
     def __init__(self, ceiling: int) -> None:
         self.ceiling = ceiling
@@ -63,17 +65,24 @@ class Aimd:
         self._return_to = inf
         """It doubles below, and grows by steps above. At first nothing is known, and it doubles until it is shrunk."""
         self._quiet = 0
-        """Periods in which it has grown since it was shrunk last."""
+        """Steps up since it was shrunk last."""
         self.attempts = 0
         self.congested = 0
         """Of `attempts`: throttled or timed out."""
+        self._suspect = 0
+        """Of `congested`: of earlier periods, and too few to tell. One period without any clears them."""
 
     def end_period(self, *, wanted: bool) -> Why | None:
-        """A period is over: the limit is what its outcomes say. `wanted`: it was used, and more would have been."""
-        clear = self.congested < max(HINT_MIN, CONGESTED_SHARE * self.attempts)
-        if not clear and self.congested < CONGESTED_MIN:
+        """A period is over, and the limit is what its outcomes say. `wanted`: it was used, and more would have been."""
+        tolerated = CONGESTED_SHARE * self.attempts
+        why = None
+        if self.congested >= max(CONGESTED_MIN, tolerated):
+            why = self._shrink()
+        elif self.congested >= tolerated + FORGIVEN and self.congested > self._suspect:
+            self._suspect = self.congested
             return None
-        why = self._grow() if clear and wanted else None if clear else self._shrink()
+        elif wanted:
+            why = self._grow()
         self.forget()
         return why
 
@@ -89,31 +98,31 @@ class Aimd:
         self._set(self.limit)
 
     def put(self, limit: int) -> None:
-        """The limit is this, and it goes on from there as if it knew nothing else."""
+        """The limit is this, as far as the ceiling lets it, and goes on from there."""
         self._set(float(limit))
         self.forget()
 
     def forget(self) -> None:
         """What has been seen counts no more."""
-        self.attempts = self.congested = 0
+        self.attempts = self.congested = self._suspect = 0
 
     def _grow(self) -> Why | None:
-        before = self.limit
-        doubles = before < self._return_to
-        step = max(1.0, STEP * sqrt(before)) * (1 + self._quiet / QUIET_STEPS)
-        self._set(min(2 * before, self._return_to) if doubles else before + step)
-        self._quiet += 1
-        if self.limit == before:
+        if self.limit >= self.ceiling:
             return None
+        doubles = self.limit < self._return_to
+        step = 1 + (self._quiet / QUIET) ** 2
+        self._quiet += 1
+        self._set(min(2 * self.limit, self._return_to) if doubles else self.limit + step)
         return Why.DOUBLED if doubles else Why.GROWN
 
     def _shrink(self) -> Why:
         if self._quiet:
-            self._return_to = self.limit * RETURN_SHARE
+            best = self.limit if self._return_to == inf else max(self.limit, self._return_to)
+            self._return_to = best * RETURN_SHARE
         self._quiet = 0
         got_through = 1.0 - self.congested / self.attempts
         self._set(self.limit * min(SHRINK_MIN, max(SHRINK_MAX, got_through)))
         return Why.CONGESTED
 
     def _set(self, limit: float) -> None:
-        self.limit = min(max(limit, float(FLOOR)), float(self.ceiling))
+        self.limit = max(min(limit, float(self.ceiling)), float(FLOOR))
