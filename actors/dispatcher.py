@@ -190,7 +190,7 @@ class Dispatcher:
         return False
 
     def _tick(self, now_ms: int) -> None:
-        """Waiting tasks whose time has come are ready, and the timer stands at the next."""
+        """What the clock was waited for has happened, and the timer stands at the next."""
         next_ms = self._shard.state.table.next_timed_ms()
         if next_ms is not None and next_ms <= now_ms:
             self._shard.handle(e.Ticked(), now_ms, self._rng)
@@ -247,7 +247,7 @@ class Dispatcher:
                         future.set_result(value)
                 case fx.Launch(runner, lease):
                     launches.setdefault(runner, []).append(lease)
-                case fx.Ended(_, tasks):
+                case fx.Ended(_, tasks) | fx.Deleted(tasks):
                     self._notifier.ended(tasks)
                 case fx.CatalogChanged(version):
                     self._notifier.catalog_changed(version)
@@ -342,13 +342,17 @@ class Dispatcher:
         """See `DispatcherPort`."""
         return await self.ask(lambda ref: e.TasksListed(ref, wanted, before_no, limit), fx.TasksAnswer)
 
-    async def cancel(self, tenant: TenantId, ids: Sequence[TaskId]) -> fx.ItemsAnswer:
+    async def change(
+        self, tenant: TenantId, kind: OperationKind, ids: Sequence[TaskId], resume_ms: int | None = None
+    ) -> fx.ItemsAnswer:
         """See `DispatcherPort`."""
-        return await self.ask(lambda ref: e.CancelAsked(ref, tenant, tuple(ids)), fx.ItemsAnswer)
+        return await self.ask(lambda ref: e.ChangeAsked(ref, tenant, kind, tuple(ids), resume_ms), fx.ItemsAnswer)
 
-    async def bulk(self, kind: OperationKind, wanted: ListFilter, dry_run: bool = False) -> fx.OperationAnswer:
+    async def bulk(
+        self, kind: OperationKind, wanted: ListFilter, dry_run: bool = False, resume_ms: int | None = None
+    ) -> fx.OperationAnswer:
         """See `DispatcherPort`."""
-        return await self.ask(lambda ref: e.BulkAsked(ref, kind, wanted, dry_run), fx.OperationAnswer)
+        return await self.ask(lambda ref: e.BulkAsked(ref, kind, wanted, dry_run, resume_ms), fx.OperationAnswer)
 
     async def operation(self, tenant: TenantId | None, id: str) -> Operation | None:
         """See `DispatcherPort`."""

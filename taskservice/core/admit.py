@@ -33,7 +33,7 @@ def admit(state: State, event: Submitted, now_ms: int) -> Decision:
         if gone is not None:
             items.append(_known_in_history(new, gone, reject=event.reject_duplicates))
             continue
-        refused = _refusal(state, tenant, new, full=room is not None and len(accepted) >= room)
+        refused = _refusal(state, tenant, new, now_ms, full=room is not None and len(accepted) >= room)
         if refused is not None:
             items.append(refused)
             continue
@@ -87,7 +87,7 @@ def _with_task(new: NewTask, refused: tuple[Refusal, str] | None, task: Task | N
     return ItemAnswer(new.id, ItemStatus.REFUSED, task, *refused, past=past)
 
 
-def _refusal(state: State, tenant: Tenant, new: NewTask, *, full: bool) -> ItemAnswer | None:
+def _refusal(state: State, tenant: Tenant, new: NewTask, now_ms: int, *, full: bool) -> ItemAnswer | None:
     def refused(why: Refusal, message: str, limit: int | None = None) -> ItemAnswer:
         return ItemAnswer(new.id, ItemStatus.REFUSED, refusal=why, message=message, limit=limit)
 
@@ -101,6 +101,11 @@ def _refusal(state: State, tenant: Tenant, new: NewTask, *, full: bool) -> ItemA
     if new.timeout_ms is not None and new.timeout_ms > function.timeout_ms:
         message = f"timeout {new.timeout_ms} ms is above the function's limit of {function.timeout_ms} ms"
         return refused(Refusal.TIMEOUT_ABOVE_LIMIT, message, function.timeout_ms)
+    ttl_ms, wait_ms = _ttl_ms(new, function), _due_ms(new, now_ms) - now_ms
+    if ttl_ms is not None and wait_ms >= ttl_ms:
+        whose = "its ttl" if new.ttl_ms is not None else "its function's ttl"
+        message = f"it is due in {wait_ms} ms, and would have expired by then: {whose} is {ttl_ms} ms"
+        return refused(Refusal.EXPIRES_UNDUE, message, ttl_ms)
     if full:
         message = f"tenant {tenant.id!r} has as many unfinished tasks as it may (queued_max {tenant.queued_max})"
         return refused(Refusal.QUEUED_MAX, message, tenant.queued_max)
@@ -109,10 +114,7 @@ def _refusal(state: State, tenant: Tenant, new: NewTask, *, full: bool) -> ItemA
 
 def _task(state: State, tenant: Tenant, new: NewTask, no: TaskNo, now_ms: int) -> Task:
     function: FunctionSpec = state.functions[new.function]
-    due_ms = now_ms if new.run_at_ms is None else new.run_at_ms
-    if new.delay_ms is not None:
-        due_ms = now_ms + new.delay_ms
-    due_ms = max(now_ms, due_ms)
+    due_ms, ttl_ms = _due_ms(new, now_ms), _ttl_ms(new, function)
     return Task(
         no=no,
         id=TaskId(new.id),
@@ -126,4 +128,16 @@ def _task(state: State, tenant: Tenant, new: NewTask, no: TaskNo, now_ms: int) -
         due_ms=due_ms,
         max_attempts=new.max_attempts or function.retry.max_attempts,
         timeout_ms=new.timeout_ms or function.timeout_ms,
+        expires_ms=None if ttl_ms is None else now_ms + ttl_ms,
     )
+
+
+def _due_ms(new: NewTask, now_ms: int) -> int:
+    due_ms = now_ms if new.run_at_ms is None else new.run_at_ms
+    if new.delay_ms is not None:
+        due_ms = now_ms + new.delay_ms
+    return max(now_ms, due_ms)
+
+
+def _ttl_ms(new: NewTask, function: FunctionSpec) -> int | None:
+    return function.ttl_ms if new.ttl_ms is None else new.ttl_ms

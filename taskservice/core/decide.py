@@ -9,7 +9,7 @@ from collections.abc import Callable
 from random import Random
 from typing import TypeVar
 
-from taskservice.core import bulk, history, operate, query
+from taskservice.core import bulk, history, operate, query, timed
 from taskservice.core import events as e
 from taskservice.core.admit import admit
 from taskservice.core.decision import Decision
@@ -68,11 +68,6 @@ def _runners_settled(state: State, event: e.RunnersSettled, now_ms: int, rng: Ra
     )
 
 
-def _ticked(state: State, event: e.Ticked, now_ms: int, rng: Random) -> Decision:
-    due = state.table.due_by(now_ms, state.limits.due_batch_max)
-    return Decision(bulk.due(state, due, now_ms))
-
-
 def _nothing(state: State, event: e.Event, now_ms: int, rng: Random) -> Decision:
     return Decision()
 
@@ -88,7 +83,7 @@ def _for(kind: type[E], how: Decider[E]) -> tuple[type, Callable[[State, e.Event
 _DECIDE = dict(
     [
         _for(e.Submitted, lambda state, event, now_ms, rng: admit(state, event, now_ms)),
-        _for(e.CancelAsked, lambda state, event, now_ms, rng: operate.cancel(state, event, now_ms)),
+        _for(e.ChangeAsked, lambda state, event, now_ms, rng: operate.change(state, event, now_ms)),
         _for(e.BulkAsked, bulk.begin),
         _for(e.OperationAsked, lambda state, event, now_ms, rng: Decision(answer=bulk.find(state, event))),
         _for(e.TaskAsked, lambda state, event, now_ms, rng: Decision(answer=query.task(state, event))),
@@ -104,7 +99,7 @@ _DECIDE = dict(
         _for(e.RunnerLost, _runner_lost),
         _for(e.RunnersSettled, _runners_settled),
         _for(e.RunnerReported, report),
-        _for(e.Ticked, _ticked),
+        _for(e.Ticked, lambda state, event, now_ms, rng: timed.ticked(state, now_ms)),
         _for(e.EndedAsked, lambda state, event, now_ms, rng: history.ended(state, event, now_ms)),
         _for(e.FileWritten, lambda state, event, now_ms, rng: history.archive(state, event, now_ms)),
         _for(e.UnfinishedAsked, lambda state, event, now_ms, rng: history.unfinished(state)),

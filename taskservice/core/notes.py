@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import msgspec
 from msgspec import Struct
 
@@ -66,11 +68,12 @@ def functions(table: TaskTable) -> dict[FunctionName, FunctionSpec]:
 
 
 def operations(table: TaskTable) -> Operations:
-    """The bulk operations, under way and done."""
+    """The bulk operations, under way and done. Each owner's are noted in the order in which they began; of two owners', that
+    which means later tasks began later."""
+    noted = [msgspec.msgpack.decode(value, type=list[Operation]) for value in table.notes(OPERATIONS).values()]
     found = Operations()
-    for value in table.notes(OPERATIONS).values():
-        for operation in msgspec.msgpack.decode(value, type=list[Operation]):
-            found.put(operation)
+    for operation in sorted(chain.from_iterable(noted), key=lambda each: (each.upto_no, each.begun_ms)):
+        found.put(operation)
     return found
 
 

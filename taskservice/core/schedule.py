@@ -14,8 +14,8 @@ from taskservice.core.types import Leaf, Token
 def next_lease(state: State, passed_over: list[Leaf], now_ms: int) -> LeaseGranted | None:
     """The next lease by fair share that some runner has room for, or None.
 
-    Leaves whose turn it was but for which there is no room, or whose tasks a bulk operation holds, are added to `passed_over`; the caller puts them back
-    (`Fairness.put_back`) when its round is over.
+    Leaves whose turn it was but for which there is no room, or whose tasks a bulk operation holds or have expired, are added to
+    `passed_over`; the caller puts them back (`Fairness.put_back`) when its round is over.
     """
     while (leaf := state.fairness.next()) is not None:
         queue = state.queue(leaf)
@@ -40,7 +40,7 @@ def _grant(state: State, leaf: Leaf, now_ms: int) -> LeaseGranted | None:
     size = min(size, _running_left(state, leaf))
     if size <= 0:
         return None
-    nos = leasable(state, queue, size)
+    nos = leasable(state, queue, size, now_ms)
     if not nos:
         return None
     return LeaseGranted(now_ms, Token(state.epoch, state.next_lease), runner.id, leaf, nos)

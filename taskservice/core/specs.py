@@ -54,6 +54,8 @@ class FunctionSpec(Struct, frozen=True, array_like=True):
     """Attempts of one lease that run at the same time in one process; above 1 only for async handlers."""
     max_crashes: int = 3
     priority: Priority = Priority.NORMAL
+    ttl_ms: int | None = None
+    """Of tasks that do not say their own; None: they do not expire."""
 
 
 class Tenant(Struct, frozen=True, array_like=True):

@@ -109,6 +109,8 @@ class NewTask(Struct, frozen=True, array_like=True):
     max_attempts: int | None = None
     timeout_ms: int | None = None
     tags: tuple[tuple[str, str], ...] = ()
+    ttl_ms: int | None = None
+    """It ends if it has not started by then, reckoned from its acceptance. None: the function's own."""
 
 
 class Task(Struct, frozen=True, array_like=True):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 
 from msgspec import structs
@@ -13,6 +13,7 @@ from taskservice.core.stretches import Reach, Stretch
 from taskservice.core.types import Leaf, ListFilter, Task, TaskId, TaskNo, TaskState, TenantId
 from taskservice.core.values import digest
 from taskservice.journal.store import moves
+from taskservice.journal.store.counts import Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,13 @@ class MemoryPast:
         self._leave = leave
         self._entries: dict[TaskNo, _Entry] = {}
         self._files: dict[str, _File] = {}
+        self._tally = Tally()
 
     def copied_from(self, other: MemoryPast) -> None:
         """It holds what the other one does."""
         self._entries = dict(other._entries)
         self._files = dict(other._files)
+        self._tally = deepcopy(other._tally)
 
     def ended(
         self, states: Sequence[TaskState], before_ms: int, after: EndedKey | None, limit: int, bytes_max: int
@@ -92,6 +95,7 @@ class MemoryPast:
                 row,
             )
             self._entries[no] = _Entry(past, task.created_ms, task.tags)
+            self._tally.change((task.leaf, task.state), +1)
         self._leave(gone)
         self._files[file.key] = replace(before, finished=last, known=before.known + len(rows))
 
@@ -125,6 +129,7 @@ class MemoryPast:
         for no in nos:
             past = self._entries.pop(no).past
             del self._nos[past.tenant, past.id]
+            self._tally.change((_leaf(past), past.state), -1)
             file = self._files[past.file]
             self._files[past.file] = replace(file, known=file.known - 1)
 
@@ -160,8 +165,7 @@ class MemoryPast:
         return [key for key in keys if key in self._files]
 
     def counts(self, tenant: TenantId | None = None) -> dict[tuple[Leaf, TaskState], int]:
-        places = Counter((_leaf(entry.past), entry.past.state) for entry in self._entries.values())
-        return {place: count for place, count in places.items() if tenant in (None, place[0].tenant)}
+        return dict(self._tally.items(tenant))
 
     def entries(self) -> int:
         return len(self._entries)
