@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import chain
+from heapq import merge
 
 import msgspec
 from msgspec import Struct
@@ -68,11 +68,11 @@ def functions(table: TaskTable) -> dict[FunctionName, FunctionSpec]:
 
 
 def operations(table: TaskTable) -> Operations:
-    """The bulk operations, under way and done. Each owner's are noted in the order in which they began; of two owners', that
-    which means later tasks began later."""
+    """The bulk operations, under way and done. Each owner's are noted in the order in which they began; of two owners', the
+    one that means later tasks began later."""
     noted = [msgspec.msgpack.decode(value, type=list[Operation]) for value in table.notes(OPERATIONS).values()]
     found = Operations()
-    for operation in sorted(chain.from_iterable(noted), key=lambda each: (each.upto_no, each.begun_ms)):
+    for operation in merge(*noted, key=lambda each: each.upto_no):
         found.put(operation)
     return found
 

@@ -69,6 +69,7 @@ class Admission:
             max_attempts=_given(request.max_attempts),
             timeout_ms=self._duration_ms("$.timeout", request.timeout, at_least_ms=1),
             tags=self._tags(_given(request.tags) or {}),
+            ttl_ms=self._duration_ms("$.ttl", request.ttl, at_least_ms=1),
         )
 
     def _payload(self, request: TaskRequest, function: KnownFunction) -> bytes:

@@ -41,6 +41,7 @@ KEY_NOT_FOUND = Kind("key_not_found", 404, "No such key")
 NOT_ENDED = Kind("not_ended", 409, "The task has not ended")
 TASK_FAILED = Kind("task_failed", 409, "The task failed")
 TASK_CANCELLED = Kind("task_cancelled", 409, "The task was cancelled")
+TASK_EXPIRED = Kind("task_expired", 409, "The task has expired")
 TENANT_EXISTS = Kind("tenant_exists", 409, "The tenant exists already")
 KEY_IN_USE = Kind("key_in_use", 409, "A key cannot revoke itself")
 VALUE_LOST = Kind("value_lost", 410, "The value is gone or damaged")
@@ -72,6 +73,9 @@ REFUSALS: Final[Mapping[Refusal, Kind]] = {
     Refusal.NOT_FOUND: TASK_NOT_FOUND,
     Refusal.RUNNING: Kind("running", 409, "The task is running"),
     Refusal.ENDED: Kind("ended", 409, "The task has ended"),
+    Refusal.IN_HISTORY: Kind("in_history", 409, "The task is in history"),
+    Refusal.OPERATION_AHEAD: Kind("operation_ahead", 409, "A bulk operation is still to come to the task"),
+    Refusal.EXPIRES_UNDUE: Kind("expires_undue", 422, "The task would expire before it is due", "ttl_ms"),
     Refusal.OPERATIONS_MAX: Kind("operations_max", 429, "Too many operations are under way", "operations_max"),
 }
 """What each refusal of the core is over HTTP."""

@@ -41,6 +41,8 @@ class TaskRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     run_at: Instant | UnsetType | None = UNSET
     max_attempts: Annotated[int, Meta(ge=1, le=1_000_000)] | UnsetType | None = UNSET
     timeout: Duration | UnsetType | None = UNSET
+    ttl: Duration | UnsetType | None = UNSET
+    """The task expires if it has not started by then; the function's own if absent."""
     tags: dict[str, str] | UnsetType | None = UNSET
 
 
@@ -57,8 +59,8 @@ class BatchRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     on_conflict: OnConflict | UnsetType | None = UNSET
 
 
-class CancelRequest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Tasks that are not to run any more: by their ids, or all that pass the filters, which are those of a listing."""
+class ChangeRequest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Tasks to which something is to be done: by their ids, or all that pass the filters, which are those of a listing."""
 
     ids: list[TaskIdText] | UnsetType = UNSET
     state: TaskState | list[TaskState] | UnsetType | None = UNSET
@@ -72,6 +74,23 @@ class CancelRequest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """For admins: another tenant than the key's own, or * for all."""
     dry_run: bool = False
     """Only say how many pass the filters."""
+
+    @property
+    def says_more_than_ids(self) -> bool:
+        """Whether it names filters as well, or asks for a dry run."""
+        return any(getattr(self, name) is not UNSET for name in FILTER_NAMES) or self.dry_run
+
+
+FILTER_NAMES = tuple(name for name in ChangeRequest.__struct_fields__ if name not in ("ids", "dry_run"))
+
+
+class PauseRequest(ChangeRequest, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Tasks that are to be paused, named as in `ChangeRequest`."""
+
+    until: Instant | UnsetType | None = UNSET
+    """They are resumed by themselves then; if absent, when somebody resumes them."""
+    running: Literal["finish"] = "finish"
+    """Tasks that run are left alone."""
 
 
 class TenantRequest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,5 +119,5 @@ class KeyRequest(Struct, frozen=True, forbid_unknown_fields=True):
     name: Annotated[str, Meta(max_length=200)] = ""
 
 
-MODELS = (TaskRequest, SubmitRequest, BatchRequest, CancelRequest, TenantRequest, TenantPatch, KeyRequest)
+MODELS = (TaskRequest, SubmitRequest, BatchRequest, ChangeRequest, PauseRequest, TenantRequest, TenantPatch, KeyRequest)
 """All that the OpenAPI document describes."""

@@ -153,6 +153,18 @@ def test_resuming_at_once_waits_until_all_are_paused(machine: Machine) -> None:
     assert now(machine, resumed).changed == 20
 
 
+def test_their_order_outlives_a_restart_and_a_clock_that_goes_back(machine: Machine) -> None:
+    """Found by seed 2055: a state that was restored had them in the order of their times."""
+    machine.submit(*names("a", 8))
+    machine.bulk(PAUSE)
+    machine.now_ms -= 1_000
+    machine.bulk(RESUME)
+    machine.restart()
+    machine.finish_bulk()
+    machine.later(1_000)
+    assert by_state(machine) == {"queued": 8}
+
+
 def test_operations_on_other_functions_wait_for_nobody(machine: Machine) -> None:
     machine.submit(*names("a", 20))
     machine.submit("g", function="app.g")
