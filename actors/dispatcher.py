@@ -187,6 +187,7 @@ class Dispatcher:
         if not self._commits.idle:
             return True
         self._keeper.rest(self._journal.position, self._commits.appended_bytes)
+        self._bulk.put_off()
         return False
 
     def _tick(self, now_ms: int) -> None:

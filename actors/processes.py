@@ -7,6 +7,7 @@ happens there. A loop that ends by an error takes its process with it: a part th
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import threading
@@ -79,6 +80,7 @@ class DispatcherProcess(Dispatcher):
                 await asyncio.sleep(START_AGAIN_S)
                 _die(error)
             raise
+        freeze_heap()
         self.start()
         self._server = await serve_dispatcher(self, run_dir(settings))
         self._settings = settings
@@ -196,6 +198,13 @@ class GatewayProcess(HttpServer):
 
     async def ready(self) -> None:
         """It is there to be called."""
+
+
+def freeze_heap() -> None:
+    """What the process has made so far is never looked through for garbage again. The 100,000 objects of what is imported
+    made each full collection take 35 to 60 ms, in which nobody was served."""
+    gc.collect()
+    gc.freeze()
 
 
 def now_ms() -> int:

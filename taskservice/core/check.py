@@ -23,6 +23,7 @@ def check(state: State) -> None:
     _check_tenants(state, counts)
     _check_pool(state)
     _check_past(state)
+    _check_operations(state)
 
 
 def _require(holds: bool, message: str) -> None:
@@ -109,3 +110,15 @@ def _check_past(state: State) -> None:
     _require(sum(files.values()) == entries, f"{entries} tasks are known in history, and of its files {files}")
     counted = sum(state.table.past.counts().values())
     _require(counted == entries, f"{entries} tasks are known in history, and {counted} are counted")
+
+
+def _check_operations(state: State) -> None:
+    operations = state.operations
+    remembered = {id: each for group in operations.by_owner.values() for id, each in group.items()}
+    under_way = {id: each for id, each in remembered.items() if each.done_ms is None}
+    _require(operations.under_way == under_way, f"{list(operations.under_way)} are under way, and not {list(under_way)}")
+    places = [each.upto_no for each in operations.under_way.values()]
+    _require(places == sorted(places), "operations under way are not in the order in which they began")
+    _require(not under_way or operations.next() is not None, "all operations under way wait for others")
+    for each in under_way.values():
+        _require(each.upto_no < state.next_no, f"{each.id} means tasks that there are not yet")
