@@ -14,6 +14,8 @@ from taskservice.core.events import OperationTurn
 from taskservice.core.shard import Shard
 
 PAUSE_RATIO = 1.0
+PUT_OFF_S = 0.001
+"""So that others have a turn before."""
 
 
 class BulkTurns:
@@ -42,6 +44,10 @@ class BulkTurns:
             self.stop()
             self._timer = asyncio.get_running_loop().call_later(max(0.0, self._next_s - began_s), self._wake)
         return stepped
+
+    def put_off(self) -> None:
+        """This turn has had enough to do: the next step is not taken in it."""
+        self._next_s = max(self._next_s, self._clock_s() + PUT_OFF_S)
 
     def stop(self) -> None:
         """Nobody is woken any more."""

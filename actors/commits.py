@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from taskservice.core.records import bytes_of
+from taskservice.core.record_sizes import bytes_of
 from taskservice.core.shard import Cut, Shard
 from taskservice.journal import Journal, JournalError
 from taskservice.journal.codec import encode

@@ -13,14 +13,14 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from taskservice.actors.bulk import BulkTurns
-from taskservice.actors.commits import CommitOptions, Commits
+from taskservice.actors.commits import Commits
+from taskservice.actors.dispatcher_options import DispatcherOptions
 from taskservice.actors.keeper import Keeper
 from taskservice.actors.notifier import Notifier
 from taskservice.actors.remover import Remover
@@ -42,20 +42,6 @@ A = TypeVar("A")
 
 REST_S_MAX = 1.0
 """A commit that takes longer is not waited for with everything else."""
-
-
-@dataclass(frozen=True, slots=True)
-class DispatcherOptions:
-    """The dispatcher's own limits."""
-
-    commit_timeout_s: float = 10.0
-    """A caller waits this long for the journal; then it is told to come back."""
-    records_max: int = 100_000
-    """Records that may wait for the journal before new work is refused."""
-    launch_retry_s: float = 0.5
-    heartbeat_s: float = 60.0
-    """How often a dispatcher asks whether the journal is still its own, while it commits nothing."""
-    commits: CommitOptions = field(default_factory=CommitOptions)
 
 
 class Counts(NamedTuple):
@@ -191,18 +177,19 @@ class Dispatcher(ScheduleCalls):
         if not self._commits.idle:
             return True
         self._keeper.rest(self._journal.position, self._commits.appended_bytes)
+        self._bulk.put_off()
         return False
 
     def _tick(self, now_ms: int) -> int | None:
         """What was due by the clock has happened; gives when the next is. While the journal is behind, nothing happens, and the
         end of a commit leads here again."""
         next_ms = next_tick_ms(self._shard.state)
-        if next_ms is not None and next_ms <= now_ms and self._behind():
+        if next_ms is None or next_ms > now_ms:
+            return next_ms
+        if self._behind():
             return None
-        if next_ms is not None and next_ms <= now_ms:
-            self._shard.handle(e.Ticked(), now_ms, self._rng)
-            next_ms = next_tick_ms(self._shard.state)
-        return next_ms
+        self._shard.handle(e.Ticked(), now_ms, self._rng)
+        return next_tick_ms(self._shard.state)
 
     def _set_timer(self, next_ms: int | None, now_ms: int) -> None:
         if next_ms == self._timer_ms:
@@ -257,7 +244,7 @@ class Dispatcher(ScheduleCalls):
                         future.set_result(value)
                 case fx.Launch(runner, lease):
                     launches.setdefault(runner, []).append(lease)
-                case fx.Ended(_, tasks):
+                case fx.Ended(_, tasks) | fx.Deleted(tasks):
                     self._notifier.ended(tasks)
                 case fx.CatalogChanged(version):
                     self._notifier.catalog_changed(version)
@@ -352,13 +339,17 @@ class Dispatcher(ScheduleCalls):
         """See `DispatcherPort`."""
         return await self.ask(lambda ref: e.TasksListed(ref, wanted, before_no, limit), fx.TasksAnswer)
 
-    async def cancel(self, tenant: TenantId, ids: Sequence[TaskId]) -> fx.ItemsAnswer:
+    async def change(
+        self, tenant: TenantId, kind: OperationKind, ids: Sequence[TaskId], resume_ms: int | None = None
+    ) -> fx.ItemsAnswer:
         """See `DispatcherPort`."""
-        return await self.ask(lambda ref: e.CancelAsked(ref, tenant, tuple(ids)), fx.ItemsAnswer)
+        return await self.ask(lambda ref: e.ChangeAsked(ref, tenant, kind, tuple(ids), resume_ms), fx.ItemsAnswer)
 
-    async def bulk(self, kind: OperationKind, wanted: ListFilter, dry_run: bool = False) -> fx.OperationAnswer:
+    async def bulk(
+        self, kind: OperationKind, wanted: ListFilter, dry_run: bool = False, resume_ms: int | None = None
+    ) -> fx.OperationAnswer:
         """See `DispatcherPort`."""
-        return await self.ask(lambda ref: e.BulkAsked(ref, kind, wanted, dry_run), fx.OperationAnswer)
+        return await self.ask(lambda ref: e.BulkAsked(ref, kind, wanted, dry_run, resume_ms), fx.OperationAnswer)
 
     async def operation(self, tenant: TenantId | None, id: str) -> Operation | None:
         """See `DispatcherPort`."""

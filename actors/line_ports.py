@@ -36,8 +36,8 @@ DISPATCHER_METHODS = {
     "submit": Method(tuple[TenantId, list[NewTask], bool], ItemsAnswer),
     "get": Method(tuple[TenantId, TaskId, float], TaskAnswer),
     "list_tasks": Method(tuple[ListFilter, TaskNo | None, int], TasksAnswer),
-    "cancel": Method(tuple[TenantId, list[TaskId]], ItemsAnswer),
-    "bulk": Method(tuple[OperationKind, ListFilter, bool], OperationAnswer),
+    "change": Method(tuple[TenantId, OperationKind, list[TaskId], int | None], ItemsAnswer),
+    "bulk": Method(tuple[OperationKind, ListFilter, bool, int | None], OperationAnswer),
     "operation": Method(tuple[TenantId | None, str], Operation | None),
     "put_schedule": Method(tuple[TenantId, ScheduleId, ScheduleSpec, int | None], ScheduleAnswer),
     "remove_schedule": Method(tuple[TenantId, ScheduleId], ScheduleAnswer),
@@ -128,12 +128,16 @@ class LineDispatcher:
         answer: TasksAnswer = await self._ask("list_tasks", wanted, before_no, limit)
         return answer
 
-    async def cancel(self, tenant: TenantId, ids: Sequence[TaskId]) -> ItemsAnswer:
-        answer: ItemsAnswer = await self._ask("cancel", tenant, ids)
+    async def change(
+        self, tenant: TenantId, kind: OperationKind, ids: Sequence[TaskId], resume_ms: int | None = None
+    ) -> ItemsAnswer:
+        answer: ItemsAnswer = await self._ask("change", tenant, kind, ids, resume_ms)
         return answer
 
-    async def bulk(self, kind: OperationKind, wanted: ListFilter, dry_run: bool = False) -> OperationAnswer:
-        answer: OperationAnswer = await self._ask("bulk", kind, wanted, dry_run)
+    async def bulk(
+        self, kind: OperationKind, wanted: ListFilter, dry_run: bool = False, resume_ms: int | None = None
+    ) -> OperationAnswer:
+        answer: OperationAnswer = await self._ask("bulk", kind, wanted, dry_run, resume_ms)
         return answer
 
     async def operation(self, tenant: TenantId | None, id: str) -> Operation | None:

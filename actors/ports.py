@@ -39,10 +39,14 @@ class DispatcherPort(Protocol):
     async def list_tasks(self, wanted: ListFilter, before_no: TaskNo | None, limit: int) -> TasksAnswer:
         """A page of tasks, and of places of tasks in history, each newest first."""
 
-    async def cancel(self, tenant: TenantId, ids: Sequence[TaskId]) -> ItemsAnswer:
-        """Each task is cancelled, or says why not."""
+    async def change(
+        self, tenant: TenantId, kind: OperationKind, ids: Sequence[TaskId], resume_ms: int | None = None
+    ) -> ItemsAnswer:
+        """Each task is cancelled, paused, ..., or says why not. `resume_ms`: when those that are paused are resumed."""
 
-    async def bulk(self, kind: OperationKind, wanted: ListFilter, dry_run: bool = False) -> OperationAnswer:
+    async def bulk(
+        self, kind: OperationKind, wanted: ListFilter, dry_run: bool = False, resume_ms: int | None = None
+    ) -> OperationAnswer:
         """An operation on all tasks that pass the filter holds for those that there are; or, for a dry run, how many pass."""
 
     async def operation(self, tenant: TenantId | None, id: str) -> Operation | None:

@@ -142,6 +142,8 @@ class Runner:
         self._news: list[LeaseReport] = []
         self._batch: tuple[LeaseReport, ...] | None = None
         self._failures = 0
+        self._listed = 0
+        """How often the leases have been listed: each time to a dispatcher that has just started."""
         self._woken = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -163,6 +165,7 @@ class Runner:
 
     async def list_leases(self) -> list[HeldLease]:
         """Every lease that runs, or whose last report is not acknowledged yet."""
+        self._listed += 1
         return [HeldLease(lease.token, lease.resources) for lease in self._leases.values()]
 
     async def report(self, body: bytes) -> bytes:
@@ -202,12 +205,16 @@ class Runner:
         if self._batch is None:
             self._batch = self._take_batch() or self._running()
         body = _encode(RunnerReport(self.id, self._batch))
+        listed = self._listed
         try:
             ack = _decode_ack(await self._dispatcher.report(body))
         except Exception as error:  # whatever it is: news are never given up, and a second try is harmless
             self._note_failure(error)
             return Sent(0, delivered=False)
         self._failures = 0
+        if listed != self._listed:
+            # It may be the dispatcher before that says so, and whoever was told of these leases would wait for their end.
+            return Sent(0, delivered=False)
         batch, self._batch = self._batch, None
         self._acknowledged(batch, ack)
         return Sent(sum(map(_has_news, batch)), delivered=True)

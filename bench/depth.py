@@ -91,7 +91,7 @@ class Bench:
         self._timed("find", lambda: self.table.find(tenant, ids))
         self._timed("accept", lambda: apply(self.state, r.TasksAccepted(NOW_MS, tasks)))
         leaf = Leaf(tenant, FUNCTION.name, Priority.NORMAL)
-        nos = tuple(entry.no for entry in self.state.queue(leaf).first(BATCH))
+        nos = tuple(entry.no for entry in self.state.queue(leaf).first(BATCH, NOW_MS))
         token = Token(1, self.state.next_lease)
         self._timed("lease", lambda: apply(self.state, r.LeaseGranted(NOW_MS, token, RunnerId("r1"), leaf, nos)))
         rows = tuple((no, b'{"ok":true}', NOW_MS, 500) for no in nos)

@@ -83,6 +83,7 @@ class Function:
     concurrency: int
     max_crashes: int
     priority: Priority
+    ttl_ms: int | None
 
     @property
     def is_async(self) -> bool:
@@ -104,6 +105,7 @@ class Function:
             concurrency=self.concurrency,
             max_crashes=self.max_crashes,
             priority=self.priority,
+            ttl_ms=self.ttl_ms,
         )
 
 
@@ -137,6 +139,7 @@ class App:
         concurrency: int = 1,
         max_crashes: int = 3,
         priority: str = "normal",
+        ttl: str | float | None = None,
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
     def task(self, function: Callable[..., Any] | None = None, **options: Any) -> Any:
@@ -144,7 +147,8 @@ class App:
 
         `cpus`, `gpus`, `memory`, `resources`: what one attempt takes of a machine. `timeout`: of one attempt.
         `retry`: see `Retry`. `concurrency`: attempts at once in one process, for `async def` only. `max_crashes`:
-        after as many ended processes the task is given up. `priority`: of tasks that do not say their own.
+        after as many ended processes the task is given up. `priority`: of tasks that do not say their own. `ttl`: likewise;
+        a task that has not started by then, counted from its submission, ends as expired. None: it waits for as long as it takes.
         Raises TypeError or ValueError for an option that cannot be.
         """
         if function is not None:
@@ -164,6 +168,7 @@ class App:
         concurrency: int = 1,
         max_crashes: int = 3,
         priority: str = "normal",
+        ttl: str | float | None = None,
     ) -> Callable[..., Any]:
         if not inspect.isfunction(call):
             raise TypeError(f"{call!r:.100} cannot be a task: decorate a function")
@@ -188,11 +193,12 @@ class App:
                     (kind, _thousandths(kind, amount)) for kind, amount in sorted((resources or {}).items())
                 ),
             ),
-            timeout_ms=_timeout_ms(timeout),
+            timeout_ms=_positive_ms("timeout", timeout),
             retry=retry,
             concurrency=concurrency,
             max_crashes=_bounded("max_crashes", max_crashes, 100),
             priority=_priority(priority),
+            ttl_ms=None if ttl is None else _positive_ms("ttl", ttl),
         )
         return call
 
@@ -203,11 +209,11 @@ def _thousandths(name: str, amount: object) -> int:
     return round(amount * 1000)
 
 
-def _timeout_ms(timeout: object) -> int:
-    timeout_ms = parse_duration_ms(timeout)
-    if timeout_ms == 0:
-        raise ValueError("timeout must be longer than 0")
-    return timeout_ms
+def _positive_ms(name: str, duration: object) -> int:
+    duration_ms = parse_duration_ms(duration)
+    if duration_ms == 0:
+        raise ValueError(f"{name} must be longer than 0")
+    return duration_ms
 
 
 def _priority(priority: str) -> Priority:

@@ -81,7 +81,9 @@ class Settings(BaseSettings):
     # Larger than most queues allow, and small enough that a gateway and a child can have several in RAM.
     payload_bytes_max: Annotated[int, Bytes] = Field(16 * MIB, gt=0, description="Bytes of a task's payload, as JSON.")
     body_bytes_max: Annotated[int, Bytes] = Field(64 * MIB, gt=0, description="Bytes of a request that brings tasks.")
-    batch_tasks_max: int = Field(10_000, gt=0, description="Tasks in a batch, or ids in a cancellation.")
+    batch_tasks_max: int = Field(
+        10_000, gt=0, description="Tasks in a batch, or ids to be cancelled, paused, ... at once."
+    )
     wait_s_max: float = _seconds(60.0, description="Seconds that a long poll stays open.")
     list_limit_max: int = Field(1_000, gt=0, description="Tasks on a page of a listing.")
     result_bytes_max: Annotated[int, Bytes] = Field(16 * MIB, gt=0, description="Bytes of a task's result, as JSON.")
@@ -124,8 +126,14 @@ class Settings(BaseSettings):
     losses_max: int = Field(
         10, ge=0, description="Times that an attempt may vanish with its machine before the task is dead-lettered."
     )
-    due_batch_max: int = Field(1_000, gt=0, description="Waiting tasks that are made ready in one turn.")
-    operation_batch_max: int = Field(2_000, gt=0, description="Tasks that bulk operations change in one turn.")
+    due_batch_max: int = Field(
+        1_000,
+        gt=0,
+        description="Tasks that fall due in one turn, that expire, and that are resumed by themselves: of each.",
+    )
+    operation_batch_max: int = Field(
+        2_000, gt=0, description="Tasks that bulk operations change in one turn; a quarter of it where they delete."
+    )
     operations_max: int = Field(10, gt=0, description="Bulk operations of one tenant that may be under way.")
     schedules_max: int = Field(1_000, ge=0, description="Schedules of one tenant.")
     schedule_period_ms_min: int = Field(
@@ -178,7 +186,7 @@ class Settings(BaseSettings):
         DAY_S,
         ge=0,
         allow_inf_nan=False,
-        description="Seconds that a task stays in the working table after it succeeded or was cancelled.",
+        description="Seconds that a task stays in the working table after it succeeded, was cancelled or has expired.",
     )
     retention_failed_s: float = Field(
         30 * DAY_S,

@@ -9,7 +9,8 @@
     │   └── UnreachableError  no service answers there                                            exit 3
     ├── TaskError           the task ended without a result                                       exit 1
     │   ├── TaskFailed      it is a dead letter: see `reason` and `detail`
-    │   └── TaskCancelled   it was cancelled before it ran
+    │   ├── TaskCancelled   it was cancelled before it ran
+    │   └── TaskExpired     it had not started in time
     ├── WaitTimeout         it had not ended when you stopped waiting; it goes on                 exit 1
     └── ServiceBug          ours: please report it, with `detail`                  HTTP 500       exit 1
 
@@ -100,6 +101,10 @@ class TaskFailed(TaskError):
 
 class TaskCancelled(TaskError):
     """The task was cancelled before it ran."""
+
+
+class TaskExpired(TaskError):
+    """The task had not started when its time to live was over."""
 
 
 class WaitTimeout(TaskServiceError):

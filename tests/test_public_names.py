@@ -25,7 +25,9 @@ COMMANDS = {
     "up", "down", "status", "submit", "list", "show", "logs", "cancel", "pause", "resume", "retry", "delete", "dlq",
     "schedule", "import", "export", "tenant", "key", "deploy", "top", "simulate", "doctor", "journal",
 }  # fmt: skip
-BUILT_COMMANDS = {"up", "down", "status", "submit", "list", "show", "cancel", "schedule"}
+BUILT_COMMANDS = {
+    "up", "down", "status", "submit", "list", "show", "cancel", "pause", "resume", "retry", "delete", "schedule",
+}  # fmt: skip
 
 
 def test_the_package_exports_its_public_names():
@@ -46,13 +48,24 @@ def test_importing_the_package_is_light():
     [
         (
             "App.task",
-            ["cpus", "gpus", "memory", "resources", "timeout", "retry", "concurrency", "max_crashes", "priority"],
+            [
+                "cpus",
+                "gpus",
+                "memory",
+                "resources",
+                "timeout",
+                "retry",
+                "concurrency",
+                "max_crashes",
+                "priority",
+                "ttl",
+            ],
         ),
         ("Retry", ["max_attempts", "base", "max", "factor", "jitter", "non_retryable"]),
         ("Throttled", ["retry_after"]),
         (
             "Client.submit",
-            ["function", "payload", "id", "priority", "delay", "run_at", "tags", "max_attempts", "timeout"],
+            ["function", "payload", "id", "priority", "delay", "run_at", "tags", "max_attempts", "timeout", "ttl"],
         ),
         ("Client.map", ["function", "payloads"]),
         ("AsyncClient.submit", ["function", "payload", "id", "priority", "delay", "run_at", "tags"]),

@@ -33,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up.up, up.down, up.status, tasks.submit, tasks.show, tasks.logs, bulk.cancel, simulate, doctor):
+for command in (up.up, up.down, up.status, tasks.submit, tasks.show, tasks.logs, *bulk.COMMANDS, simulate, doctor):
     app.command()(command)
 app.command("list")(tasks.list_)
 app.add_typer(admin.tenant, name="tenant")

@@ -17,7 +17,15 @@ from taskservice.errors import TaskServiceError
 PIPE_WIDTH = 400
 """Columns where there is no terminal: programs get lines whole."""
 
-STATE_STYLES = {"succeeded": "green", "failed": "red", "running": "cyan", "retrying": "yellow", "cancelled": "dim"}
+STATE_STYLES = {
+    "succeeded": "green",
+    "failed": "red",
+    "running": "cyan",
+    "retrying": "yellow",
+    "paused": "magenta",
+    "cancelled": "dim",
+    "expired": "dim",
+}
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -123,6 +131,8 @@ def print_task(task: Mapping[str, Any]) -> None:
             ("due", local_time(task["due_at"])),
             ("started", local_time(task["started_at"])),
             ("ended", local_time(task["ended_at"])),
+            ("expires", task["expires_at"] and local_time(task["expires_at"])),
+            ("paused until", task["paused_until"] and local_time(task["paused_until"])),
             ("attempt", f"{task['attempt']} of {task['max_attempts']}"),
             ("took", duration(task["duration_ms"])),
             ("payload", json_text(task, "payload")),

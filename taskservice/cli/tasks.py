@@ -46,6 +46,7 @@ def submit(
     run_at: Annotated[str | None, typer.Option(help="Not before this time: ISO 8601 with a zone.")] = None,
     max_attempts: Annotated[int | None, typer.Option(help="Fewer attempts than the function has.")] = None,
     timeout: Annotated[str | None, typer.Option(help="Less time for each attempt than the function has.")] = None,
+    ttl: Annotated[str | None, typer.Option(help="It expires if it has not started by then: 90s, 5m, 1h.")] = None,
     tag: Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="A tag; may be repeated.")] = [],  # noqa: B006
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
     wait_timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most.")] = None,
@@ -62,6 +63,7 @@ def submit(
             run_at=run_at,
             max_attempts=max_attempts,
             timeout=number_or_text(timeout),
+            ttl=number_or_text(ttl),
             tags=read_tags(tag) or None,
         )
         if wait:

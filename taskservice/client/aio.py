@@ -16,7 +16,7 @@ from taskservice.client.conversation import REFUSED_S, TIMEOUT_S, Patience, Talk
 from taskservice.client.discovery import discover
 from taskservice.client.handle import KnownTask
 from taskservice.client.mapping import map_results
-from taskservice.client.requests import ListFilters, TaskOptions
+from taskservice.client.requests import Instant, ListFilters, TaskOptions
 from taskservice.client.schedules import ScheduleChanges, ScheduleOptions
 from taskservice.client.steps import Conversation, Emit, Heard, JsonObject, JsonObjects, Pause, Send, Stream
 
@@ -97,17 +97,66 @@ class AsyncClient:
 
     async def cancel(self, id: str) -> AsyncTaskHandle:
         """See `Client.cancel`."""
-        return AsyncTaskHandle(self, await self._run(self._talk.ask_object(requests.cancel(id))))
+        return AsyncTaskHandle(self, await self._run(self._talk.ask_object(requests.change("cancel", id))))
+
+    async def retry(self, id: str) -> AsyncTaskHandle:
+        """See `Client.retry`."""
+        return AsyncTaskHandle(self, await self._run(self._talk.ask_object(requests.change("retry", id))))
 
     async def cancel_many(self, ids: Iterable[str]) -> BatchAnswer:
         """See `Client.cancel_many`."""
-        return await self._run(self._talk.cancel_many(ids))
+        return await self._run(self._talk.change_many("cancel", ids))
+
+    async def pause_many(self, ids: Iterable[str], *, until: Instant | None = None) -> BatchAnswer:
+        """See `Client.pause_many`."""
+        return await self._run(self._talk.change_many("pause", ids, until))
+
+    async def resume_many(self, ids: Iterable[str]) -> BatchAnswer:
+        """See `Client.resume_many`."""
+        return await self._run(self._talk.change_many("resume", ids))
+
+    async def retry_many(self, ids: Iterable[str]) -> BatchAnswer:
+        """See `Client.retry_many`."""
+        return await self._run(self._talk.change_many("retry", ids))
+
+    async def delete_many(self, ids: Iterable[str]) -> BatchAnswer:
+        """See `Client.delete_many`."""
+        return await self._run(self._talk.change_many("delete", ids))
 
     async def cancel_all(
         self, *, dry_run: bool = False, timeout: float | None = None, **filters: Unpack[ListFilters]
     ) -> JsonObject:
         """See `Client.cancel_all`."""
-        return await self._run(self._talk.cancel_all(filters, dry_run=dry_run, timeout_s=timeout))
+        return await self._run(self._talk.change_all("cancel", filters, dry_run=dry_run, timeout_s=timeout))
+
+    async def pause_all(
+        self,
+        *,
+        until: Instant | None = None,
+        dry_run: bool = False,
+        timeout: float | None = None,
+        **filters: Unpack[ListFilters],
+    ) -> JsonObject:
+        """See `Client.pause_all`."""
+        return await self._run(self._talk.change_all("pause", filters, dry_run=dry_run, timeout_s=timeout, until=until))
+
+    async def resume_all(
+        self, *, dry_run: bool = False, timeout: float | None = None, **filters: Unpack[ListFilters]
+    ) -> JsonObject:
+        """See `Client.resume_all`."""
+        return await self._run(self._talk.change_all("resume", filters, dry_run=dry_run, timeout_s=timeout))
+
+    async def retry_all(
+        self, *, dry_run: bool = False, timeout: float | None = None, **filters: Unpack[ListFilters]
+    ) -> JsonObject:
+        """See `Client.retry_all`."""
+        return await self._run(self._talk.change_all("retry", filters, dry_run=dry_run, timeout_s=timeout))
+
+    async def delete_all(
+        self, *, dry_run: bool = False, timeout: float | None = None, **filters: Unpack[ListFilters]
+    ) -> JsonObject:
+        """See `Client.delete_all`."""
+        return await self._run(self._talk.change_all("delete", filters, dry_run=dry_run, timeout_s=timeout))
 
     async def operation(self, id: str) -> JsonObject:
         """See `Client.operation`."""
@@ -242,4 +291,9 @@ class AsyncTaskHandle(KnownTask):
     async def cancel(self) -> Self:
         """See `TaskHandle.cancel`."""
         self.info = (await self._client.cancel(self.id)).info
+        return self
+
+    async def retry(self) -> Self:
+        """See `Client.retry`."""
+        self.info = (await self._client.retry(self.id)).info
         return self

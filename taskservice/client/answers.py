@@ -17,6 +17,7 @@ from taskservice.errors import (
     RequestError,
     ServiceBug,
     TaskCancelled,
+    TaskExpired,
     TaskFailed,
     TaskServiceError,
     UnreachableError,
@@ -40,7 +41,8 @@ _TEXT_CHARS_MAX = 300
 
 @dataclass(frozen=True, slots=True)
 class ItemResult:
-    """What became of one item of a batch. `status`: `accepted`, `duplicate`, `cancelled` or `refused`."""
+    """What became of one item of a batch. `status`: `accepted`, `duplicate`, `refused`; or, by what was asked for, `cancelled`,
+    `paused`, `resumed`, `retried`, `deleted`."""
 
     id: str | None
     status: str
@@ -68,6 +70,22 @@ class BatchAnswer:
     @property
     def cancelled(self) -> int:
         return self._count("cancelled")
+
+    @property
+    def paused(self) -> int:
+        return self._count("paused")
+
+    @property
+    def resumed(self) -> int:
+        return self._count("resumed")
+
+    @property
+    def retried(self) -> int:
+        return self._count("retried")
+
+    @property
+    def deleted(self) -> int:
+        return self._count("deleted")
 
     @property
     def refused(self) -> int:
@@ -148,7 +166,7 @@ def problem_error(document: Mapping[str, Any]) -> TaskServiceError:
 
 
 def no_result(task_id: str, reply: Reply) -> TaskServiceError:
-    """Why there is no result: TaskFailed, TaskCancelled, or any other error."""
+    """Why there is no result: TaskFailed, TaskCancelled, TaskExpired, or any other error."""
     document = _document(reply) or {}
     message = str(document.get("detail", ""))
     if document.get("code") == "task_failed":
@@ -156,4 +174,6 @@ def no_result(task_id: str, reply: Reply) -> TaskServiceError:
         return TaskFailed(message, task_id=task_id, reason=reason, detail=str(document.get("trace") or ""))
     if document.get("code") == "task_cancelled":
         return TaskCancelled(message, task_id=task_id, reason="cancelled")
+    if document.get("code") == "task_expired":
+        return TaskExpired(message, task_id=task_id, reason="expired")
     return error_of(reply)

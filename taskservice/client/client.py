@@ -16,7 +16,7 @@ from taskservice.client.conversation import REFUSED_S, TIMEOUT_S, Patience, Talk
 from taskservice.client.discovery import discover
 from taskservice.client.handle import KnownTask
 from taskservice.client.mapping import map_results
-from taskservice.client.requests import ListFilters, TaskOptions
+from taskservice.client.requests import Instant, ListFilters, TaskOptions
 from taskservice.client.schedules import ScheduleChanges, ScheduleOptions
 from taskservice.client.steps import Conversation, Emit, Heard, JsonObject, JsonObjects, Pause, Send, Stream
 
@@ -53,7 +53,7 @@ class Client:
         return self._place.url
 
     def submit(self, function: str, payload: Mapping[str, Any], **options: Unpack[TaskOptions]) -> TaskHandle:
-        """The task is durable: it will run until it succeeds, is dead-lettered, or is cancelled."""
+        """The task is durable: it will run until it succeeds, is dead-lettered, is cancelled, or expires."""
         return TaskHandle(self, self._run(self._talk.submit(function, payload, options)))
 
     def submit_many(
@@ -100,7 +100,7 @@ class Client:
     def result(self, id: str, timeout: float | None = None) -> Any:
         """What the handler returned, once the task has ended; at most `timeout` seconds are waited (None: for ever).
 
-        Raises TaskFailed, TaskCancelled, WaitTimeout.
+        Raises TaskFailed, TaskCancelled, TaskExpired, WaitTimeout.
         """
         return self._run(self._talk.result(id, timeout))
 
@@ -114,25 +114,78 @@ class Client:
 
     def cancel(self, id: str) -> TaskHandle:
         """The task will not run. Raises ConflictError if it has started or ended."""
-        return TaskHandle(self, self._run(self._talk.ask_object(requests.cancel(id))))
+        return TaskHandle(self, self._run(self._talk.ask_object(requests.change("cancel", id))))
+
+    def retry(self, id: str) -> TaskHandle:
+        """The task runs again, as if it were new, if it failed, was cancelled or has expired; what has not ended goes on.
+        Raises ConflictError if it has succeeded, or is in history."""
+        return TaskHandle(self, self._run(self._talk.ask_object(requests.change("retry", id))))
 
     def cancel_many(self, ids: Iterable[str]) -> BatchAnswer:
         """Each of these tasks will not run, or says why not."""
-        return self._run(self._talk.cancel_many(ids))
+        return self._run(self._talk.change_many("cancel", ids))
+
+    def pause_many(self, ids: Iterable[str], *, until: Instant | None = None) -> BatchAnswer:
+        """Each of these tasks waits until it is resumed, or until that time, or says why not. Tasks that run go on."""
+        return self._run(self._talk.change_many("pause", ids, until))
+
+    def resume_many(self, ids: Iterable[str]) -> BatchAnswer:
+        """Each of these tasks waits as it did before it was paused, or says why not."""
+        return self._run(self._talk.change_many("resume", ids))
+
+    def retry_many(self, ids: Iterable[str]) -> BatchAnswer:
+        """Each of these tasks runs again, as `retry` says, or says why not."""
+        return self._run(self._talk.change_many("retry", ids))
+
+    def delete_many(self, ids: Iterable[str]) -> BatchAnswer:
+        """Each of these tasks is as if it had never been, or says why not: those that run cannot be deleted."""
+        return self._run(self._talk.change_many("delete", ids))
 
     def cancel_all(
         self, *, dry_run: bool = False, timeout: float | None = None, **filters: Unpack[ListFilters]
     ) -> JsonObject:
-        """None of the tasks that there are and that fit the filters will run, however many: `matched`, `changed`, `done`.
+        """None of the tasks that there are and that fit the filters will run, however many: `matched`, `changed`, `running`,
+        `done`.
 
         That holds from the moment in which the service has the request. At most `timeout` seconds (None: as many as it
-        takes) are waited until each of them is `cancelled`; see `operation`. Tasks that run go on. At least one filter has to
-        be given. `dry_run`: they are only counted.
+        takes) are waited until each of them is `cancelled`; see `operation`. Tasks that run go on, and are counted. At least one
+        filter has to be given. `dry_run`: they are only counted.
         """
-        return self._run(self._talk.cancel_all(filters, dry_run=dry_run, timeout_s=timeout))
+        return self._run(self._talk.change_all("cancel", filters, dry_run=dry_run, timeout_s=timeout))
+
+    def pause_all(
+        self,
+        *,
+        until: Instant | None = None,
+        dry_run: bool = False,
+        timeout: float | None = None,
+        **filters: Unpack[ListFilters],
+    ) -> JsonObject:
+        """None of these tasks starts before it is resumed, or before that time. All else as in `cancel_all`."""
+        return self._run(self._talk.change_all("pause", filters, dry_run=dry_run, timeout_s=timeout, until=until))
+
+    def resume_all(
+        self, *, dry_run: bool = False, timeout: float | None = None, **filters: Unpack[ListFilters]
+    ) -> JsonObject:
+        """All of these tasks that are paused wait as they did before. All else as in `cancel_all`."""
+        return self._run(self._talk.change_all("resume", filters, dry_run=dry_run, timeout_s=timeout))
+
+    def retry_all(
+        self, *, dry_run: bool = False, timeout: float | None = None, **filters: Unpack[ListFilters]
+    ) -> JsonObject:
+        """All of these tasks that failed, were cancelled or have expired run again, as if they were new. All else as in
+        `cancel_all`."""
+        return self._run(self._talk.change_all("retry", filters, dry_run=dry_run, timeout_s=timeout))
+
+    def delete_all(
+        self, *, dry_run: bool = False, timeout: float | None = None, **filters: Unpack[ListFilters]
+    ) -> JsonObject:
+        """All of these tasks but those that run are as if they had never been, whether they wait or have ended. All else as in
+        `cancel_all`."""
+        return self._run(self._talk.change_all("delete", filters, dry_run=dry_run, timeout_s=timeout))
 
     def operation(self, id: str) -> JsonObject:
-        """How far the operation has come that an answer of `cancel_all` names. Raises NotFoundError."""
+        """How far the operation has come that an answer of `cancel_all` or its like names. Raises NotFoundError."""
         return self._run(self._talk.ask_object(requests.get_operation(id)))
 
     def create_schedule(
@@ -261,7 +314,7 @@ class TaskHandle(KnownTask):
     def result(self, timeout: float | None = None) -> Any:
         """What the handler returned, once the task has ended; at most `timeout` seconds are waited (None: for ever).
 
-        Raises TaskFailed, TaskCancelled, WaitTimeout.
+        Raises TaskFailed, TaskCancelled, TaskExpired, WaitTimeout.
         """
         with self._noting_the_end():
             return self._client.result(self.id, timeout)
@@ -273,4 +326,9 @@ class TaskHandle(KnownTask):
     def cancel(self) -> Self:
         """The task will not run. Raises ConflictError if it has started or ended."""
         self.info = self._client.cancel(self.id).info
+        return self
+
+    def retry(self) -> Self:
+        """The task runs again: see `Client.retry`."""
+        self.info = self._client.retry(self.id).info
         return self

@@ -16,7 +16,7 @@ from typing import Any
 
 from taskservice.client import answers, requests, schedules
 from taskservice.client.answers import BatchAnswer, ItemResult
-from taskservice.client.requests import Line, ListFilters, TaskOptions
+from taskservice.client.requests import Change, Instant, Line, ListFilters, TaskOptions
 from taskservice.client.steps import Conversation, Emit, JsonObject, Pause, Reply, Request, Send, Silence, Stream
 from taskservice.errors import BackOffError, TaskServiceError, WaitTimeout
 
@@ -183,18 +183,28 @@ class Talk:
             if cursor is None:
                 return
 
-    def cancel_many(self, task_ids: Iterable[str]) -> Conversation[BatchAnswer]:
+    def change_many(
+        self, what: Change, task_ids: Iterable[str], until: Instant | None = None
+    ) -> Conversation[BatchAnswer]:
         results: list[ItemResult] = []
         ids = list(task_ids)
         for start in range(0, len(ids), self.patience.batch_tasks):
-            request = requests.cancel_many(ids[start : start + self.patience.batch_tasks])
+            request = requests.change_many(what, ids[start : start + self.patience.batch_tasks], until)
             results += answers.read_items((yield from self.ask(request)))
         return BatchAnswer(tuple(results))
 
-    def cancel_all(self, filters: ListFilters, *, dry_run: bool, timeout_s: float | None) -> Conversation[JsonObject]:
+    def change_all(
+        self,
+        what: Change,
+        filters: ListFilters,
+        *,
+        dry_run: bool,
+        timeout_s: float | None,
+        until: Instant | None = None,
+    ) -> Conversation[JsonObject]:
         clock_s = self.patience.clock_s
         until_s = math.inf if timeout_s is None else clock_s() + timeout_s
-        operation = yield from self.ask_object(requests.cancel_all(filters, dry_run=dry_run))
+        operation = yield from self.ask_object(requests.change_all(what, filters, dry_run=dry_run, until=until))
         nap_s = FIRST_PAUSE_S
         while not operation["done"] and clock_s() + nap_s <= until_s:
             yield Pause(nap_s)

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-from taskservice.errors import TaskCancelled, TaskFailed
+from taskservice.errors import TaskCancelled, TaskExpired, TaskFailed
 
 
 class KnownTask:
@@ -26,7 +26,8 @@ class KnownTask:
 
     @property
     def state(self) -> str:
-        """`scheduled`, `queued`, `running`, `retrying`, `succeeded`, `failed` or `cancelled`, when last heard."""
+        """`scheduled`, `queued`, `running`, `retrying`, `paused`, `succeeded`, `failed`, `cancelled` or `expired`, when last
+        heard."""
         return str(self.info["state"])
 
     @property
@@ -47,5 +48,8 @@ class KnownTask:
             raise
         except TaskCancelled:
             self.info = {**self.info, "state": "cancelled"}
+            raise
+        except TaskExpired:
+            self.info = {**self.info, "state": "expired"}
             raise
         self.info = {**self.info, "state": "succeeded"}

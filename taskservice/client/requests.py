@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 from urllib.parse import quote
 
 from taskservice.client.steps import NDJSON_TYPE, Request
@@ -18,6 +18,10 @@ Duration = float | str | timedelta
 
 Instant = datetime | float | str
 """A point in time, seconds since the Unix epoch, or ISO 8601 with a zone."""
+
+
+Change = Literal["cancel", "pause", "resume", "retry", "delete"]
+"""What can be done to tasks that exist."""
 
 
 class TaskOptions(TypedDict, total=False):
@@ -33,6 +37,8 @@ class TaskOptions(TypedDict, total=False):
     """Fewer than the function's own."""
     timeout: Duration | None
     """Of each attempt; shorter than the function's own."""
+    ttl: Duration | None
+    """The task expires if it has not started by then."""
     tags: Mapping[str, str] | None
 
 
@@ -158,18 +164,21 @@ def _said(filters: ListFilters) -> dict[str, object]:
     return said
 
 
-def cancel(task_id: str) -> Request:
-    return Request("POST", _task_path(task_id, "/cancel"))
+def change(what: Change, task_id: str) -> Request:
+    return Request("POST", _task_path(task_id, f"/{what}"))
 
 
-def cancel_many(task_ids: Iterable[str]) -> Request:
-    return Request("POST", "/v1/tasks/cancel", body=to_json({"ids": list(task_ids)}))
+def change_many(what: Change, task_ids: Iterable[str], until: Instant | None = None) -> Request:
+    return Request("POST", f"/v1/tasks/{what}", body=to_json({"ids": list(task_ids), **_until(until)}))
 
 
-def cancel_all(filters: ListFilters, *, dry_run: bool) -> Request:
-    return Request(
-        "POST", "/v1/tasks/cancel", body=to_json({**_said(filters), **({"dry_run": True} if dry_run else {})})
-    )
+def change_all(what: Change, filters: ListFilters, *, dry_run: bool, until: Instant | None = None) -> Request:
+    said = {**_said(filters), **_until(until), **({"dry_run": True} if dry_run else {})}
+    return Request("POST", f"/v1/tasks/{what}", body=to_json(said))
+
+
+def _until(until: Instant | None) -> dict[str, object]:
+    return {} if until is None else {"until": in_json(until)}
 
 
 def get_operation(operation_id: str) -> Request:

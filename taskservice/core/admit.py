@@ -72,7 +72,7 @@ class Admission:
         gone = self._past.get(new.id)
         if gone is not None:
             return _known_in_history(new, gone, reject=reject)
-        refused = unfit(self._state, new) or self._no_room()
+        refused = unfit(self._state, new, self._now_ms) or self._no_room()
         if refused is not None:
             return ItemAnswer(new.id, ItemStatus.REFUSED, None, *refused)
         if self._rated:
@@ -152,7 +152,7 @@ def _with_task(new: NewTask, refused: tuple[Refusal, str] | None, task: Task | N
     return ItemAnswer(new.id, ItemStatus.REFUSED, task, *refused, past=past)
 
 
-def unfit(state: State, new: NewTask) -> Unfit | None:
+def unfit(state: State, new: NewTask, now_ms: int) -> Unfit | None:
     """Why the service cannot run such a task, however much room there is; None if it can."""
     function = state.functions.get(new.function)
     if function is None:
@@ -164,15 +164,17 @@ def unfit(state: State, new: NewTask) -> Unfit | None:
     if new.timeout_ms is not None and new.timeout_ms > function.timeout_ms:
         message = f"timeout {new.timeout_ms} ms is above the function's limit of {function.timeout_ms} ms"
         return Unfit(Refusal.TIMEOUT_ABOVE_LIMIT, message, function.timeout_ms)
+    ttl_ms, wait_ms = _ttl_ms(new, function), _due_ms(new, now_ms) - now_ms
+    if ttl_ms is not None and wait_ms >= ttl_ms:
+        whose = "its ttl" if new.ttl_ms is not None else "its function's ttl"
+        message = f"it is due in {wait_ms} ms, and would have expired by then: {whose} is {ttl_ms} ms"
+        return Unfit(Refusal.EXPIRES_UNDUE, message, ttl_ms)
     return None
 
 
 def _task(state: State, tenant: Tenant, new: NewTask, no: TaskNo, now_ms: int) -> Task:
     function: FunctionSpec = state.functions[new.function]
-    due_ms = now_ms if new.run_at_ms is None else new.run_at_ms
-    if new.delay_ms is not None:
-        due_ms = now_ms + new.delay_ms
-    due_ms = max(now_ms, due_ms)
+    due_ms, ttl_ms = _due_ms(new, now_ms), _ttl_ms(new, function)
     return Task(
         no=no,
         id=TaskId(new.id),
@@ -187,4 +189,16 @@ def _task(state: State, tenant: Tenant, new: NewTask, no: TaskNo, now_ms: int) -
         max_attempts=new.max_attempts or function.retry.max_attempts,
         timeout_ms=new.timeout_ms or function.timeout_ms,
         key=new.key if function.key_max_running is not None else "",
+        expires_ms=None if ttl_ms is None else now_ms + ttl_ms,
     )
+
+
+def _due_ms(new: NewTask, now_ms: int) -> int:
+    due_ms = now_ms if new.run_at_ms is None else new.run_at_ms
+    if new.delay_ms is not None:
+        due_ms = now_ms + new.delay_ms
+    return max(now_ms, due_ms)
+
+
+def _ttl_ms(new: NewTask, function: FunctionSpec) -> int | None:
+    return function.ttl_ms if new.ttl_ms is None else new.ttl_ms

@@ -10,14 +10,11 @@ from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import TypeVar
 
-from taskservice.core import bulk_apply, schedules_apply
+from taskservice.core import bulk_apply, change_apply, schedules_apply
 from taskservice.core import records as r
-from taskservice.core.change_apply import drop_values, follow
-from taskservice.core.changes import Change
 from taskservice.core.effects import CatalogChanged, Ended, Held, Launch
 from taskservice.core.lease import launch_spec
 from taskservice.core.notes import note_function, note_key, note_policy, note_tenant
-from taskservice.core.operations import OperationKind
 from taskservice.core.queues import HeadEntry
 from taskservice.core.specs import policy_key
 from taskservice.core.state import Lease, State, open_attempt
@@ -205,11 +202,6 @@ def _handed_back(state: State, record: r.TasksHandedBack) -> list[Held]:
     return []
 
 
-def _cancelled(state: State, record: r.TasksCancelled) -> list[Held]:
-    found = state.table.change(Change(OperationKind.CANCEL, record.at_ms), record.nos)
-    return follow(state, found, TaskState.CANCELLED)
-
-
 def _archived(state: State, record: r.TasksArchived) -> list[Held]:
     state.table.past.archive(record.file, record.rows, last=record.last)
     return []
@@ -222,7 +214,7 @@ def _forgotten(state: State, record: r.HistoryForgotten) -> list[Held]:
 
 def _dropped(state: State, record: r.FilesDropped) -> list[Held]:
     state.table.past.drop(record.keys)
-    return drop_values(state, record.value_keys)
+    return change_apply.drop_values(state, record.value_keys)
 
 
 def _enqueue(state: State, leaf: Leaf, key: QueueKey, payload_bytes: int) -> None:
@@ -270,7 +262,9 @@ _APPLY = dict(
         _for(r.TasksRetrying, _retrying),
         _for(r.TasksFailed, _failed),
         _for(r.TasksHandedBack, _handed_back),
-        _for(r.TasksCancelled, _cancelled),
+        _for(r.TasksCancelled, change_apply.cancelled),
+        _for(r.TasksChanged, change_apply.changed),
+        _for(r.TasksExpired, change_apply.expired),
         _for(r.TasksArchived, _archived),
         _for(r.HistoryForgotten, _forgotten),
         _for(r.FilesDropped, _dropped),

@@ -2,40 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from random import Random
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from taskservice.core.changes import is_over
 from taskservice.core.decision import Decision
 from taskservice.core.effects import OperationAnswer, Refusal
 from taskservice.core.events import BulkAsked, OperationAsked
 from taskservice.core.filters import by_place, passes, touches
-from taskservice.core.operations import SOURCES, Operation
+from taskservice.core.operations import SOURCES, Operation, OperationKind
 from taskservice.core.queues import LeafQueue
-from taskservice.core.records import OperationBegun, OperationCaught, OperationStep, Record, TasksDue
+from taskservice.core.records import OperationBegun, OperationStep
 from taskservice.core.state import State
+from taskservice.core.stretches import Reach
 from taskservice.core.types import Leaf, ListFilter, Task, TaskNo, TaskState
 
 LEAVES_MAX = 200
 """Leaves that one turn visits."""
+
+EFFORT = {OperationKind.DELETE: 4}
+"""Of one task, where it is not about that of all others: so many fewer are changed in a turn."""
 
 
 def begin(state: State, event: BulkAsked, now_ms: int, rng: Random) -> Decision:
     """The operation holds from now on for all tasks that there are, or its answer is known already, or it is refused."""
     states = tuple(each for each in SOURCES[event.kind] if not event.filter.states or each in event.filter.states)
     wanted = replace(event.filter, states=states)
-    upto_no = TaskNo(state.next_no - 1)
-    matched = sum(_counts(state, wanted).values()) if by_place(wanted) else None
+    running = 0 if event.filter.states else state.table.count_running(wanted)
+    matched = sum(_counts(state, event.kind, wanted).values()) if by_place(wanted) else None
+    begun = OperationBegun(
+        now_ms,
+        f"op-{rng.getrandbits(64):016x}",
+        event.kind,
+        wanted,
+        TaskNo(state.next_no - 1),
+        event.dry_run,
+        matched,
+        event.resume_ms,
+        running,
+    )
     if not states or (event.dry_run and matched is not None):
-        known = Operation("", event.kind, wanted, upto_no, now_ms, event.dry_run, matched or 0, done_ms=now_ms)
+        known = replace(begun.operation, id="", matched=matched or 0, done_ms=now_ms)
         return Decision(answer=OperationAnswer(known))
     most = state.limits.operations_max
     if state.operations.under_way_of(wanted.tenant) >= most:
         message = f"{most} bulk operations are under way (operations_max); wait until one of them is done"
         return Decision(answer=OperationAnswer(None, Refusal.OPERATIONS_MAX, message, most))
-    id = f"op-{rng.getrandbits(64):016x}"
-    begun = OperationBegun(now_ms, id, event.kind, wanted, upto_no, event.dry_run, matched)
     return Decision((begun,), OperationAnswer(begun.operation))
 
 
@@ -46,43 +60,63 @@ def find(state: State, event: OperationAsked) -> OperationAnswer:
 
 def go_on(state: State, now_ms: int) -> Decision:
     """The operation whose turn it is takes its next steps: `operation_batch_max` tasks in all. They take turns, so that a
-    small one is not kept waiting by a large one that began before it."""
-    operation = next(iter(state.operations.under_way.values()), None)
+    small one is not kept waiting by a large one that began before it and has to do with other tasks."""
+    operation = state.operations.next()
     if operation is None:
         return Decision()
-    counts = _counts(state, operation.filter)
+    counts = _counts(state, operation.kind, operation.filter)
     leaves = [
-        leaf for leaf in dict.fromkeys(leaf for leaf, _ in counts) if operation.done_with(leaf) < operation.upto_no
+        leaf for leaf in dict.fromkeys(place.leaf for place in counts) if operation.done_with(leaf) < operation.upto_no
     ]
     leaves.sort()
     steps: list[OperationStep] = []
-    left = state.limits.operation_batch_max
+    left = max(1, state.limits.operation_batch_max // EFFORT.get(operation.kind, 1))
     for at, leaf in enumerate(leaves[:LEAVES_MAX]):
-        states = [each for each in operation.filter.states if (leaf, each) in counts]
-        reach = state.table.reach(leaf, states, operation.done_with(leaf), operation.upto_no, left)
+        reach = _reach(state, operation, [place for place in counts if place.leaf == leaf], left)
         last = at == len(leaves) - 1 and reach.to_no == operation.upto_no
-        steps.append(OperationStep(now_ms, operation.id, leaf, reach.to_no, last))
+        steps.append(OperationStep(now_ms, operation.id, leaf, reach.to_no, last, operation.kind))
         left -= reach.tasks
         if left <= 0 or reach.to_no < operation.upto_no:
             break
-    return Decision(
-        tuple(steps) or (OperationStep(now_ms, operation.id, operation.leaf, operation.upto_no, done=True),)
-    )
+    if not steps:
+        done = OperationStep(now_ms, operation.id, operation.leaf, operation.upto_no, done=True, action=operation.kind)
+        steps.append(done)
+    return Decision(tuple(steps))
 
 
-def due(state: State, tasks: Iterable[Task], now_ms: int) -> tuple[Record, ...]:
-    """Waiting tasks whose time has come are ready, but for those that an operation is still to come to: they end now."""
-    ready: list[TaskNo] = []
-    caught: dict[str, list[TaskNo]] = {}
-    for task in tasks:
-        operation = next((each for each in state.operations.under_way.values() if _wants(each, task)), None)
-        (ready if operation is None else caught.setdefault(operation.id, [])).append(task.no)
-    ended = tuple(OperationCaught(now_ms, id, tuple(nos)) for id, nos in caught.items())
-    return (*ended, TasksDue(now_ms, tuple(ready))) if ready else ended
+def _reach(state: State, operation: Operation, places: list[_Place], limit: int) -> Reach:
+    """How far the next step goes in the leaf of these places, of which each has its share of the tasks that may be met."""
+    leaf = places[0].leaf
+    here, past = ([place.state for place in places if place.past is past] for past in (False, True))
+    after_no = operation.done_with(leaf)
+    reach = state.table.reach(leaf, here, after_no, operation.upto_no, limit * len(here) // len(places))
+    if not past:
+        return reach
+    gone = state.table.past.reach(leaf, past, after_no, reach.to_no, limit * len(past) // len(places))
+    return Reach(gone.to_no, reach.tasks + gone.tasks)
 
 
-def leasable(state: State, queue: LeafQueue, size: int) -> tuple[TaskNo, ...]:
-    """The next tasks of the queue, at most `size`, that no operation holds.
+def ahead_of(state: State, task: Task, kind: OperationKind) -> Operation | None:
+    """An operation that is still to come to the task and would undo what is done to it now, or be escaped by it."""
+    return next((each for each in state.operations.under_way.values() if _is_ahead(each, task, kind)), None)
+
+
+def _is_ahead(operation: Operation, task: Task, kind: OperationKind) -> bool:
+    if kind in (operation.kind, OperationKind.DELETE):
+        return False
+    if kind is OperationKind.CANCEL and operation.kind is not OperationKind.DELETE:
+        return False  # what has ended is not paused or resumed any more
+    in_any_state = replace(operation.filter, states=())
+    return operation.holds(task.leaf, task.no) and passes(task, in_any_state)
+
+
+def wanted_by(state: State, task: Task) -> Operation | None:
+    """The first of the operations that are still to come to the task, and mean it as it is now."""
+    return next((each for each in state.operations.under_way.values() if _wants(each, task)), None)
+
+
+def leasable(state: State, queue: LeafQueue, size: int, now_ms: int) -> tuple[TaskNo, ...]:
+    """The next tasks of the queue, at most `size`, that have not expired and that no operation holds.
 
     They are the first of the queue if no operation may hold any of them. Else they are those near its head that no operation
     wants, and then tasks that were accepted after the operations began: these are found by their numbers, so they do not
@@ -95,11 +129,12 @@ def leasable(state: State, queue: LeafQueue, size: int) -> tuple[TaskNo, ...]:
         if TaskState.QUEUED in operation.filter.states and operation.holds(leaf, operation.upto_no)
     ]
     if not gates:
-        return tuple(entry.no for entry in queue.first(size))
-    nos = _not_held(state, leaf, gates, [entry.no for entry in queue.first(state.limits.lease_tasks_max)])
+        return tuple(entry.no for entry in queue.first(size, now_ms))
+    nos = _not_held(state, leaf, gates, [entry.no for entry in queue.first(state.limits.lease_tasks_max, now_ms)])
     if len(nos) < size:
         newest = max(operation.upto_no for operation in gates)
-        nos = list(dict.fromkeys([*nos, *state.table.queued_since(leaf, newest, size)]))
+        later = [key.no for key in state.table.queued_since(leaf, newest, size) if not is_over(key.expires_ms, now_ms)]
+        nos = list(dict.fromkeys([*nos, *later]))
     return tuple(nos[:size])
 
 
@@ -118,10 +153,23 @@ def _wants(operation: Operation, task: Task) -> bool:
     return operation.holds(task.leaf, task.no) and passes(task, operation.filter)
 
 
-def _counts(state: State, wanted: ListFilter) -> dict[tuple[Leaf, TaskState], int]:
+class _Place(NamedTuple):
+    """Where tasks may be that an operation wants."""
+
+    leaf: Leaf
+    state: TaskState
+    past: bool
+    """In history."""
+
+
+def _counts(state: State, kind: OperationKind, wanted: ListFilter) -> dict[_Place, int]:
     """The places where tasks may be wanted, and how many are there."""
+    found = [(state.table.counts(wanted.tenant), False)]
+    if kind is OperationKind.DELETE:
+        found.append((state.table.past.counts(wanted.tenant), True))
     return {
-        (leaf, task_state): count
-        for (leaf, task_state), count in state.table.counts(wanted.tenant).items()
+        _Place(leaf, task_state, past): count
+        for counts, past in found
+        for (leaf, task_state), count in counts.items()
         if count and task_state in wanted.states and touches(leaf, wanted)
     }

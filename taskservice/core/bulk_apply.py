@@ -8,13 +8,14 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from taskservice.core import records as r
-from taskservice.core.change_apply import follow
+from taskservice.core.change_apply import TOLD, follow
 from taskservice.core.changes import Change
 from taskservice.core.effects import Held
 from taskservice.core.notes import note_operations
-from taskservice.core.operations import ENDS, Operation
+from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.state import State
 from taskservice.core.stretches import Stretch
+from taskservice.core.types import TERMINAL_STATES, ListFilter
 
 
 def begun(state: State, record: r.OperationBegun) -> list[Held]:
@@ -32,12 +33,12 @@ def stepped(state: State, record: r.OperationStep) -> list[Held]:
     if record.leaf is not None:
         stretch = Stretch(record.leaf, before.done_with(record.leaf), record.to_no)
         if before.dry_run:
-            changed += state.table.count_between(stretch, before.filter, since_ms)
+            changed += _count(state, before, stretch, since_ms)
         else:
             found = state.table.change_between(_change(before, record.at_ms), stretch, before.filter, since_ms)
-            changed += len(found.ids)
+            changed += len(found.ids) + _forget(state, before, stretch)
             # The next step may change these as well: so no more of them are read than a lease may have.
-            effects = follow(state, [found], ENDS.get(before.kind), state.limits.lease_tasks_max)
+            effects = follow(state, [found], TOLD.get(before.kind), state.limits.lease_tasks_max)
     now = replace(before, leaf=record.leaf, no=record.to_no, changed=changed, since_ms=since_ms)
     if record.done:
         now = replace(now, done_ms=record.at_ms, matched=changed if now.matched is None else now.matched)
@@ -51,7 +52,27 @@ def caught(state: State, record: r.OperationCaught) -> list[Held]:
     before = state.operations.under_way[record.id]
     found = state.table.change(_change(before, record.at_ms), record.nos)
     _put(state, replace(before, changed=before.changed + len(record.nos)))
-    return follow(state, found, ENDS.get(before.kind))
+    return follow(state, found, TOLD.get(before.kind))
+
+
+def _count(state: State, operation: Operation, stretch: Stretch, since_ms: int) -> int:
+    """How many tasks of the stretch it would change."""
+    here = state.table.count_between(stretch, operation.filter, since_ms)
+    if operation.kind is not OperationKind.DELETE:
+        return here
+    return here + state.table.past.count_between(stretch, _ended_only(operation))
+
+
+def _forget(state: State, operation: Operation, stretch: Stretch) -> int:
+    """What passes in history is known no longer, if the operation deletes; gives how many tasks these are."""
+    if operation.kind is not OperationKind.DELETE:
+        return 0
+    return state.table.past.forget_between(stretch, _ended_only(operation))
+
+
+def _ended_only(operation: Operation) -> ListFilter:
+    states = tuple(each for each in operation.filter.states if each in TERMINAL_STATES)
+    return replace(operation.filter, states=states)
 
 
 def _change(operation: Operation, at_ms: int) -> Change:

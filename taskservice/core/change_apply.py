@@ -4,30 +4,59 @@ those that are named and for the steps of operations on all that pass a filter.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
+from functools import partial
 
-from taskservice.core.effects import Ended, Held, ValuesDropped
+from taskservice.core import records as r
+from taskservice.core.changes import Change
+from taskservice.core.effects import Deleted, Effect, Ended, Held, ValuesDropped
+from taskservice.core.operations import OperationKind
 from taskservice.core.state import State
 from taskservice.core.table import Changed
-from taskservice.core.types import TaskState
+from taskservice.core.types import TaskId, TaskState, TenantId
+
+Tell = Callable[[tuple[tuple[TenantId, TaskId], ...]], Effect]
+"""What whoever waits for these tasks is told."""
+
+TOLD: dict[OperationKind, Tell] = {
+    OperationKind.CANCEL: partial(Ended, TaskState.CANCELLED),
+    OperationKind.DELETE: Deleted,
+}
+"""Of the changes that are worth telling."""
 
 
-def follow(state: State, found: Iterable[Changed], end: TaskState | None, refill_max: int | None = None) -> list[Held]:
-    """Queues and counts are as the table is after these changes. `end`: the state in which all of the tasks are now, if it
-    is one of the last; `refill_max`: how much of a queue is read whose head has been changed away, if not as much as fits."""
+def cancelled(state: State, record: r.TasksCancelled) -> list[Held]:
+    """The tasks are cancelled."""
+    change = Change(OperationKind.CANCEL, record.at_ms)
+    return follow(state, state.table.change(change, record.nos), TOLD.get(change.kind))
+
+
+def changed(state: State, record: r.TasksChanged) -> list[Held]:
+    """What was asked for is done to the tasks."""
+    return follow(state, state.table.change(record.change, record.nos), TOLD.get(record.action))
+
+
+def expired(state: State, record: r.TasksExpired) -> list[Held]:
+    """The tasks have expired."""
+    return follow(state, state.table.expire(record.nos, record.at_ms), partial(Ended, TaskState.EXPIRED))
+
+
+def follow(state: State, found: Sequence[Changed], tell: Tell | None, refill_max: int | None = None) -> list[Held]:
+    """Queues and counts are as the table is after these changes. `refill_max`: how much of a queue is read whose head has been
+    changed away, if not as much as fits."""
     effects: list[Held] = []
-    for changed in found:
-        leaf = changed.leaf
-        state.unfinished[leaf.tenant] = state.unfinished.get(leaf.tenant, 0) + changed.unfinished
-        if changed.left:
-            state.queue(leaf).remove(changed.left, changed.left_bytes, state.table, state.segment, refill_max)
-            state.emptied(leaf)
-        if changed.entered:
-            state.queue(leaf).add_all(changed.entered, changed.entered_bytes, state.segment)
-        effects += drop_values(state, changed.values)
-    ended = tuple((changed.leaf.tenant, id) for changed in found for id in changed.ids)
-    if end is not None and ended:
-        effects.append((state.segment, Ended(end, ended)))
+    for each in found:
+        tenant = each.leaf.tenant
+        state.unfinished[tenant] = state.unfinished.get(tenant, 0) + each.unfinished
+        if each.left:
+            state.queue(each.leaf).remove(each.left, each.left_bytes, state.table, state.segment, refill_max)
+            state.emptied(each.leaf)
+        if each.entered:
+            state.queue(each.leaf).add_all(each.entered, each.entered_bytes, state.segment)
+        effects += drop_values(state, each.values)
+    tasks = tuple((each.leaf.tenant, id) for each in found for id in each.ids)
+    if tell is not None and tasks:
+        effects.append((state.segment, tell(tasks)))
     return effects
 
 

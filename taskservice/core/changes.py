@@ -37,6 +37,11 @@ def changed(task: Task, change: Change) -> Task | None:
             return None
 
 
+def is_over(expires_ms: int | None, now_ms: int) -> bool:
+    """Whether it is too late to start a task that expires then."""
+    return expires_ms is not None and expires_ms <= now_ms
+
+
 def expired(task: Task, at_ms: int) -> Task:
     """The task when its time is over before it has started."""
     return replace(task, state=TaskState.EXPIRED, ended_ms=at_ms, resume_ms=None)

@@ -24,6 +24,7 @@ def check(state: State) -> None:
     _check_pool(state)
     _check_gates(state)
     _check_past(state)
+    _check_operations(state)
     _check_schedules(state)
 
 
@@ -46,9 +47,9 @@ def _check_queues(state: State, counts: dict[tuple[Leaf, TaskState], int]) -> No
 
 
 def _check_head(state: State, queue: LeafQueue) -> None:
-    head = [(entry.due_ms, entry.no) for entry in queue.head]
+    head = [(entry.due_ms, entry.no, entry.expires_ms) for entry in queue.head]
     _require(bool(head) or not queue.count, f"{queue.leaf}: {queue.count} tasks are queued and the head is empty")
-    table = [(key.due_ms, key.no) for key in state.table.next_queued(queue.leaf, None, len(head))]
+    table = [tuple(key) for key in state.table.next_queued(queue.leaf, None, len(head))]
     _require(head == table, f"{queue.leaf}: the head is {head[:5]}..., the table begins {table[:5]}...")
     _require(
         not queue.complete or queue.payload_bytes == _queued_bytes(state, queue), f"{queue.leaf}: its bytes are wrong"
@@ -67,6 +68,9 @@ def _check_leases(state: State, counts: dict[tuple[Leaf, TaskState], int]) -> No
         for task in state.table.load(list(lease.open)):
             _require(task.no not in seen, f"task {task.no} is in two leases")
             seen[task.no] = True
+            _require(
+                lease.open[task.no].expires_ms == task.expires_ms, f"lease and table know {task.no} to expire otherwise"
+            )
             _require(task.state is TaskState.RUNNING and task.token == token, f"{token} does not hold {task}")
             known = lease.open[task.no]
             _require(
@@ -118,6 +122,22 @@ def _check_gates(state: State) -> None:
 def _check_past(state: State) -> None:
     files, entries = state.table.past.files(), state.table.past.entries()
     _require(sum(files.values()) == entries, f"{entries} tasks are known in history, and of its files {files}")
+    counted = sum(state.table.past.counts().values())
+    _require(counted == entries, f"{entries} tasks are known in history, and {counted} are counted")
+
+
+def _check_operations(state: State) -> None:
+    operations = state.operations
+    remembered = {id: each for group in operations.by_owner.values() for id, each in group.items()}
+    under_way = {id: each for id, each in remembered.items() if each.done_ms is None}
+    _require(
+        operations.under_way == under_way, f"{list(operations.under_way)} are under way, and not {list(under_way)}"
+    )
+    places = [each.upto_no for each in operations.under_way.values()]
+    _require(places == sorted(places), "operations under way are not in the order in which they began")
+    _require(not under_way or operations.next() is not None, "all operations under way wait for others")
+    for each in under_way.values():
+        _require(each.upto_no < state.next_no, f"{each.id} means tasks that there are not yet")
 
 
 def _check_schedules(state: State) -> None:

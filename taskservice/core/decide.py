@@ -91,7 +91,7 @@ def _for(kind: type[E], how: Decider[E]) -> tuple[type, Callable[[State, e.Event
 _DECIDE = dict(
     [
         _for(e.Submitted, lambda state, event, now_ms, rng: admit(state, event, now_ms)),
-        _for(e.CancelAsked, lambda state, event, now_ms, rng: operate.cancel(state, event, now_ms)),
+        _for(e.ChangeAsked, lambda state, event, now_ms, rng: operate.change(state, event, now_ms)),
         _for(e.BulkAsked, bulk.begin),
         _for(e.OperationAsked, lambda state, event, now_ms, rng: Decision(answer=bulk.find(state, event))),
         _for(e.TaskAsked, lambda state, event, now_ms, rng: Decision(answer=query.task(state, event))),

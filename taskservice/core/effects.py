@@ -20,6 +20,10 @@ class ItemStatus(StrEnum):
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
     CANCELLED = "cancelled"
+    PAUSED = "paused"
+    RESUMED = "resumed"
+    RETRIED = "retried"
+    DELETED = "deleted"
     REFUSED = "refused"
 
 
@@ -40,8 +44,14 @@ class Refusal(StrEnum):
     TIMEOUT_ABOVE_LIMIT = "timeout_above_limit"
     NOT_FOUND = "not_found"
     RUNNING = "running"
-    """It has started; only tasks that have not started can be cancelled."""
+    """It has started; nothing can be done to it until it comes back."""
     ENDED = "ended"
+    IN_HISTORY = "in_history"
+    """It has left the working table; there is nothing of it here that could run again."""
+    OPERATION_AHEAD = "operation_ahead"
+    """A bulk operation is still to come to it, which this would undo or escape."""
+    EXPIRES_UNDUE = "expires_undue"
+    """It would expire before it is due."""
     OPERATIONS_MAX = "operations_max"
     """As many bulk operations are under way as may be."""
     SCHEDULES_MAX = "schedules_max"
@@ -229,6 +239,12 @@ class Ended(Struct, frozen=True):
     tasks: tuple[tuple[TenantId, TaskId], ...]
 
 
+class Deleted(Struct, frozen=True):
+    """These tasks are not there any more, as if they had never been: whoever waits for them may be told."""
+
+    tasks: tuple[tuple[TenantId, TaskId], ...]
+
+
 class CatalogChanged(Struct, frozen=True):
     """Tenants, keys or functions are others than before."""
 
@@ -241,7 +257,7 @@ class ValuesDropped(Struct, frozen=True):
     keys: tuple[str, ...]
 
 
-Effect = Answer | Launch | Ended | CatalogChanged | ValuesDropped
+Effect = Answer | Launch | Ended | Deleted | CatalogChanged | ValuesDropped
 
 Held = tuple[int, Effect]
 """An effect and the segment it waits for."""

@@ -21,12 +21,15 @@ class Submitted(Struct, frozen=True, tag=True):
     reject_duplicates: bool = False
 
 
-class CancelAsked(Struct, frozen=True, tag=True):
-    """A tenant wants tasks not to run any more."""
+class ChangeAsked(Struct, frozen=True, tag=True):
+    """A tenant wants something to be done to tasks that it names."""
 
     ref: int
     tenant: TenantId
+    kind: OperationKind
     ids: tuple[TaskId, ...]
+    resume_ms: int | None = None
+    """When those that are paused are to be resumed by themselves."""
 
 
 class BulkAsked(Struct, frozen=True, tag=True):
@@ -37,6 +40,8 @@ class BulkAsked(Struct, frozen=True, tag=True):
     filter: ListFilter
     dry_run: bool = False
     """Only say how many they are."""
+    resume_ms: int | None = None
+    """As in `ChangeAsked`."""
 
 
 class OperationAsked(Struct, frozen=True, tag=True):
@@ -243,7 +248,7 @@ class OperationTurn(Struct, frozen=True, tag=True):
 
 Event = (
     Submitted
-    | CancelAsked
+    | ChangeAsked
     | BulkAsked
     | OperationAsked
     | TaskAsked

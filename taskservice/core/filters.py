@@ -25,6 +25,12 @@ def touches(leaf: Leaf, wanted: ListFilter) -> bool:
     )
 
 
+def meets(one: ListFilter, other: ListFilter) -> bool:
+    """Whether some leaf may have tasks that both want."""
+    pairs = ((one.tenant, other.tenant), (one.function, other.function), (one.priority, other.priority))
+    return all(mine is None or yours is None or mine == yours for mine, yours in pairs)
+
+
 def by_place(wanted: ListFilter) -> bool:
     """Whether leaf and state alone say if a task is wanted: then the counters know how many are."""
     return (wanted.tag, wanted.created_after_ms, wanted.created_before_ms) == (None, None, None)

@@ -25,9 +25,9 @@ class Limits(Struct, frozen=True, array_like=True):
     losses_max: int = 10
     """Times that an attempt may vanish with its machine before the task is dead-lettered."""
     due_batch_max: int = 1_000
-    """Waiting tasks made ready in one turn."""
+    """Tasks that fall due in one turn, that expire, and that are resumed by themselves."""
     retention_s: float = 86_400.0
-    """How long a task that succeeded or was cancelled stays in the table."""
+    """How long a task that succeeded, was cancelled or has expired stays in the table."""
     retention_failed_s: float = 30 * 86_400.0
     """How long a dead letter does."""
     dedup_window_s: float = 7 * 86_400.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from heapq import merge
+
 import msgspec
 from msgspec import Struct
 
@@ -98,11 +100,12 @@ def policies(table: TaskTable) -> dict[tuple[str, str], Policy]:
 
 
 def operations(table: TaskTable) -> Operations:
-    """The bulk operations, under way and done."""
+    """The bulk operations, under way and done. Each owner's are noted in the order in which they began; of two owners', the
+    one that means later tasks began later."""
+    noted = [msgspec.msgpack.decode(value, type=list[Operation]) for value in table.notes(OPERATIONS).values()]
     found = Operations()
-    for value in table.notes(OPERATIONS).values():
-        for operation in msgspec.msgpack.decode(value, type=list[Operation]):
-            found.put(operation)
+    for operation in merge(*noted, key=lambda each: each.upto_no):
+        found.put(operation)
     return found
 
 

@@ -4,7 +4,8 @@
 
 From the record that begins it an operation holds for all tasks that pass its filter and were accepted before: none of them is
 leased any more. They are changed in the background, leaf by leaf in the order of the leaves' names, in each by number. So
-there is always one place that it has come to: what is before it has been done, what is behind it is still held.
+there is always one place that it has come to: what is before it has been done, what is behind it is still held. Operations
+take turns; but one that might find other tasks, or undo what an earlier one is about to do, waits until that is done.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import takewhile
 
 from msgspec import Struct
 
-from taskservice.core.filters import touches
+from taskservice.core.filters import meets, touches
 from taskservice.core.types import Leaf, ListFilter, TaskNo, TaskState, TenantId
 
 KEPT_MAX = 100
@@ -43,9 +45,6 @@ SOURCES: dict[OperationKind, tuple[TaskState, ...]] = {
     OperationKind.DELETE: tuple(state for state in TaskState if state is not TaskState.RUNNING),
 }
 """The states in which a task can be changed."""
-
-ENDS = {OperationKind.CANCEL: TaskState.CANCELLED}
-"""The state in which the tasks have ended, of what ends them."""
 
 
 class Operation(Struct, frozen=True, array_like=True):
@@ -87,6 +86,11 @@ class Operation(Struct, frozen=True, array_like=True):
             return TaskNo(0)
         return self.no if self.leaf == leaf else self.upto_no
 
+    def waits_for(self, earlier: Operation) -> bool:
+        """Whether it must not come to any task before the other one, which began earlier, has come to it."""
+        alike = (self.kind, self.resume_ms) == (earlier.kind, earlier.resume_ms)
+        return not alike and not self.dry_run and not earlier.dry_run and meets(self.filter, earlier.filter)
+
     def holds(self, leaf: Leaf, no: TaskNo) -> bool:
         """Whether the operation is still to come to this task, if it passes the filter."""
         return not self.dry_run and touches(leaf, self.filter) and self.done_with(leaf) < no <= self.upto_no
@@ -97,9 +101,11 @@ class Operations:
     """The bulk operations of a shard: those under way, and the last that are done of each owner."""
 
     under_way: dict[str, Operation] = field(default_factory=dict)
-    """In the order in which they take their turns; that order is not durable."""
+    """In the order in which they began."""
     by_owner: dict[TenantId | None, dict[str, Operation]] = field(default_factory=dict)
     """All of them, in the order in which they began."""
+    _turns: dict[str, None] = field(default_factory=dict)
+    """Those under way, whose turn it is first; not durable."""
 
     def put(self, operation: Operation) -> list[Operation]:
         """The operation is as it is now; gives all that are remembered of its owner."""
@@ -107,8 +113,10 @@ class Operations:
         group[operation.id] = operation
         if operation.done_ms is None:
             self.under_way[operation.id] = operation
+            self._turns.setdefault(operation.id)
         else:
             self.under_way.pop(operation.id, None)
+            self._turns.pop(operation.id, None)
         done = [known.id for known in group.values() if known.done_ms is not None]
         for id in done[:-KEPT_MAX]:
             del group[id]
@@ -116,8 +124,18 @@ class Operations:
 
     def to_the_end(self, id: str) -> None:
         """The operation has had its turn: the others have theirs before it has another."""
-        if id in self.under_way:
-            self.under_way[id] = self.under_way.pop(id)
+        if id in self._turns:
+            del self._turns[id]
+            self._turns[id] = None
+
+    def next(self) -> Operation | None:
+        """The one whose turn it is, of those that need not wait for another."""
+        ready = (self.under_way[id] for id in self._turns)
+        return next((operation for operation in ready if not self._must_wait(operation)), None)
+
+    def _must_wait(self, operation: Operation) -> bool:
+        earlier = takewhile(lambda each: each.id != operation.id, self.under_way.values())
+        return any(operation.waits_for(each) for each in earlier)
 
     def find(self, id: str, tenant: TenantId | None) -> Operation | None:
         """The operation of that id, if it is the tenant's; None: whosever it is."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 from bisect import insort
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
+from taskservice.core.changes import is_over
 from taskservice.core.table import QueueKey, TaskTable
 from taskservice.core.types import Leaf, TaskNo
 
@@ -73,9 +75,9 @@ class LeafQueue:
             self.head = deque(sorted([*self.head, *entries])[: self.head_max])
         self.complete = len(self.head) == self.count
 
-    def first(self, limit: int) -> list[HeadEntry]:
-        """The next tasks to run, at most `limit` and at most what is in RAM."""
-        return [entry for _, entry in zip(range(limit), self.head, strict=False)]
+    def first(self, limit: int, now_ms: int) -> list[HeadEntry]:
+        """The next tasks to run, at most `limit` and at most what is in RAM; none for which it is too late."""
+        return list(islice((entry for entry in self.head if not is_over(entry.expires_ms, now_ms)), limit))
 
     def remove(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from taskservice.core.changes import Change
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.past import HistoryFile
 from taskservice.core.schedules import Progress, Schedule, ScheduleId, ScheduleKey
@@ -126,7 +127,27 @@ class TasksHandedBack(Struct, frozen=True, array_like=True, tag="handed_back"):
 
 
 class TasksCancelled(Struct, frozen=True, array_like=True, tag="cancelled"):
-    """scheduled, queued or retrying -> cancelled."""
+    """scheduled, queued, retrying or paused -> cancelled."""
+
+    at_ms: int
+    nos: tuple[TaskNo, ...]
+
+
+class TasksChanged(Struct, frozen=True, array_like=True, tag="changed"):
+    """What people asked for has been done to these tasks, as `changes.changed` says. Cancelled: see `TasksCancelled`."""
+
+    at_ms: int
+    action: OperationKind
+    nos: tuple[TaskNo, ...]
+    resume_ms: int | None = None
+
+    @property
+    def change(self) -> Change:
+        return Change(self.action, self.at_ms, self.resume_ms)
+
+
+class TasksExpired(Struct, frozen=True, array_like=True, tag="expired"):
+    """scheduled, queued or paused -> expired."""
 
     at_ms: int
     nos: tuple[TaskNo, ...]
@@ -167,10 +188,22 @@ class OperationBegun(Struct, frozen=True, array_like=True, tag="operation"):
     upto_no: TaskNo
     dry_run: bool
     matched: int | None
+    resume_ms: int | None = None
+    running: int = 0
 
     @property
     def operation(self) -> Operation:
-        return Operation(self.id, self.action, self.filter, self.upto_no, self.at_ms, self.dry_run, self.matched)
+        return Operation(
+            self.id,
+            self.action,
+            self.filter,
+            self.upto_no,
+            self.at_ms,
+            self.dry_run,
+            self.matched,
+            resume_ms=self.resume_ms,
+            running=self.running,
+        )
 
 
 class OperationStep(Struct, frozen=True, array_like=True, tag="operation_step"):
@@ -182,14 +215,18 @@ class OperationStep(Struct, frozen=True, array_like=True, tag="operation_step"):
     leaf: Leaf | None
     to_no: TaskNo
     done: bool
+    action: OperationKind = OperationKind.CANCEL
+    """The operation's own, for whoever reads this record alone."""
 
 
 class OperationCaught(Struct, frozen=True, array_like=True, tag="operation_caught"):
-    """The time of these tasks has come before the operation has come to them: scheduled or retrying -> cancelled."""
+    """The time of these tasks has come before the operation has come to them: it has changed them now."""
 
     at_ms: int
     id: str
     nos: tuple[TaskNo, ...]
+    action: OperationKind = OperationKind.CANCEL
+    """As in `OperationStep`."""
 
 
 class ScheduleSet(Struct, frozen=True, array_like=True, tag="schedule"):
@@ -239,6 +276,8 @@ Record = (
     | TasksFailed
     | TasksHandedBack
     | TasksCancelled
+    | TasksChanged
+    | TasksExpired
     | TasksArchived
     | HistoryForgotten
     | FilesDropped
@@ -249,38 +288,3 @@ Record = (
     | ScheduleRemoved
     | ScheduleFired
 )
-
-
-ROW_BYTES = 200
-"""What a task takes in a record beside its payload, result or error; roughly."""
-
-NO_BYTES = 10
-"""What it takes where it is but a number or two."""
-
-KEY_BYTES = 80
-"""What an object takes of which there is but the key."""
-
-
-def bytes_of(record: Record) -> int:
-    """About how large the record is when it is encoded."""
-    match record:
-        case TasksAccepted(tasks=tasks):
-            return sum(len(task.payload) + ROW_BYTES for task in tasks)
-        case ScheduleSet(schedule=schedule):
-            return len(schedule.spec.task.payload) + ROW_BYTES
-        case TasksSucceeded(rows=rows):
-            return sum(len(row[1]) + ROW_BYTES for row in rows)
-        case LeaseGranted():
-            return ROW_BYTES
-        case TasksRetrying(rows=retries):
-            return sum(len(row.error.detail) + ROW_BYTES for row in retries)
-        case TasksFailed(rows=dead):
-            return sum(len(row.error.detail) + ROW_BYTES for row in dead)
-        case TasksArchived(rows=archived):
-            return ROW_BYTES + NO_BYTES * len(archived)
-        case HistoryForgotten(nos=nos):
-            return ROW_BYTES + NO_BYTES * len(nos)
-        case FilesDropped(keys=files, value_keys=values):
-            return ROW_BYTES + KEY_BYTES * (len(files) + len(values))
-        case _:
-            return ROW_BYTES

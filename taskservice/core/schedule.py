@@ -23,7 +23,7 @@ class Round:
     closed: dict[Demand, None] = field(default_factory=dict)
     """What no runner has room for, in the order of the turns."""
     held: list[Leaf] = field(default_factory=list)
-    """Leaves of which bulk operations hold all tasks."""
+    """Leaves of whose next tasks bulk operations hold all, or whose time is over."""
     hungry: list[Owner] = field(default_factory=list)
     """Those that have less than is kept for them: their turns come first."""
 
@@ -67,7 +67,7 @@ def _grant(state: State, turn: Turn, round_: Round, now_ms: int) -> LeaseGranted
     if runner is None:
         round_.closed[turn.shape] = None
         return None
-    nos = leasable(state, queue, size)
+    nos = leasable(state, queue, size, now_ms)
     if not nos:
         round_.held.append(leaf)
         state.turns.tree.set_aside(leaf)

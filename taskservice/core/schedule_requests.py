@@ -21,7 +21,7 @@ def put(state: State, event: SchedulePut, now_ms: int) -> Decision:
     known = state.schedules.find(ScheduleKey(event.tenant, event.id))
     if known is not None and known.schedule.spec == event.spec and event.version in (None, known.schedule.version):
         return Decision(answer=ScheduleAnswer(known, known=True))
-    refused = _refusal(state, event, known)
+    refused = _refusal(state, event, known, now_ms)
     if refused is not None:
         return Decision(answer=refused)
     version, created_ms = (1, now_ms) if known is None else (known.schedule.version + 1, known.schedule.created_ms)
@@ -34,7 +34,7 @@ def put(state: State, event: SchedulePut, now_ms: int) -> Decision:
     return Decision((ScheduleSet(now_ms, schedule, progress),), ScheduleAnswer(ScheduleState(schedule, progress)))
 
 
-def _refusal(state: State, event: SchedulePut, known: ScheduleState | None) -> ScheduleAnswer | None:
+def _refusal(state: State, event: SchedulePut, known: ScheduleState | None, now_ms: int) -> ScheduleAnswer | None:
     if event.version is not None and known is None:
         return _not_found(event.id)
     if event.version is None and known is not None:
@@ -49,7 +49,7 @@ def _refusal(state: State, event: SchedulePut, known: ScheduleState | None) -> S
     if known is None and len(state.schedules.by_tenant.get(event.tenant, {})) >= most:
         message = f"tenant {event.tenant!r} has as many schedules as it may (schedules_max {most})"
         return ScheduleAnswer(None, Refusal.SCHEDULES_MAX, message, most)
-    why = unfit(state, event.spec.task)
+    why = unfit(state, event.spec.task, now_ms)
     return None if why is None else ScheduleAnswer(None, *why)
 
 

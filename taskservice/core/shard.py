@@ -19,7 +19,8 @@ from taskservice.core.decide import decide
 from taskservice.core.effects import Answer, Effect, Held, ValuesDropped
 from taskservice.core.events import Event, Submitted
 from taskservice.core.observe import observe
-from taskservice.core.records import EpochOpened, Record, TasksAccepted, TenantSet, bytes_of
+from taskservice.core.record_sizes import bytes_of
+from taskservice.core.records import EpochOpened, Record, TasksAccepted, TenantSet
 from taskservice.core.restore import commit
 from taskservice.core.specs import Tenant
 from taskservice.core.state import State

@@ -84,6 +84,8 @@ class FunctionSpec(Struct, frozen=True, array_like=True):
     """Tasks of one tenant that have the same key and may run at once."""
     retry_share: float = 0.1
     """Retries for each call, at most: see `flow.retry_budget`."""
+    ttl_ms: int | None = None
+    """Of tasks that do not say their own; None: they do not expire."""
 
 
 class Tenant(Struct, frozen=True, array_like=True):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from taskservice.core import records as r
+from taskservice.core.operate import DONE
+from taskservice.core.operations import OperationKind
 from taskservice.core.types import Leaf, TaskNo
 
 
@@ -21,13 +23,16 @@ def story(records: Iterable[r.Record], no: TaskNo, leaf: Leaf | None = None) -> 
 def _steps_past(records: Iterable[r.Record], no: TaskNo, leaf: Leaf | None) -> dict[int, str]:
     """What to say of the step with which each bulk operation came past the task: whether the task passed its filter, the
     record does not say."""
-    first: dict[str, int] = {}
+    first: dict[str, r.OperationStep] = {}
     for record in records:
         if isinstance(record, r.TasksAccepted):
             leaf = next((task.leaf for task in record.tasks if task.no == no), leaf)
         elif isinstance(record, r.OperationStep) and record.leaf == leaf is not None and record.to_no >= no:
-            first.setdefault(record.id, id(record))
-    return {step: f"{operation} came past: cancelled, if it passes its filter" for operation, step in first.items()}
+            first.setdefault(record.id, record)
+    return {
+        id(record): f"{record.id} came past: {DONE[record.action]}, if it passes its filter"
+        for record in first.values()
+    }
 
 
 def _line(record: r.Record, no: TaskNo) -> str:
@@ -35,7 +40,9 @@ def _line(record: r.Record, no: TaskNo) -> str:
         case r.TasksAccepted(tasks=tasks):
             for task in tasks:
                 if task.no == no:
-                    return f"accepted as {task.id!r} of {task.tenant}: {task.function}, {task.state}, due {task.due_ms}"
+                    expires = f", expires {task.expires_ms}" if task.expires_ms is not None else ""
+                    what = f"accepted as {task.id!r} of {task.tenant}: {task.function}, {task.state}, due {task.due_ms}"
+                    return what + expires
         case r.LeaseGranted(nos=nos) if no in nos:
             return f"leased to {record.runner} under {_token(record.token)} with {len(nos) - 1} others"
         case r.TasksSucceeded(rows=rows):
@@ -57,6 +64,10 @@ def _line(record: r.Record, no: TaskNo) -> str:
             return f"queued: handed back under {_token(record.token)}"
         case r.TasksCancelled(nos=nos) if no in nos:
             return "cancelled"
+        case r.TasksChanged(nos=nos) if no in nos:
+            return _changed(record)
+        case r.TasksExpired(nos=nos) if no in nos:
+            return "expired: it had not started in time"
         case r.TasksArchived(rows=archived):
             for entry in archived:
                 if entry[0] == no:
@@ -64,10 +75,17 @@ def _line(record: r.Record, no: TaskNo) -> str:
         case r.HistoryForgotten(nos=nos) if no in nos:
             return "forgotten: its id may be used again"
         case r.OperationCaught(nos=nos) if no in nos:
-            return f"cancelled by {record.id} when its time had come"
+            return f"{DONE[record.action]} by {record.id} when its time had come"
         case _:
             pass
     return ""
+
+
+def _changed(record: r.TasksChanged) -> str:
+    if record.action is OperationKind.RETRY:
+        return "queued: it runs again, as if it were new"
+    until = f" until {record.resume_ms}" if record.resume_ms is not None else ""
+    return f"{DONE[record.action]}{until}"
 
 
 def _token(token: tuple[int, int]) -> str:

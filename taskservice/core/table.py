@@ -154,7 +154,7 @@ class TaskTable(Protocol):
     def count_running(self, wanted: ListFilter) -> int:
         """How many tasks run that pass the filter, whatever states it names. Takes time with the tasks that run."""
 
-    def queued_since(self, leaf: Leaf, after_no: TaskNo, limit: int) -> list[TaskNo]:
+    def queued_since(self, leaf: Leaf, after_no: TaskNo, limit: int) -> list[QueueKey]:
         """The leaf's queued tasks with numbers above `after_no`, in the order of their numbers."""
 
     def counts(self, tenant: TenantId | None = None) -> dict[tuple[Leaf, TaskState], int]:

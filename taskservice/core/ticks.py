@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from taskservice.core import bulk
+from taskservice.core import timed
 from taskservice.core.decision import Decision
 from taskservice.core.fire import fire
 from taskservice.core.state import State
@@ -15,6 +15,5 @@ def next_tick_ms(state: State) -> int | None:
 
 
 def tick(state: State, now_ms: int) -> Decision:
-    """Waiting tasks are ready, and schedules make theirs: as many of either as have their turn at once."""
-    due = state.table.due_by(now_ms, state.limits.due_batch_max)
-    return Decision((*bulk.due(state, due, now_ms), *fire(state, now_ms)))
+    """What the clock does to tasks has happened, and schedules make theirs: as many of either as have their turn at once."""
+    return Decision((*timed.ticked(state, now_ms), *fire(state, now_ms)))

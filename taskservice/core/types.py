@@ -127,6 +127,8 @@ class NewTask(Struct, frozen=True, array_like=True, gc=False):
     tags: tuple[tuple[str, str], ...] = ()
     key: str = ""
     """What its function's `key_max_running` counts by."""
+    ttl_ms: int | None = None
+    """It ends if it has not started by then, reckoned from its acceptance. None: the function's own."""
 
 
 class Task(Struct, frozen=True, array_like=True, gc=False):

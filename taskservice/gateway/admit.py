@@ -69,6 +69,7 @@ class Admission:
             max_attempts=_given(request.max_attempts),
             timeout_ms=duration_ms("$.timeout", request.timeout, self._settings, at_least_ms=1),
             tags=self._tags(_given(request.tags) or {}),
+            ttl_ms=duration_ms("$.ttl", request.ttl, self._settings, at_least_ms=1),
         )
 
     def _payload(self, request: TaskRequest, function: KnownFunction) -> bytes:

@@ -39,6 +39,10 @@ class TaskView(Struct, frozen=True, kw_only=True):
     due_at: str
     started_at: str | None
     ended_at: str | None
+    expires_at: str | None
+    """It ends if it has not started by then; null: never, or it has come back from an attempt."""
+    paused_until: str | None
+    """Of a paused task: when it is resumed by itself, if it is."""
     run: int
     attempt: int
     max_attempts: int
@@ -89,11 +93,15 @@ class BatchView(Struct, frozen=True):
     refused: int
 
 
-class CancelView(Struct, frozen=True):
-    """One result per id, in the order given."""
+class ChangeView(Struct, frozen=True, kw_only=True):
+    """One result per id, in the order given; and for how many it was done, under the name of what was done."""
 
     results: list[ItemView]
-    cancelled: int
+    cancelled: int | UnsetType = UNSET
+    paused: int | UnsetType = UNSET
+    resumed: int | UnsetType = UNSET
+    retried: int | UnsetType = UNSET
+    deleted: int | UnsetType = UNSET
     refused: int
 
 
@@ -108,6 +116,8 @@ class OperationView(Struct, frozen=True, kw_only=True):
     """Tasks that passed the filter when it began; null while that is not known."""
     changed: int
     """Of them, those that it has done so far."""
+    running: int
+    """Tasks that ran when it began and passed the filter otherwise: they are left alone."""
     done: bool
     begun_at: str
     done_at: str | None
@@ -155,6 +165,8 @@ class FunctionView(Struct, frozen=True):
     result_schema: Raw | None
     resources: ResourcesView
     timeout_s: float
+    ttl_s: float | None
+    """Of tasks that do not say their own; null: they do not expire."""
     retry: RetryView
     concurrency: int
     max_crashes: int
@@ -220,7 +232,7 @@ class HealthView(Struct, frozen=True):
 
 
 MODELS = (
-    TaskView, TaskPage, BatchView, CancelView, OperationView, LogsView, FunctionView, FunctionsView, ClusterView, TenantView,
+    TaskView, TaskPage, BatchView, ChangeView, OperationView, LogsView, FunctionView, FunctionsView, ClusterView, TenantView,
     TenantsView, KeyView, KeysView, HealthView, ProblemDocument,
 )  # fmt: skip
 """All that the OpenAPI document describes; what they hold is found by itself."""
@@ -244,6 +256,8 @@ def task_view(task: Task, values: TaskValues = NO_VALUES, duplicate: bool | Unse
         due_at=iso(task.due_ms),
         started_at=None if task.started_ms is None else iso(task.started_ms),
         ended_at=None if task.ended_ms is None else iso(task.ended_ms),
+        expires_at=None if task.expires_ms is None else iso(task.expires_ms),
+        paused_until=None if task.resume_ms is None else iso(task.resume_ms),
         run=task.run,
         attempt=task.attempt,
         max_attempts=task.max_attempts,
@@ -269,6 +283,7 @@ def operation_view(operation: Operation) -> OperationView:
         dry_run=operation.dry_run,
         matched=operation.matched,
         changed=0 if operation.dry_run else operation.changed,
+        running=operation.running,
         done=operation.done_ms is not None,
         begun_at=iso(operation.begun_ms),
         done_at=None if operation.done_ms is None else iso(operation.done_ms),
@@ -290,6 +305,7 @@ def function_view(spec: FunctionSpec) -> FunctionView:
             {name: amount / 1000 for name, amount in resources.custom_m},
         ),
         timeout_s=spec.timeout_ms / 1000,
+        ttl_s=None if spec.ttl_ms is None else spec.ttl_ms / 1000,
         retry=RetryView(retry.max_attempts, retry.base_ms / 1000, retry.max_ms / 1000, retry.factor, retry.jitter),
         concurrency=spec.concurrency,
         max_crashes=spec.max_crashes,

@@ -42,6 +42,7 @@ KEY_NOT_FOUND = Kind("key_not_found", 404, "No such key")
 NOT_ENDED = Kind("not_ended", 409, "The task has not ended")
 TASK_FAILED = Kind("task_failed", 409, "The task failed")
 TASK_CANCELLED = Kind("task_cancelled", 409, "The task was cancelled")
+TASK_EXPIRED = Kind("task_expired", 409, "The task has expired")
 TENANT_EXISTS = Kind("tenant_exists", 409, "The tenant exists already")
 KEY_IN_USE = Kind("key_in_use", 409, "A key cannot revoke itself")
 VALUE_LOST = Kind("value_lost", 410, "The value is gone or damaged")
@@ -64,6 +65,7 @@ REFUSALS: Final[Mapping[Refusal, Kind]] = {
     Refusal.CONFLICT: Kind("conflict", 409, "The id belongs to a task with another payload or function"),
     Refusal.DUPLICATE: Kind("duplicate", 409, "The id is known already"),
     Refusal.QUEUED_MAX: QUEUED_MAX,
+    Refusal.SUBMIT_RATE: Kind("submit_rate", 429, "Tasks come faster than they may", "submit_rate"),
     Refusal.ATTEMPTS_ABOVE_LIMIT: Kind(
         "attempts_above_limit", 422, "More attempts than the function allows", "max_attempts"
     ),
@@ -73,6 +75,9 @@ REFUSALS: Final[Mapping[Refusal, Kind]] = {
     Refusal.NOT_FOUND: TASK_NOT_FOUND,
     Refusal.RUNNING: Kind("running", 409, "The task is running"),
     Refusal.ENDED: Kind("ended", 409, "The task has ended"),
+    Refusal.IN_HISTORY: Kind("in_history", 409, "The task is in history"),
+    Refusal.OPERATION_AHEAD: Kind("operation_ahead", 409, "A bulk operation is still to come to the task"),
+    Refusal.EXPIRES_UNDUE: Kind("expires_undue", 422, "The task would expire before it is due", "ttl_ms"),
     Refusal.OPERATIONS_MAX: Kind("operations_max", 429, "Too many operations are under way", "operations_max"),
     Refusal.SCHEDULES_MAX: Kind("schedules_max", 409, "The tenant has as many schedules as it may", "schedules_max"),
     Refusal.SCHEDULE_EXISTS: Kind("schedule_exists", 409, "There is another schedule of this id"),
@@ -152,9 +157,11 @@ class Problem(Exception):
 
 
 def refusal_problem(item: ItemAnswer, retry_after_s: float) -> Problem:
-    """The problem that a refused item is. `retry_after_s` is told to those who need only wait."""
+    """The problem that a refused item is. `retry_after_s` is told to those who need only wait, unless it is known exactly."""
     kind = REFUSALS[item.refusal] if item.refusal is not None else INTERNAL_ERROR
     known = item.task or item.past
+    if item.retry_after_ms is not None:
+        retry_after_s = item.retry_after_ms / 1000
     return Problem(
         kind,
         item.message or f"{kind.title}.",

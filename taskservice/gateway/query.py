@@ -24,6 +24,7 @@ from taskservice.gateway.problems import (
     INVALID_CURSOR,
     NOT_ENDED,
     TASK_CANCELLED,
+    TASK_EXPIRED,
     TASK_FAILED,
     TASK_NOT_FOUND,
     Problem,
@@ -90,7 +91,7 @@ async def get_task(
 async def get_result(
     request: Request, gateway: Here, caller: Reader, id: IdInPath, query: Annotated[WaitQuery, Query()]
 ) -> Response:
-    """What the handler returned. 409 if there is no result: not yet, or because the task failed or was cancelled."""
+    """What the handler returned. 409 if there is no result: not yet, or because the task failed, was cancelled or has expired."""
     task = await _find(request, gateway, caller.acting_for(query.tenant), id, query.wait)
     if task.state is not TaskState.SUCCEEDED:
         raise _no_result(task)
@@ -169,6 +170,8 @@ def _no_result(task: Task) -> Problem:
     state = task.state.value
     if task.state is TaskState.CANCELLED:
         return Problem(TASK_CANCELLED, f"Task {task.id} was cancelled.", state=state)
+    if task.state is TaskState.EXPIRED:
+        return Problem(TASK_EXPIRED, f"Task {task.id} has expired: it had not started in time.", state=state)
     if task.state is not TaskState.FAILED:
         return Problem(NOT_ENDED, f"Task {task.id} is {state}; ask again, or with ?wait=30.", state=state)
     if task.error is None:

@@ -45,6 +45,8 @@ class TaskRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     run_at: Instant | UnsetType | None = UNSET
     max_attempts: Annotated[int, Meta(ge=1, le=1_000_000)] | UnsetType | None = UNSET
     timeout: Duration | UnsetType | None = UNSET
+    ttl: Duration | UnsetType | None = UNSET
+    """The task expires if it has not started by then; the function's own if absent."""
     tags: dict[str, str] | UnsetType | None = UNSET
 
 
@@ -61,8 +63,8 @@ class BatchRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     on_conflict: OnConflict | UnsetType | None = UNSET
 
 
-class CancelRequest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Tasks that are not to run any more: by their ids, or all that pass the filters, which are those of a listing."""
+class ChangeRequest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Tasks to which something is to be done: by their ids, or all that pass the filters, which are those of a listing."""
 
     ids: list[TaskIdText] | UnsetType = UNSET
     state: TaskState | list[TaskState] | UnsetType | None = UNSET
@@ -76,6 +78,23 @@ class CancelRequest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """For admins: another tenant than the key's own, or * for all."""
     dry_run: bool = False
     """Only say how many pass the filters."""
+
+    @property
+    def says_more_than_ids(self) -> bool:
+        """Whether it names filters as well, or asks for a dry run."""
+        return any(getattr(self, name) is not UNSET for name in FILTER_NAMES) or self.dry_run
+
+
+FILTER_NAMES = tuple(name for name in ChangeRequest.__struct_fields__ if name not in ("ids", "dry_run"))
+
+
+class PauseRequest(ChangeRequest, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Tasks that are to be paused, named as in `ChangeRequest`."""
+
+    until: Instant | UnsetType | None = UNSET
+    """They are resumed by themselves then; if absent, when somebody resumes them."""
+    running: Literal["finish"] = "finish"
+    """Tasks that run are left alone."""
 
 
 class SchedulePatch(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -138,7 +157,7 @@ class KeyRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 MODELS = (
-    TaskRequest, SubmitRequest, BatchRequest, CancelRequest, SchedulePatch, ScheduleRequest, TenantRequest, TenantPatch,
-    KeyRequest,
+    TaskRequest, SubmitRequest, BatchRequest, ChangeRequest, PauseRequest, SchedulePatch, ScheduleRequest, TenantRequest,
+    TenantPatch, KeyRequest,
 )  # fmt: skip
 """All that the OpenAPI document describes."""

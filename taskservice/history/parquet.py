@@ -59,6 +59,7 @@ SCHEMA = pa.schema(
         pa.field("error_reason", _TEXT),
         pa.field("error_message", _TEXT),
         pa.field("error_detail", _TEXT),
+        pa.field("expires_at", _TIME),
         pa.field("payload", _TEXT),
         pa.field("result", _TEXT),
         pa.field("payload_at", _AT),
@@ -110,6 +111,7 @@ def batch(tasks: Sequence[Task]) -> pa.RecordBatch:
         [error and error.reason for error in errors],
         [error and error.message for error in errors],
         [error and error.detail for error in errors],
+        [task.expires_ms for task in tasks],
         _texts(payloads),
         _texts(results),
         payloads_at,
@@ -198,6 +200,7 @@ def _task(row: dict[str, Any]) -> Task:
         duration_us=row["duration_us"],
         result=_value(row["result"], row["result_at"]),
         error=None if reason is None else ErrorInfo(reason, row["error_message"], row["error_detail"]),
+        expires_ms=row["expires_at"],
     )
 
 

@@ -72,6 +72,8 @@ class Wanted:
                 return _with_rows(record, "nos", list(filter(self._has, record.nos)))
             case r.TasksDue() | r.TasksHandedBack() | r.TasksCancelled() | r.OperationCaught() | r.HistoryForgotten():
                 return _with_rows(record, "nos", list(filter(self._has, record.nos)))
+            case r.TasksChanged() | r.TasksExpired():
+                return _with_rows(record, "nos", list(filter(self._has, record.nos)))
             case r.TasksSucceeded() | r.TasksArchived():
                 return _with_rows(record, "rows", [row for row in record.rows if self._has(row[0])])
             case r.TasksRetrying() | r.TasksFailed():

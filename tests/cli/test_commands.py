@@ -15,19 +15,32 @@ TASK = {
     "id": "t1", "function": "media.thumbnail", "tenant": "default", "state": "succeeded", "priority": "normal",
     "tags": {"a": "b"}, "created_at": "2030-01-31T09:00:00.000Z", "due_at": "2030-01-31T09:00:00.000Z",
     "started_at": "2030-01-31T09:00:01.000Z", "ended_at": None, "run": 1, "attempt": 1, "max_attempts": 5, "crashes": 0,
-    "duration_ms": 12.5, "error": None,
+    "expires_at": "2030-01-31T10:00:00.000Z", "paused_until": None, "duration_ms": 12.5, "error": None,
 }  # fmt: skip
 WHOLE = {**TASK, "payload": {"url": "x"}, "result": {"size": 3}}
 
 
 def test_submit_prints_the_id_alone(server, run):
     server.answer(WHOLE, 202)
-    done = run("submit", "media.thumbnail", "--payload", '{"url": "x"}', "--tag", "a=b", "--delay", "5", "--id", "t1")
+    done = run(
+        "submit",
+        "media.thumbnail",
+        "--payload",
+        '{"url": "x"}',
+        "--tag",
+        "a=b",
+        "--delay",
+        "5",
+        "--id",
+        "t1",
+        "--ttl",
+        "1h",
+    )
     assert (done.exit_code, done.stdout) == (0, "t1\n")
     asked = server.asked[0]
     assert asked.headers["authorization"] == "Bearer tsk_test"
     assert asked.json == {
-        "id": "t1", "function": "media.thumbnail", "payload": {"url": "x"}, "tags": {"a": "b"}, "delay": 5.0,
+        "id": "t1", "function": "media.thumbnail", "payload": {"url": "x"}, "tags": {"a": "b"}, "delay": 5.0, "ttl": "1h",
     }  # fmt: skip
 
 
@@ -124,7 +137,16 @@ def test_show_tells_all(server, run):
     error = {"reason": "timeout", "message": "it took too long", "detail": "trace"}
     server.answer({**WHOLE, "error": error})
     shown = run("show", "t1").stdout
-    for part in ("t1", "succeeded", '"url": "x"', '"size": 3', "timeout: it took too long", "1 of 5", "12 ms"):
+    for part in (
+        "t1",
+        "succeeded",
+        "expires",
+        '"url": "x"',
+        '"size": 3',
+        "timeout: it took too long",
+        "1 of 5",
+        "12 ms",
+    ):
         assert part in shown
 
 
@@ -146,7 +168,9 @@ def test_cancel_says_what_became_of_each_and_ends_with_1_if_one_could_not_be(ser
     assert run("cancel", "t1").exit_code == 0
 
 
-OPERATION = {"operation": "op-1", "kind": "cancel", "dry_run": False, "matched": 3_000, "changed": 0, "done": False}
+OPERATION = {
+    "operation": "op-1", "kind": "cancel", "dry_run": False, "matched": 3_000, "changed": 0, "running": 0, "done": False,
+}  # fmt: skip
 DONE = {**OPERATION, "changed": 3_000, "done": True}
 
 
@@ -171,6 +195,39 @@ def test_a_dry_run_only_counts(server, run):
     assert (done.exit_code, done.stdout) == (0, "3,000 tasks would be cancelled.\n")
     assert server.asked[0].json == {"priority": "low", "dry_run": True}
     assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("verb", "participle"),
+    [
+        ("cancel", "cancelled"),
+        ("pause", "paused"),
+        ("resume", "resumed"),
+        ("retry", "run again"),
+        ("delete", "deleted"),
+    ],
+)
+def test_every_verb_takes_ids_or_filters(server, run, verb, participle):
+    server.answer({"results": [{"id": "t1", "status": "done"}], "refused": 0})
+    assert run(verb, "t1").exit_code == 0
+    server.answer({**DONE, "running": 2}, 202)
+    done = run(verb, "--function", "a.f", "--yes")
+    assert (done.exit_code, done.stdout) == (0, f"3,000 tasks are {participle}. 2 are running, and left alone.\n")
+    assert [(asked.path, asked.json) for asked in server.asked] == [
+        (f"/v1/tasks/{verb}", {"ids": ["t1"]}),
+        (f"/v1/tasks/{verb}", {"function": "a.f"}),
+    ]
+    assert run(verb).exit_code == 2
+
+
+def test_a_pause_may_have_an_end(server, run):
+    server.answer({"results": [], "refused": 0})
+    run("pause", "t1", "--until", "2031-01-01T00:00:00Z")
+    assert server.asked[0].json == {"ids": ["t1"], "until": "2031-01-01T00:00:00Z"}
+    server.answer(DONE, 202)
+    run("pause", "--state", "queued", "--until", "2031-01-01T00:00:00Z")
+    assert server.asked[1].json == {"state": ["queued"], "until": "2031-01-01T00:00:00Z"}
+    assert run("resume", "t1", "--until", "2031-01-01T00:00:00Z").exit_code == 2
 
 
 @pytest.mark.parametrize(("said", "cancelled"), [("y\n", True), ("n\n", False)])

@@ -15,6 +15,7 @@ from helpers.seaweed import BUCKET, Seaweed
 from taskservice.cli import journal_work
 from taskservice.core import records as r
 from taskservice.core.events import KeyPut
+from taskservice.core.operations import OperationKind
 from taskservice.core.specs import ApiKey
 from taskservice.core.types import TaskState, TenantId
 from taskservice.errors import UnreachableError
@@ -144,16 +145,40 @@ def test_a_schedule_is_its_tenants_and_its_tasks_are_tasks(run, ledger: Ledger):
     assert [line["kind"] for line in dumped(run, "--task", task)] == ["accepted"]
 
 
+def test_what_was_done_to_a_task_is_told(run, ledger: Ledger):
+    ledger.submit("t", delay_ms=10**9, ttl_ms=2 * 10**9)
+    until_ms = ledger.now_ms + 10**6
+    ledger.change(OperationKind.PAUSE, "t", resume_ms=until_ms)
+    for kind in (OperationKind.RESUME, OperationKind.CANCEL, OperationKind.RETRY, OperationKind.DELETE):
+        ledger.change(kind, "t")
+    ledger.submit("u", delay_ms=10**9, ttl_ms=2 * 10**9)
+    ledger.later(2 * 10**9)
+    lines = dumped(run, "--task", "t")
+    assert [(line["kind"], line.get("action")) for line in lines[1:]] == [
+        ("changed", "pause"),
+        ("changed", "resume"),
+        ("cancelled", None),
+        ("changed", "retry"),
+        ("changed", "delete"),
+    ]
+    assert dumped(run, "--task", "u")[-1]["kind"] == "expired"
+    story = run("journal", "dump", "--task", "t", "--story").stdout
+    for words in (", expires ", f"paused until {until_ms}", "resumed", "cancelled", "it runs again", "deleted"):
+        assert words in story
+    told = run("journal", "dump", "--task", "u", "--story").stdout
+    assert "expired: it had not started in time" in told
+
+
 def test_a_bulk_operation_is_part_of_what_it_comes_past(run, ledger: Ledger):
     """Its steps name no tasks: of one task the first that came past it is shown, of a tenant those among its own."""
     acme = ledger.tenant("acme")
     ledger.submit("bulk-1", "bulk-2", delay_ms=10**9)
     ledger.submit("bulk-3", tenant=acme, delay_ms=10**9)
-    ledger.bulk(states=(TaskState.SCHEDULED,))
+    ledger.bulk(OperationKind.PAUSE, states=(TaskState.SCHEDULED,))
     ledger.finish_bulk()
     kinds = [line["kind"] for line in dumped(run, "--task", "bulk-2")]
     assert kinds == ["accepted", "operation", "operation_step"]
-    assert "came past" in run("journal", "dump", "--task", "bulk-2", "--story").stdout.splitlines()[-1]
+    assert "came past: paused" in run("journal", "dump", "--task", "bulk-2", "--story").stdout.splitlines()[-1]
     assert [line["kind"] for line in dumped(run, "--task", "bulk-3")] == ["accepted"]
     assert "operation" not in {line["kind"] for line in dumped(run, "--tenant", "acme")}
     assert [line["kind"] for line in dumped(run, "--tenant", "default")][-2:] == ["operation", "operation_step"]

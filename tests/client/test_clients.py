@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import pytest
 
@@ -112,6 +113,42 @@ def test_all_that_fit_are_cancelled_and_waited_for(server, client):
     assert server.asked[3].json == {"state": ["queued", "retrying"], "tag": "a=b", "dry_run": True}
     with pytest.raises(TypeError, match="no filter colour"):
         client.cancel_all(colour="red")
+
+
+def test_whatever_can_be_cancelled_can_be_paused_resumed_run_again_and_deleted(server, client):
+    """By the same names, for named tasks and for all that fit."""
+    for kind, participle in (
+        ("pause", "paused"),
+        ("resume", "resumed"),
+        ("retry", "retried"),
+        ("delete", "deleted"),
+    ):
+        server.answer({"results": [{"id": "t1", "status": participle}], participle: 1, "refused": 0})
+        answer = getattr(client, f"{kind}_many")(["t1"])
+        assert (getattr(answer, participle), answer.refused) == (1, 0)
+        done = {"operation": "op-1", "matched": 2, "changed": 2, "running": 0, "done": True}
+        server.answer(done, 202)
+        assert getattr(client, f"{kind}_all")(function="a.f") == done
+        named, matching = server.asked[-2:]
+        assert (named.path, named.json) == (f"/v1/tasks/{kind}", {"ids": ["t1"]})
+        assert (matching.path, matching.json) == (f"/v1/tasks/{kind}", {"function": "a.f"})
+
+
+def test_a_pause_may_have_an_end(server, client):
+    server.answer({"results": [], "paused": 0, "refused": 0})
+    client.pause_many(["t1"], until=datetime(2031, 1, 1, tzinfo=UTC))
+    assert server.asked[-1].json == {"ids": ["t1"], "until": "2031-01-01T00:00:00+00:00"}
+    server.answer({"operation": None, "matched": 2, "changed": 0, "done": True})
+    client.pause_all(until=5, state="queued", dry_run=True)
+    assert server.asked[-1].json == {"state": ["queued"], "until": 5, "dry_run": True}
+
+
+def test_a_task_runs_again(server, client):
+    server.answer({**QUEUED, "state": "failed"})
+    server.answer({**QUEUED, "run": 2})
+    task = client.get("t1")
+    assert task.retry().state == "queued"
+    assert (server.asked[-1].method, server.asked[-1].path) == ("POST", "/v1/tasks/t1/retry")
 
 
 def test_what_admins_do(server, client):

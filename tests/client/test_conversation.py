@@ -18,6 +18,7 @@ from taskservice.errors import (
     RequestError,
     ServiceBug,
     TaskCancelled,
+    TaskExpired,
     TaskFailed,
     UnreachableError,
     WaitTimeout,
@@ -220,12 +221,13 @@ def test_no_waiting_is_one_look():
 
 def test_a_task_without_a_result_says_why():
     failed = problem(409, "task_failed", detail="Task t failed: no", reason="timeout", trace="File x")
-    world = World(replies(failed, problem(409, "task_cancelled")))
+    world = World(replies(failed, problem(409, "task_cancelled"), problem(409, "task_expired")))
     with pytest.raises(TaskFailed, match="failed: no") as caught:
         world.run(world.talk.result("t", None))
     assert (caught.value.task_id, caught.value.reason, caught.value.detail) == ("t", "timeout", "File x")
-    with pytest.raises(TaskCancelled):
-        world.run(world.talk.result("t", None))
+    for kind in (TaskCancelled, TaskExpired):
+        with pytest.raises(kind):
+            world.run(world.talk.result("t", None))
 
 
 def test_a_listing_fetches_pages_as_they_are_needed():

@@ -19,7 +19,7 @@ from taskservice.core.effects import (
     TasksAnswer,
 )
 from taskservice.core.events import (
-    CancelAsked,
+    ChangeAsked,
     DropAsked,
     EndedAsked,
     Event,
@@ -34,6 +34,7 @@ from taskservice.core.events import (
     UnfinishedAsked,
 )
 from taskservice.core.limits import Limits
+from taskservice.core.operations import OperationKind
 from taskservice.core.past import DAY_MS, EndedKey, HistoryFile, WrittenTask
 from taskservice.core.records import TasksArchived
 from taskservice.core.shard import DEFAULT_TENANT
@@ -130,10 +131,10 @@ def test_a_dead_letter_stays_for_longer(machine: Machine) -> None:
 def test_what_is_given_at_once_ended_on_one_day(machine: Machine) -> None:
     machine.later(DAY_MS - machine.now_ms % DAY_MS - 1)
     machine.submit("a")
-    ask(machine, CancelAsked, DEFAULT_TENANT, (TaskId("a"),))
+    ask(machine, ChangeAsked, DEFAULT_TENANT, OperationKind.CANCEL, (TaskId("a"),))
     machine.later(1)
     machine.submit("b", "c")
-    ask(machine, CancelAsked, DEFAULT_TENANT, (TaskId("b"), TaskId("c")))
+    ask(machine, ChangeAsked, DEFAULT_TENANT, OperationKind.CANCEL, (TaskId("b"), TaskId("c")))
     machine.later(10_000)
     first = ended(machine)
     assert [task.id for task in first] == ["a"]
@@ -181,11 +182,11 @@ def test_a_batch_may_be_new_known_and_in_history(machine: Machine) -> None:
 def test_cancelling_what_is_in_history(machine: Machine) -> None:
     archived(machine, "a")
     machine.submit("b")
-    ask(machine, CancelAsked, DEFAULT_TENANT, (TaskId("b"),))
+    ask(machine, ChangeAsked, DEFAULT_TENANT, OperationKind.CANCEL, (TaskId("b"),))
     machine.later(10_000)
     tasks = ended(machine)
     tell(machine, file_of(tasks, "history/b"), written(tasks))
-    answer = ask(machine, CancelAsked, DEFAULT_TENANT, (TaskId("a"), TaskId("b"), TaskId("c")))
+    answer = ask(machine, ChangeAsked, DEFAULT_TENANT, OperationKind.CANCEL, (TaskId("a"), TaskId("b"), TaskId("c")))
     assert isinstance(answer, ItemsAnswer)
     assert [(item.status, item.refusal) for item in answer.items] == [
         (ItemStatus.REFUSED, Refusal.ENDED),

@@ -41,7 +41,7 @@ def test_of_a_deep_queue_as_much_is_read_as_one_lease_may_take(machine: Machine)
     queue = restored.queue(Leaf(DEFAULT_TENANT, function().name, Priority.NORMAL))
     assert (queue.count, queue.payload_bytes, len(queue.head), queue.complete) == (40, 240, 7, False)
     check(restored)
-    queue.remove([entry.no for entry in queue.first(7)], 42, restored.table, 0)
+    queue.remove([entry.no for entry in queue.first(7, 0)], 42, restored.table, 0)
     assert queue.head, "the rest is read when it is wanted"
 
 

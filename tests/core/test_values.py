@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from helpers.large import key, reference
-from taskservice.core.apply import drop_values
+from taskservice.core.change_apply import drop_values
 from taskservice.core.effects import ItemStatus, ReferencesAnswer, Refusal, ValuesDropped
 from taskservice.core.events import ReferencesAsked
 from taskservice.core.types import OutcomeKind, TaskState

@@ -8,6 +8,7 @@ import pytest
 from fastapi.routing import APIRoute
 from msgspec.structs import replace
 
+from taskservice.core.operations import OperationKind
 from taskservice.core.specs import ApiKey
 from taskservice.core.types import TenantId
 from taskservice.gateway.app import ROUTERS
@@ -29,7 +30,8 @@ SCOPE_OF = {
     ("GET", "/v1/functions/{name}"): "read",
     ("GET", "/v1/cluster"): "read",
     ("POST", "/v1/tasks/{id}/cancel"): "operate",
-    ("POST", "/v1/tasks/cancel"): "operate",
+    ("POST", "/v1/tasks/{id}/retry"): "operate",
+    **{("POST", f"/v1/tasks/{kind}"): "operate" for kind in OperationKind},
     ("GET", "/v1/operations/{id}"): "read",
     ("POST", "/v1/schedules"): "submit",
     ("GET", "/v1/schedules"): "read",
@@ -50,6 +52,7 @@ TASK_ROUTES = [
     ("GET", "/v1/tasks/mine/result"),
     ("GET", "/v1/tasks/mine/logs"),
     ("POST", "/v1/tasks/mine/cancel"),
+    ("POST", "/v1/tasks/mine/retry"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Cancelling all tasks that pass a filter, and asking how far it has come."""
+"""What is done to all tasks that pass a filter, and asking how far it has come."""
 
 from __future__ import annotations
 
@@ -41,6 +41,58 @@ async def test_all_that_pass_are_cancelled_and_the_operation_says_so(service: Se
     assert (finished["matched"], finished["changed"], finished["operation"]) == (3, 3, body["operation"])
     assert finished["done_at"] is not None
     assert await states(service) == {"a": "cancelled", "b": "cancelled", "c": "cancelled", "other": "queued"}
+
+
+async def test_each_kind_does_what_it_says(service: Service) -> None:
+    """One after the other, to the same tasks; what runs is counted and left alone."""
+    client = service.client()
+    await service.submit("runs")
+    await service.start("runs")
+    for id in ("a", "b"):
+        await service.submit(id)
+    await service.submit("c", delay="1h")
+    steps = [
+        ("pause", {"until": "2031-01-01T00:00:00Z"}, ["paused", "paused", "paused"]),
+        ("resume", {}, ["queued", "queued", "scheduled"]),
+        ("cancel", {}, ["cancelled"] * 3),
+        ("retry", {}, ["queued"] * 3),
+    ]
+    for kind, more, expected in steps:
+        response = await client.post(f"/v1/tasks/{kind}", json={"function": "media.echo", **more})
+        begun = response.json()
+        assert (response.status_code, begun["kind"], begun["matched"], begun["running"]) == (202, kind, 3, 1)
+        service.now_ms[0] += 1
+        assert (await done(client, begun["operation"]))["changed"] == 3
+        assert [state for id, state in sorted((await states(service)).items()) if id != "runs"] == expected
+    deleted = await client.post("/v1/tasks/delete", json={"function": "media.echo"})
+    await done(client, deleted.json()["operation"])
+    assert await states(service) == {"runs": "running"}
+
+
+async def test_deleting_reaches_into_history(service: Service) -> None:
+    """And knows beforehand how many they are."""
+    await service.submit("past")
+    await service.succeed("past")
+    assert await service.archive() == 1
+    await service.submit("here")
+    client = service.client()
+    response = await client.post("/v1/tasks/delete", json={"function": "media.echo", "dry_run": True})
+    assert response.json()["matched"] == 2
+    response = await client.post("/v1/tasks/delete", json={"state": "succeeded"})
+    assert response.json()["matched"] == 1
+    await done(client, response.json()["operation"])
+    assert (await client.get("/v1/tasks/past")).status_code == 404
+    assert await states(service) == {"here": "queued"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "state"), [("pause", "paused"), ("resume", "queued"), ("retry", "succeeded"), ("delete", "running")]
+)
+async def test_only_states_from_which_it_can_be_done_may_be_named(service: Service, kind: str, state: str) -> None:
+    """422 that says which these are."""
+    response = await service.client().post(f"/v1/tasks/{kind}", json={"state": state})
+    assert (response.status_code, response.json()["errors"][0]["path"]) == (422, "state")
+    assert "only tasks that are" in response.json()["detail"]
 
 
 async def test_a_dry_run_counts_and_changes_nothing(service: Service) -> None:

@@ -191,7 +191,9 @@ async def test_the_openapi_document_is_complete(service: Service) -> None:
     for path, item in document["paths"].items():
         for method, operation in item.items():
             assert operation["summary"]
-            assert ("requestBody" in operation) == (method in ("post", "patch") and not path.endswith("{id}/cancel"))
+            assert ("requestBody" in operation) == (
+                method in ("post", "patch") and not path.endswith(("{id}/cancel", "{id}/retry"))
+            )
             for status, response in operation["responses"].items():
                 kinds = set(response["content"])
                 assert (kinds == {"application/problem+json"}) == (int(status) >= 400)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from taskservice.core.effects import ItemAnswer, ItemStatus, Refusal
+from taskservice.core.events import Ticked
 from taskservice.core.specs import Tenant
 from taskservice.core.types import FunctionName, TaskId, TenantId
 from taskservice.gateway.problems import REFUSALS
@@ -37,6 +39,8 @@ async def test_an_accepted_task_is_answered_with_202_and_the_task(service: Servi
         "due_at": "2030-03-17T17:46:40.000Z",
         "started_at": None,
         "ended_at": None,
+        "expires_at": None,
+        "paused_until": None,
         "run": 1,
         "attempt": 0,
         "max_attempts": 2,
@@ -185,3 +189,30 @@ def test_every_refusal_of_the_core_is_mapped() -> None:
     """A new one without a status is a mistake; no two share a code."""
     assert set(REFUSALS) == set(Refusal)
     assert len({kind.code for kind in REFUSALS.values()}) == len(Refusal)
+
+
+@pytest.mark.parametrize("ttl", [2, "2s", 2.0])
+async def test_a_task_may_have_a_time_to_live(service: Service, ttl: object) -> None:
+    """Counted from now; once it is over, the task has no result, and says so."""
+    client = service.client()
+    response = await client.post("/v1/tasks", json={"function": "media.echo", "id": "t", "ttl": ttl})
+    assert response.json()["expires_at"] == "2030-03-17T17:46:42.000Z"
+    waiting = asyncio.create_task(client.get("/v1/tasks/t/result?wait=20"))
+    await service.dispatcher.waiting.wait()
+    service.now_ms[0] += 2_000
+    service.dispatcher.inner.emit(Ticked())
+    result = await waiting
+    assert (result.status_code, result.json()["code"], result.json()["state"]) == (409, "task_expired", "expired")
+
+
+@pytest.mark.parametrize(
+    "fields", [{"ttl": 0}, {"ttl": "soon"}, {"ttl": -1}, {"ttl": 10**9}, {"ttl": "1s", "delay": 1}]
+)
+async def test_a_time_to_live_that_cannot_be_is_refused(service: Service, fields: dict) -> None:
+    """422; also if the task would not be due in time."""
+    response = await service.client().post("/v1/tasks", json={"function": "media.echo", **fields})
+    assert response.status_code == 422
+    if "delay" in fields:
+        body = response.json()
+        assert (body["code"], body["limit"], body["value"]) == ("expires_undue", "ttl_ms", 1_000)
+    assert await service.tasks() == {}

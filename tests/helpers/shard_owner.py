@@ -22,7 +22,8 @@ import time
 from pathlib import Path
 
 from taskservice.actors.commits import CommitOptions
-from taskservice.actors.dispatcher import Dispatcher, DispatcherOptions
+from taskservice.actors.dispatcher import Dispatcher
+from taskservice.actors.dispatcher_options import DispatcherOptions
 from taskservice.actors.keeper import Keeper, KeeperOptions
 from taskservice.core.limits import Limits
 from taskservice.core.shard import DEFAULT_TENANT

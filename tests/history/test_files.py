@@ -9,6 +9,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from msgspec.structs import replace
 
 from helpers.large import key, reference
 from helpers.tables import BOOM, ODD_TAGS, task
@@ -48,6 +49,7 @@ RICH = ended(
 )
 BARE = ended(8, state=TaskState.CANCELLED, started_ms=None, duration_us=None, result=None, payload=b"")
 EMPTY = ended(9, result=b"")
+EXPIRED = ended(10, state=TaskState.EXPIRED, started_ms=None, duration_us=None, result=None, expires_ms=5_900)
 
 
 class Counted(MemoryObjects):
@@ -70,18 +72,36 @@ def stored(store: ObjectStore, tasks: Sequence[Task], key: str = KEY, each: int 
     data = parquet.encode([parquet.batch(tasks[at : at + each]) for at in range(0, len(tasks), each)])
     assert store.put_if_absent(key, data) is None
     return [
-        Past(one.no, one.id, *one.leaf, one.state, digest(one.payload), key, len(data), row)
+        Past(
+            one.no, one.id, one.tenant, one.function, one.priority, one.state, digest(one.payload), key, len(data), row
+        )
         for row, one in enumerate(tasks)
     ]
 
 
 def test_every_field_comes_back() -> None:
     store = MemoryObjects()
-    places = stored(store, [RICH, BARE, EMPTY])
+    places = stored(store, [RICH, BARE, EMPTY, EXPIRED])
     reader = HistoryReader(lambda: store)
-    assert reader.read([places[1], places[2], places[0]], whole=True) == [BARE, EMPTY, RICH]
+    assert reader.read([places[1], places[2], places[0], places[3]], whole=True) == [BARE, EMPTY, RICH, EXPIRED]
     listed = reader.read(places, whole=False)
-    assert [one.id for one in listed] == ["task@7", "task-8", "task-9"]
+    assert [one.id for one in listed] == ["task@7", "task-8", "task-9", "task-10"]
+
+
+def test_a_file_that_was_written_before_tasks_could_expire_is_read() -> None:
+    older = parquet.batch([RICH, EXPIRED]).drop_columns(["expires_at"])
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_batches([older]), sink)
+    store = MemoryObjects()
+    data = sink.getvalue().to_pybytes()
+    assert store.put_if_absent(KEY, data) is None
+    places = [
+        Past(
+            one.no, one.id, one.tenant, one.function, one.priority, one.state, digest(one.payload), KEY, len(data), row
+        )
+        for row, one in enumerate([RICH, EXPIRED])
+    ]
+    assert HistoryReader(lambda: store).read(places, whole=True) == [RICH, replace(EXPIRED, expires_ms=None)]
 
 
 def test_a_large_value_is_an_object_and_not_text() -> None:

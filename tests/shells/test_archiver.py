@@ -15,6 +15,7 @@ from taskservice.actors.archiver import Archiver, ArchiverOptions, Counts
 from taskservice.actors.dispatcher import Dispatcher
 from taskservice.core import events as e
 from taskservice.core.limits import Limits
+from taskservice.core.operations import OperationKind
 from taskservice.core.past import DAY_MS
 from taskservice.core.shard import DEFAULT_TENANT
 from taskservice.core.types import FunctionName, ListFilter, NewTask, TaskId
@@ -120,7 +121,7 @@ class Bench:
         await self.dispatcher.submit(DEFAULT_TENANT, tasks)
         for id in ids:
             self.now_ms += 1
-            await self.dispatcher.cancel(DEFAULT_TENANT, [TaskId(id)])
+            await self.dispatcher.change(DEFAULT_TENANT, OperationKind.CANCEL, [TaskId(id)])
 
     async def archive_all(self) -> None:
         """Until the crash."""
@@ -273,7 +274,7 @@ def test_the_values_of_a_file_that_goes_are_let_go_before_it_few_at_a_time() -> 
                 NewTask(TaskId(id), FunctionName("app.f"), reference(no)) for no, id in enumerate([*ids(5), "waiting"])
             ]
             await bench.dispatcher.submit(DEFAULT_TENANT, tasks)
-            await bench.dispatcher.cancel(DEFAULT_TENANT, [task.id for task in tasks[:5]])
+            await bench.dispatcher.change(DEFAULT_TENANT, OperationKind.CANCEL, [task.id for task in tasks[:5]])
             bench.now_ms += 10_000
             assert await bench.archiver.run_once() == Counts(archived=5, files=1)
             assert await bench.dispatcher.references(keys) == tuple(keys)

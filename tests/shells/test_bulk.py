@@ -71,6 +71,73 @@ def test_a_step_is_followed_by_a_pause_as_long_as_the_step_took() -> None:
     run(test)
 
 
+def test_a_turn_that_has_had_enough_to_do_takes_no_step() -> None:
+    """A fold of the table and a step in one turn were what others waited for the longest."""
+
+    async def test() -> None:
+        machine = Machine(Limits(operation_batch_max=1))
+        machine.register()
+        machine.submit("a", "b", "c")
+        machine.bulk()
+        times_s = iter([10.0, 10.0, 10.01, 10.02])
+        woken = asyncio.Event()
+        turns = BulkTurns(machine.shard, woken.set, lambda: next(times_s))
+        turns.put_off()
+        assert not turns.run_once(machine.now_ms, Random(1))
+        await woken.wait()
+        assert turns.run_once(machine.now_ms, Random(1))
+        turns.stop()
+
+    run(test)
+
+
 def test_with_nothing_under_way_nobody_is_woken() -> None:
     machine = Machine()
     assert not BulkTurns(machine.shard, lambda: None).run_once(machine.now_ms, Random(1))
+
+
+def test_whoever_waits_for_a_task_is_told_that_it_is_deleted() -> None:
+    async def test() -> None:
+        async with Bench() as bench:
+            await bench.dispatcher.submit(
+                DEFAULT_TENANT, [new("named", delay_ms=60_000), new("other", delay_ms=60_000)]
+            )
+            waiting = [
+                asyncio.create_task(bench.dispatcher.get(DEFAULT_TENANT, TaskId(id), wait_s=10))
+                for id in ("named", "other")
+            ]
+            await bench.dispatcher.status()
+            await bench.dispatcher.change(DEFAULT_TENANT, OperationKind.DELETE, [TaskId("named")])
+            await bench.dispatcher.bulk(OperationKind.DELETE, ListFilter(DEFAULT_TENANT))
+            answers = await asyncio.gather(*waiting)
+            assert [(answer.task, answer.past) for answer in answers] == [(None, None)] * 2
+            assert bench.dispatcher.waits == 0
+
+    run(test)
+
+
+def test_a_pause_ends_by_itself_at_its_time() -> None:
+    async def test() -> None:
+        async with Bench() as bench:
+            await bench.dispatcher.submit(DEFAULT_TENANT, [new("t", delay_ms=10)])
+            await bench.dispatcher.change(DEFAULT_TENANT, OperationKind.PAUSE, [TaskId("t")], bench.now_ms + 20)
+            bench.now_ms += 20
+            assert (await bench.runner.launched.get()).tasks[0].id == "t"
+
+    run(test)
+
+
+def test_a_task_expires_at_its_time_and_whoever_waits_is_told() -> None:
+    async def test() -> None:
+        async with Bench() as bench:
+            await bench.dispatcher.submit(DEFAULT_TENANT, [new("first")])
+            await bench.runner.launched.get()
+            await bench.dispatcher.submit(DEFAULT_TENANT, [new("t", ttl_ms=20)])
+            waiting = asyncio.create_task(bench.dispatcher.get(DEFAULT_TENANT, TaskId("t"), wait_s=10))
+            await bench.dispatcher.status()
+            bench.now_ms += 20
+            task = (await waiting).task
+            assert task is not None
+            assert task.state is TaskState.EXPIRED
+
+    run(test)

@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 from taskservice.actors.commits import CommitOptions
-from taskservice.actors.dispatcher import Dispatcher, DispatcherOptions
+from taskservice.actors.dispatcher import Dispatcher
+from taskservice.actors.dispatcher_options import DispatcherOptions
 from taskservice.core.effects import ItemStatus
 from taskservice.core.events import RunnerJoined
 from taskservice.core.lease_wire import LeaseReport, LeaseSpec, Outcome, ReportAck, RunnerReport
@@ -255,7 +256,7 @@ def test_closing_does_not_wait_for_ever_for_a_journal_that_is_away() -> None:
 
 def test_a_journal_that_does_not_answer_turns_callers_away_and_loses_nothing() -> None:
     async def test() -> None:
-        async with Bench(commit_timeout_s=0.3) as bench:
+        async with Bench(commit_timeout_s=1.0) as bench:
             bench.journal.may_write.clear()
             with pytest.raises(BackOffError) as refused:
                 await bench.dispatcher.submit(DEFAULT_TENANT, [new("a")])

@@ -10,7 +10,8 @@ from random import Random
 
 import pytest
 
-from taskservice.actors.dispatcher import Dispatcher, DispatcherOptions
+from taskservice.actors.dispatcher import Dispatcher
+from taskservice.actors.dispatcher_options import DispatcherOptions
 from taskservice.actors.keeper import Keeper, KeeperOptions
 from taskservice.core.limits import Limits
 from taskservice.core.shard import DEFAULT_TENANT

@@ -65,6 +65,24 @@ async def test_an_idle_runner_reports_at_once_and_gathers_while_a_call_is_in_fli
 
 
 @run
+async def test_an_acknowledgement_from_before_the_leases_were_listed_again_does_not_count():
+    """Found by seed 107: a dispatcher was told of a lease whose end the one before acknowledged only then. It waited for that
+    end for ever, and the lease's CPU stayed taken."""
+    bench = Bench()
+    await bench.launch(spec(1))
+    await bench.tell(0, LeaseReport(Token(1, 1), (ok(1),), done=True))
+    bench.dispatcher.may_answer.clear()
+    sending = asyncio.create_task(bench.runner.run_once())
+    await bench.dispatcher.next()
+    assert await bench.held() == [Token(1, 1)]
+    bench.dispatcher.may_answer.set()
+    assert await sending == Sent(0, delivered=False)
+    assert await bench.runner.run_once() == Sent(1, delivered=True)
+    assert outcomes(await bench.dispatcher.next()) == [(1, "succeeded")]
+    assert await bench.held() == []
+
+
+@run
 async def test_a_heartbeat_is_sent_when_there_is_nothing_to_say():
     bench = Bench(heartbeat_ms=5)
     loop = asyncio.create_task(bench.runner.run())

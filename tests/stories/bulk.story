@@ -12,7 +12,7 @@
 > delay 100 scheduled
     accepted scheduled#4(scheduled)
     -> answer scheduled=accepted
-> bulk
+> bulk cancel
     cancel all that are scheduled or queued or retrying or paused, up to #4
     -> answer 3 match, 0 changed
 > submit later

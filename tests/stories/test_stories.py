@@ -8,15 +8,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from taskservice.core import records as r
-from taskservice.core.effects import Answer, Effect, Ended, ItemsAnswer, Launch, OperationAnswer, ScheduleAnswer
+from taskservice.core.effects import (
+    Answer,
+    Deleted,
+    Effect,
+    Ended,
+    ItemsAnswer,
+    Launch,
+    OperationAnswer,
+    ScheduleAnswer,
+)
 from taskservice.core.events import (
     BulkAsked,
-    CancelAsked,
+    ChangeAsked,
     OperationTurn,
     RunnerReported,
     SchedulePut,
@@ -57,7 +67,8 @@ class Teller:
         tellers: dict[str, Callable[..., None]] = {
             "submit": self._submit,
             "delay": lambda ms, *ids: self._submit(*ids, delay_ms=int(ms)),
-            "cancel": self._cancel,
+            "ttl": lambda ms, *ids: self._submit(*ids, ttl_ms=int(ms)),
+            **{kind.value: partial(self._change, kind) for kind in OperationKind},
             "bulk": self._bulk,
             "step": lambda: self.machine.handle(OperationTurn()),
             "join": self._join,
@@ -74,7 +85,7 @@ class Teller:
         }
         before = len(self.machine.launches), len(self.machine.ended)
         tellers[verb](*words)
-        effects = [effect for effect in self.machine.commit() if isinstance(effect, Answer)]
+        effects = [effect for effect in self.machine.commit() if isinstance(effect, (Answer, Deleted))]
         records = self.machine.records[self._told :]
         self._told = len(self.machine.records)
         told: list[Effect] = [*self.machine.launches[before[0] :], *self.machine.ended[before[1] :], *effects]
@@ -84,13 +95,17 @@ class Teller:
         tasks = tuple(NewTask(TaskId(id), FunctionName("app.f"), b"{}", **options) for id in ids)  # type: ignore[arg-type]
         self.machine.handle(Submitted(self.machine.next_ref(), DEFAULT_TENANT, tasks))
 
-    def _cancel(self, *ids: str) -> None:
+    def _change(self, kind: OperationKind, *ids: str) -> None:
         wanted = tuple(TaskId(id) for id in ids)
-        self.machine.handle(CancelAsked(self.machine.next_ref(), DEFAULT_TENANT, wanted))
+        self.machine.handle(ChangeAsked(self.machine.next_ref(), DEFAULT_TENANT, kind, wanted))
 
-    def _bulk(self, *states: str) -> None:
-        wanted = ListFilter(DEFAULT_TENANT, tuple(map(TaskState, states)))
-        self.machine.handle(BulkAsked(self.machine.next_ref(), OperationKind.CANCEL, wanted))
+    def _bulk(self, kind: str, *words: str) -> None:
+        """States, and `for MS`: resumed after so long."""
+        states, _, ms = " ".join(words).partition("for")
+        wanted = ListFilter(DEFAULT_TENANT, tuple(map(TaskState, states.split())))
+        resume_ms = self.machine.now_ms + int(ms) if ms else None
+        asked = BulkAsked(self.machine.next_ref(), OperationKind(kind), wanted, resume_ms=resume_ms)
+        self.machine.handle(asked)
 
     def _every(self, ms: str, id: str, *words: str) -> None:
         """`queue_one`, `skip` and the like are overlap policies, `catch:all` and the like are for catching up."""
@@ -149,6 +164,12 @@ def _record(record: r.Record) -> str:
             return f"handed back {_nos(nos)}"
         case r.TasksCancelled(nos=nos):
             return f"cancelled {_nos(nos)}"
+        case r.TasksChanged(action=kind, nos=nos):
+            return f"{kind} {_nos(nos)}"
+        case r.TasksExpired(nos=nos):
+            return f"expired {_nos(nos)}"
+        case r.HistoryForgotten(nos=nos):
+            return f"forgotten {_nos(nos)}"
         case r.OperationBegun(action=kind, filter=wanted, upto_no=upto_no):
             return f"{kind} all that are {' or '.join(wanted.states)}, up to #{upto_no}"
         case r.OperationStep(to_no=to_no, done=done):
@@ -191,6 +212,8 @@ def _effect(effect: Effect) -> str:
             return f"-> {runner} launches {' '.join(f'{task.id}({task.attempt})' for task in lease.tasks)}"
         case Ended(state, tasks):
             return f"-> ended {state}: {' '.join(id for _, id in tasks)}"
+        case Deleted(tasks):
+            return f"-> deleted {' '.join(id for _, id in tasks)}"
         case Answer(_, ItemsAnswer(items)):
             return f"-> answer {' '.join(f'{item.id}={item.refusal or item.status}' for item in items)}"
         case Answer(_, OperationAnswer(Operation(matched=matched, changed=changed))):

@@ -6,66 +6,52 @@ from collections import Counter
 from datetime import datetime
 
 from taskservice.core import records as r
-from taskservice.core.apply import apply
 from taskservice.core.check import check
+from taskservice.core.operations import OperationKind
 from taskservice.core.recurrence import times_after
 from taskservice.core.report import POISON
 from taskservice.core.schedules import ScheduleId, ScheduleKey, ScheduleState
 from taskservice.core.state import State
 from taskservice.core.story import story
-from taskservice.core.types import ListFilter, OutcomeKind, Task, TaskId, TaskNo, TaskState, TenantId
+from taskservice.core.types import ListFilter, OutcomeKind, Task, TaskState
 from taskservice.core.values import digest
 from taskservice.history.reader import HistoryReader
 from taskservice.journal.codec import decode
 from taskservice.journal.memory import MemoryJournal
-from taskservice.journal.store.memory import MemoryTable
 from world.dispatcher import LIMITS
 from world.durable import all_tasks, check_same, folded
+from world.promises import Promises
 from world.simulation import Simulation
-from world.workload import MAX_ATTEMPTS, MAX_CRASHES, Behaviour, behaviour
+from world.workload import BRIEF, MAX_ATTEMPTS, MAX_CRASHES, Behaviour, behaviour
 
 
-def everything(simulation: Simulation) -> int:
+def everything(simulation: Simulation) -> Counter[OperationKind]:
     """All checks; a failure prints the story of the task that shows it. Gives how many tasks bulk operations held."""
     state = simulation.dispatcher.shard.state
     check(state)
     records = records_of(simulation)
-    _one_end_each(records)
+    promises = Promises(records)
+    promises.check()
     _each_task_is_in_one_place(records)
     everywhere = [*all_tasks(state), *_in_history(simulation, state)]
     tasks = {(task.tenant, task.id): task for task in everywhere}
     assert len(tasks) == len(everywhere)
-    held = held_by_operations(records)
     for client in simulation.clients:
-        for id in client.promised:
-            _promise_kept(client.tenant, id, client.ended.get(id), tasks, records)
+        for new in client.promised.values():
+            task = tasks.get((client.tenant, new.id))
+            if task is None:
+                assert new.function == BRIEF, f"{client.tenant}/{new.id} was accepted and is lost"
+            else:
+                _promise_kept(task, client.ended.get((task.no, task.run)), records)
         for id, removed in client.scheduled.items():
             assert removed or state.schedules.find(ScheduleKey(client.tenant, id)), f"{id} was set and is lost"
     schedules_are_accounted_for(records)
     _replay_equals_live(simulation, state)
-    return held
+    return promises.held
 
 
 def records_of(simulation: Simulation) -> list[r.Record]:
     return [record for epoch in simulation.store.epochs for body in epoch for record in decode(body)]
-
-
-def _one_end_each(records: list[r.Record]) -> None:
-    """No task has two ends, and none is accepted twice."""
-    ends: Counter[int] = Counter()
-    born: Counter[tuple[TenantId, TaskId]] = Counter()
-    for record in records:
-        if isinstance(record, r.TasksSucceeded):
-            ends.update(row[0] for row in record.rows)
-        elif isinstance(record, r.TasksFailed):
-            ends.update(row.no for row in record.rows)
-        elif isinstance(record, (r.TasksCancelled, r.OperationCaught)):
-            ends.update(record.nos)
-        elif isinstance(record, r.TasksAccepted):
-            born.update((task.tenant, task.id) for task in record.tasks)
-    twice = [no for no, count in ends.items() if count > 1]
-    assert not twice, "\n".join(story(records, twice[0]))
-    assert not [key for key, count in born.items() if count > 1]
 
 
 def _in_history(simulation: Simulation, state: State) -> list[Task]:
@@ -83,31 +69,6 @@ def _each_task_is_in_one_place(records: list[r.Record]) -> None:
     left = Counter(no for record in records if isinstance(record, r.TasksArchived) for no, _ in record.rows)
     twice = [no for no, count in left.items() if count > 1]
     assert not twice, "\n".join(story(records, twice[0]))
-
-
-def held_by_operations(records: list[r.Record]) -> int:
-    """A task that passed the filter when a bulk operation began is never leased again, and ends cancelled; gives how many
-    such tasks there were. Found by folding the journal, without asking the code that keeps them from being leased."""
-    state = State(MemoryTable(), LIMITS)
-    held: dict[TaskNo, str] = {}
-    ended: dict[TaskNo, TaskState] = {}
-    """Of those that were held and have left for history: how they had ended."""
-    for record in records:
-        if isinstance(record, r.TasksArchived):
-            ended.update(
-                (task.no, task.state) for task in state.table.load([no for no, _ in record.rows if no in held])
-            )
-        apply(state, record)
-        if isinstance(record, r.OperationBegun) and not record.dry_run:
-            assert record.upto_no == state.next_no - 1
-            held.update((task.no, record.id) for task in state.table.listing(record.filter, None, 1_000_000))
-        elif isinstance(record, r.LeaseGranted):
-            leased = [no for no in record.nos if no in held]
-            assert not leased, "\n".join([f"{held[leased[0]]} held it:", *story(records, leased[0])])
-    ended.update((task.no, task.state) for task in state.table.load([no for no in held if no not in ended]))
-    spared = [no for no, task_state in ended.items() if task_state is not TaskState.CANCELLED]
-    assert not spared, "\n".join([f"{held[spared[0]]} held it:", *story(records, spared[0])])
-    return len(held)
 
 
 def schedules_are_accounted_for(records: list[r.Record]) -> Counter[str]:
@@ -149,34 +110,33 @@ def _not_early(schedules: dict[ScheduleKey, ScheduleState], task: Task) -> Sched
     return known.schedule.key
 
 
-def _promise_kept(
-    tenant: TenantId,
-    id: TaskId,
-    seen: TaskState | None,
-    tasks: dict[tuple[TenantId, TaskId], Task],
-    records: list[r.Record],
-) -> None:
-    task = tasks.get((tenant, id))
-    assert task is not None, f"{tenant}/{id} was accepted and is lost"
-    told = "\n".join([f"{tenant}/{id} is {behaviour(id)}:", *story(records, task.no)])
-    assert seen in (None, task.state), f"somebody was told {seen}, it is {task.state}\n{told}"
+def _promise_kept(task: Task, seen: TaskState | None, records: list[r.Record]) -> None:
+    def told() -> str:
+        return "\n".join([f"{task.tenant}/{task.id} is {behaviour(task.id)}:", *story(records, task.no)])
+
+    assert seen in (None, task.state), f"somebody was told {seen}, it is {task.state}\n{told()}"
     if task.state is TaskState.CANCELLED:
         return
+    if task.state is TaskState.EXPIRED:
+        assert task.expires_ms is not None, told()
+        assert task.ended_ms is not None, told()
+        assert (task.ended_ms >= task.expires_ms, task.attempt, task.started_ms) == (True, 0, None), told()
+        return
     reason = task.error.reason if task.error else ""
-    match behaviour(id):
+    match behaviour(task.id):
         case Behaviour.OK | Behaviour.THROTTLED | Behaviour.FLAKY:
-            assert task.state is TaskState.SUCCEEDED, told
-            assert task.result == b'"%d"' % task.no, told
+            assert task.state is TaskState.SUCCEEDED, told()
+            assert task.result == b'"%d"' % task.no, told()
         case Behaviour.HOPELESS:
             assert (task.state, reason, task.attempt) == (
                 TaskState.FAILED,
                 OutcomeKind.HANDLER_ERROR,
                 MAX_ATTEMPTS,
-            ), told
+            ), told()
         case Behaviour.REFUSED:
-            assert (task.state, reason, task.attempt) == (TaskState.FAILED, OutcomeKind.NON_RETRYABLE, 1), told
+            assert (task.state, reason, task.attempt) == (TaskState.FAILED, OutcomeKind.NON_RETRYABLE, 1), told()
         case Behaviour.CRASHER:
-            assert (task.state, reason, task.crashes) == (TaskState.FAILED, POISON, MAX_CRASHES), told
+            assert (task.state, reason, task.crashes) == (TaskState.FAILED, POISON, MAX_CRASHES), told()
 
 
 def _replay_equals_live(simulation: Simulation, live: State) -> None:

@@ -15,7 +15,7 @@ from taskservice.core.effects import (
 )
 from taskservice.core.events import (
     BulkAsked,
-    CancelAsked,
+    ChangeAsked,
     Event,
     OperationAsked,
     SchedulePut,
@@ -24,13 +24,14 @@ from taskservice.core.events import (
     TaskAsked,
 )
 from taskservice.core.operations import OperationKind
+from taskservice.core.past import Past
 from taskservice.core.schedules import CatchUp, Overlap, ScheduleId, ScheduleSpec
 from taskservice.core.shard import DEFAULT_TENANT
 from taskservice.core.specs import Tenant
-from taskservice.core.types import TERMINAL_STATES, ListFilter, NewTask, TaskId, TaskState, TenantId
+from taskservice.core.types import TERMINAL_STATES, ListFilter, NewTask, Task, TaskId, TaskNo, TaskState, TenantId
 from world.clock import Clock
 from world.network import Network
-from world.workload import FUNCTIONS
+from world.workload import BRIEF, FUNCTIONS
 
 Ask = Callable[[Callable[[int], Event], Callable[[AnswerValue], None]], None]
 
@@ -38,6 +39,17 @@ TENANTS = (Tenant(DEFAULT_TENANT), Tenant(TenantId("acme"), weight=3.0), Tenant(
 ASK_AGAIN_MS = 900
 ODD = ("number", "odd")
 """A tag that every other task has."""
+TIMES_MS = [(None, None), (None, None), (0, None), (500, None), (4_000, None), (None, 200), (None, 3_000), (500, 600)]
+"""Delays, and times to live."""
+STATES = [
+    (),
+    (),
+    (TaskState.QUEUED,),
+    (TaskState.SCHEDULED, TaskState.RETRYING),
+    (TaskState.PAUSED,),
+    (TaskState.FAILED, TaskState.EXPIRED),
+]
+CANCEL, PAUSE, RESUME, RETRY, DELETE = OperationKind
 
 
 class SimClient:
@@ -48,8 +60,8 @@ class SimClient:
         self.tenant = tenant
         self.promised: dict[TaskId, NewTask] = {}
         """Tasks that were accepted in an answer that arrived."""
-        self.ended: dict[TaskId, TaskState] = {}
-        """Terminal states seen."""
+        self.ended: dict[tuple[TaskNo, int], TaskState] = {}
+        """Terminal states seen, by number and run; in history the run is not told: 0."""
         self.scheduled: dict[ScheduleId, bool] = {}
         """Schedules that were set in an answer that arrived; and whether they were removed, or may have been."""
         self.outstanding = 0
@@ -68,15 +80,11 @@ class SimClient:
             known = [self.promised[id] for id in self._some_ids(3)]
             self._submit(tuple(known), again=False)
         elif roll < 0.75:
-            id = self._some_ids(1)[0]
-            self._ask(
-                lambda ref: Submitted(ref, self.tenant, (NewTask(id, FUNCTIONS[0].name, b'"another"'),)), self._conflict
-            )
-        elif roll < 0.8:
-            self._cancel_in_bulk()
-        elif roll < 0.84:
-            ids = tuple(self._some_ids(4))
-            self._ask(lambda ref: CancelAsked(ref, self.tenant, ids), self._see_items)
+            self._submit_another()
+        elif roll < 0.81:
+            self._change_in_bulk()
+        elif roll < 0.85:
+            self._change_some()
         elif roll < 0.88:
             self._schedule()
         elif roll < 0.89 and self.scheduled:
@@ -86,7 +94,7 @@ class SimClient:
                 self.look(id)
 
     def look(self, id: TaskId) -> None:
-        self._ask(lambda ref: TaskAsked(ref, self.tenant, id), self._see_task)
+        self._ask(lambda ref: TaskAsked(ref, self.tenant, id), lambda value: self._see_task(value, id))
 
     def _new_tasks(self) -> tuple[NewTask, ...]:
         rng = self._clock.rng
@@ -94,23 +102,43 @@ class SimClient:
         tasks = []
         for _ in range(rng.choice([1, 1, 3, 25])):
             self._made += 1
-            delay_ms = rng.choice([None, None, None, 0, 500, 4_000])
+            delay_ms, ttl_ms = rng.choice(TIMES_MS)
             id = TaskId(f"{self.name}-{self._made}")
             tags = (ODD,) if self._made % 2 else ()
-            tasks.append(NewTask(id, function.name, b"{}", delay_ms=delay_ms, tags=tags))
+            tasks.append(NewTask(id, function.name, b"{}", delay_ms=delay_ms, tags=tags, ttl_ms=ttl_ms))
         return tuple(tasks)
 
-    def _cancel_in_bulk(self) -> None:
-        """Tasks of the own tenant, or now and then of all, by a filter that is drawn."""
+    def _submit_another(self) -> None:
+        """An id that is known, with another payload; unless it may have been deleted."""
+        id = self._some_ids(1)[0]
+        if self.promised[id].function != BRIEF:
+            another = NewTask(id, FUNCTIONS[0].name, b'"another"')
+            self._ask(lambda ref: Submitted(ref, self.tenant, (another,)), self._conflict)
+
+    def _change_in_bulk(self) -> None:
+        """Something is done to tasks of the own tenant, or now and then of all, by a filter that is drawn."""
         rng = self._clock.rng
+        kind = rng.choice([CANCEL, CANCEL, PAUSE, PAUSE, RESUME, RESUME, RETRY, DELETE])
         wanted = ListFilter(
             tenant=self.tenant if rng.random() < 0.8 else None,
-            states=rng.choice([(), (), (TaskState.QUEUED,), (TaskState.SCHEDULED, TaskState.RETRYING)]),
-            function=rng.choice([None, FUNCTIONS[0].name, FUNCTIONS[1].name]),
+            states=rng.choice(STATES),
+            function=BRIEF if kind is DELETE else rng.choice([None, FUNCTIONS[0].name, FUNCTIONS[1].name]),
             tag=rng.choice([None, ODD]),
         )
-        dry_run = rng.random() < 0.2
-        self._ask(lambda ref: BulkAsked(ref, OperationKind.CANCEL, wanted, dry_run), self._follow)
+        dry_run, resume_ms = rng.random() < 0.2, self._resume_ms() if kind is PAUSE else None
+        self._ask(lambda ref: BulkAsked(ref, kind, wanted, dry_run, resume_ms), self._follow)
+
+    def _change_some(self) -> None:
+        kind = self._clock.rng.choice(list(OperationKind))
+        ids = self._some_ids(4)
+        if kind is DELETE:
+            ids = [id for id in ids if self.promised[id].function == BRIEF]
+        resume_ms = self._resume_ms() if kind is PAUSE else None
+        self._ask(lambda ref: ChangeAsked(ref, self.tenant, kind, tuple(ids), resume_ms), self._see_items)
+
+    def _resume_ms(self) -> int | None:
+        after_ms = self._clock.rng.choice([None, 50, 1_000, 5_000])
+        return None if after_ms is None else self._clock.wall_ms + after_ms
 
     def _schedule(self) -> None:
         """A schedule that is over after some seconds, by the clock that the dispatcher has then."""
@@ -191,20 +219,20 @@ class SimClient:
     def _see_items(self, value: AnswerValue) -> None:
         assert isinstance(value, ItemsAnswer)
         for item in value.items:
-            known = item.task or item.past
-            if known is not None:
-                self._see(known.id, known.state)
+            self._see(item.task or item.past)
 
-    def _see_task(self, value: AnswerValue) -> None:
+    def _see_task(self, value: AnswerValue, id: TaskId) -> None:
         assert isinstance(value, TaskAnswer)
         known = value.task or value.past
-        assert known is not None, f"{self.name}: a task that was promised is not there"
-        self._see(known.id, known.state)
+        assert known or self.promised[id].function == BRIEF, f"{self.name}: {id} was promised and is not there"
+        self._see(known)
 
-    def _see(self, id: TaskId, state: TaskState) -> None:
-        self._clock.note("seen", id, state)
-        before = self.ended.get(id)
-        # An answer may be late, so an older state may arrive after the end; another end may not.
-        if state in TERMINAL_STATES:
-            assert before in (None, state), f"{id} had ended as {before} and now as {state}"
-            self.ended[id] = state
+    def _see(self, known: Task | Past | None) -> None:
+        if known is None:
+            return
+        self._clock.note("seen", known.id, known.state)
+        run = known.run if isinstance(known, Task) else 0
+        # An answer may be late, so an older state may arrive after the end; another end of the same run may not.
+        if known.state in TERMINAL_STATES:
+            before = self.ended.setdefault((known.no, run), known.state)
+            assert before is known.state, f"run {run} of {known.id} had ended as {before} and now as {known.state}"

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from random import Random
 
 from taskservice.core.check import check
-from taskservice.core.effects import Answer, AnswerValue, Effect, Ended, Launch
+from taskservice.core.effects import Answer, AnswerValue, Deleted, Effect, Ended, Launch
 from taskservice.core.events import Event, OperationTurn, Ticked
 from taskservice.core.limits import Limits
 from taskservice.core.shard import Cut
 from taskservice.core.ticks import next_tick_ms
+from taskservice.core.types import TaskState
 from taskservice.journal import Fenced
 from taskservice.journal.codec import encode
 from taskservice.journal.marks import mark_at
@@ -52,7 +53,7 @@ class SimDispatcher:
         objects: MemoryObjects,
         archived: Counter[str],
         launch: Callable[[int, Launch], None],
-        ended: Callable[[Ended], None],
+        ended: Callable[[Ended | Deleted], None],
         *,
         checked: bool,
     ) -> None:
@@ -84,6 +85,11 @@ class SimDispatcher:
     def idle(self) -> bool:
         """Whether everything that it knows is in the journal."""
         return not self._committing and not self.shard.pending_records
+
+    @property
+    def paused(self) -> bool:
+        """Whether any task is."""
+        return any(state is TaskState.PAUSED for _, state in self.shard.state.table.counts())
 
     def ask(self, make: Callable[[int], Event], answered: Callable[[AnswerValue], None]) -> None:
         """The event will be handled; `answered` is called back over the network."""
@@ -185,5 +191,5 @@ class SimDispatcher:
             self._network.send(lambda: answered(effect.value))
         elif isinstance(effect, Launch):
             self._launch(self.epoch, effect)
-        elif isinstance(effect, Ended):
+        elif isinstance(effect, (Ended, Deleted)):
             self._ended(effect)

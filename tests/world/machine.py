@@ -18,7 +18,7 @@ from taskservice.core.effects import (
 )
 from taskservice.core.events import (
     BulkAsked,
-    CancelAsked,
+    ChangeAsked,
     Event,
     FunctionsRegistered,
     OperationAsked,
@@ -173,14 +173,29 @@ class Machine:
         return answer.items
 
     def cancel(self, *ids: str, tenant: TenantId = DEFAULT_TENANT) -> tuple[ItemAnswer, ...]:
-        answer = self.ask(CancelAsked(self.next_ref(), tenant, tuple(TaskId(id) for id in ids)))
+        return self.change(OperationKind.CANCEL, *ids, tenant=tenant)
+
+    def change(
+        self, kind: OperationKind, *ids: str, tenant: TenantId = DEFAULT_TENANT, resume_ms: int | None = None
+    ) -> tuple[ItemAnswer, ...]:
+        """Something is asked to be done to these tasks."""
+        named = tuple(TaskId(id) for id in ids)
+        answer = self.ask(ChangeAsked(self.next_ref(), tenant, kind, named, resume_ms))
         assert isinstance(answer, ItemsAnswer)
         return answer.items
 
-    def bulk(self, *, dry_run: bool = False, tenant: TenantId | None = DEFAULT_TENANT, **wanted: object) -> Operation:
-        """All tasks that pass are to be cancelled; gives the operation as it was answered."""
+    def bulk(
+        self,
+        kind: OperationKind = OperationKind.CANCEL,
+        *,
+        dry_run: bool = False,
+        tenant: TenantId | None = DEFAULT_TENANT,
+        resume_ms: int | None = None,
+        **wanted: object,
+    ) -> Operation:
+        """Something is to be done to all tasks that pass; gives the operation as it was answered."""
         wish = ListFilter(tenant=tenant, **wanted)  # type: ignore[arg-type]
-        answer = self.ask(BulkAsked(self.next_ref(), OperationKind.CANCEL, wish, dry_run))
+        answer = self.ask(BulkAsked(self.next_ref(), kind, wish, dry_run, resume_ms))
         assert isinstance(answer, OperationAnswer)
         assert answer.operation is not None, answer
         return answer.operation

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable
 from random import Random
 
-from taskservice.core.effects import AnswerValue, Ended, Launch, ReportAck
+from taskservice.core.effects import AnswerValue, Deleted, Ended, Launch, ReportAck
 from taskservice.core.events import (
+    BulkAsked,
     Event,
     FunctionsRegistered,
     RunnerJoined,
@@ -17,8 +18,9 @@ from taskservice.core.events import (
     TenantPut,
 )
 from taskservice.core.lease_wire import RunnerReport
+from taskservice.core.operations import OperationKind
 from taskservice.core.ticks import next_tick_ms
-from taskservice.core.types import RunnerId
+from taskservice.core.types import ListFilter, RunnerId
 from taskservice.journal.memory import MemoryStore
 from taskservice.objects.memory import MemoryObjects
 from world.client import TENANTS, SimClient
@@ -98,8 +100,9 @@ class Simulation:
             # The dispatcher launches until the runner has it: a lost message is only a late one.
             self.clock.after(self.clock.rng.expovariate(1 / 5), lambda: runner.launch(epoch, [launch.lease]))
 
-    def _ended(self, ended: Ended) -> None:
-        self.clock.note("ended", ended.state.value, [id for _, id in ended.tasks])
+    def _ended(self, ended: Ended | Deleted) -> None:
+        how = ended.state.value if isinstance(ended, Ended) else "deleted"
+        self.clock.note("ended", how, [id for _, id in ended.tasks])
 
     def _start_runner(self) -> None:
         self._runners_made += 1
@@ -173,6 +176,7 @@ class Simulation:
         self.clock.run(FAULTY_MS)
         self.network.faults = self.faults.healed()
         self.clock.wall_off_ms = max(self.clock.wall_off_ms, 0)
+        self._resume_all(1_000)
         assert self.clock.run(HEAL_MS, until=self._quiet), self._stuck()
 
     def _act(self, client: SimClient, end_ms: int) -> None:
@@ -180,6 +184,12 @@ class Simulation:
         wait_ms = self.clock.rng.expovariate(1 / 500)
         if self.clock.true_ms + wait_ms < end_ms:
             self.clock.after(wait_ms, lambda: self._act(client, end_ms))
+
+    def _resume_all(self, after_ms: int) -> None:
+        """Somebody resumes whatever is paused: now, and again if a late message has paused more."""
+        if self.dispatcher.paused:
+            self.ask(lambda ref: BulkAsked(ref, OperationKind.RESUME, ListFilter()), lambda _: None)
+        self.clock.after(after_ms, lambda: self._resume_all(min(2 * after_ms, HEAL_MS // 100)))
 
     def _quiet(self) -> bool:
         state = self.dispatcher.shard.state

@@ -224,9 +224,9 @@ class MemoryTable:
         running = replace(wanted, states=(TaskState.RUNNING,))
         return sum(passes(self._tasks[no], running) for grant in self._grants.all() for no in grant.nos)
 
-    def queued_since(self, leaf: Leaf, after_no: TaskNo, limit: int) -> list[TaskNo]:
+    def queued_since(self, leaf: Leaf, after_no: TaskNo, limit: int) -> list[QueueKey]:
         newer = self._between(leaf, after_no, self._order[-1]) if self._order else ()
-        return [task.no for task in newer if task.state is TaskState.QUEUED][:limit]
+        return [_key(task) for task in newer if task.state is TaskState.QUEUED][:limit]
 
     def counts(self, tenant: TenantId | None = None) -> dict[tuple[Leaf, TaskState], int]:
         return dict(self._counts.items(tenant))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from taskservice.core.stretches import Reach, Stretch
 from taskservice.core.types import Leaf, ListFilter, Task, TaskId, TaskNo, TaskState, TenantId
 from taskservice.core.values import digest
 from taskservice.journal.store import moves
+from taskservice.journal.store.counts import Tally
 from taskservice.journal.store.ordered import Ordered
 
 
@@ -50,12 +51,14 @@ class MemoryPast:
         """Tasks of the table that have ended: dead letters, and all others."""
         self._entries: dict[TaskNo, _Entry] = {}
         self._files: dict[str, _File] = {}
+        self._tally = Tally()
 
     def copied_from(self, other: MemoryPast) -> None:
         """It holds what the other one does."""
         self._dead, self._done = other._dead.copy(), other._done.copy()
         self._entries = dict(other._entries)
         self._files = {key: replace(each, known=dict(each.known)) for key, each in other._files.items()}
+        self._tally = deepcopy(other._tally)
 
     def has_ended(self, task: Task) -> None:
         """The task, which is in the table, has."""
@@ -101,6 +104,7 @@ class MemoryPast:
             )
             self._entries[no] = _Entry(past, task.created_ms, task.tags)
             into.known[no] = None
+            self._tally.change((task.leaf.plain, task.state), +1)
         self._leave(gone)
         into.finished = last
         self._files[file.key] = into
@@ -134,6 +138,7 @@ class MemoryPast:
         for no in nos:
             past = self._entries.pop(no).past
             del self._nos[past.tenant, past.id]
+            self._tally.change((_leaf(past), past.state), -1)
             del self._files[past.file].known[no]
 
     def reach(self, leaf: Leaf, states: Sequence[TaskState], after_no: TaskNo, upto_no: TaskNo, limit: int) -> Reach:
@@ -168,8 +173,7 @@ class MemoryPast:
         return [key for key in keys if key in self._files]
 
     def counts(self, tenant: TenantId | None = None) -> dict[tuple[Leaf, TaskState], int]:
-        places = Counter((_leaf(entry.past), entry.past.state) for entry in self._entries.values())
-        return {place: count for place, count in places.items() if tenant in (None, place[0].tenant)}
+        return dict(self._tally.items(tenant))
 
     def entries(self) -> int:
         return len(self._entries)

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from taskservice.core.stretches import Reach, Stretch
+from taskservice.core.table import QueueKey
 from taskservice.core.types import Leaf, ListFilter, TaskNo, TaskState
 from taskservice.journal.store import mapping
 from taskservice.journal.store.mapping import BEYOND_PLACE
@@ -25,7 +26,7 @@ PASSES = f"{_HERE} AND no <= :to_no AND (ended_ms IS NULL OR ended_ms <= :ended_
 
 PASSES_PAST = f"{_PLACE} AND no <= :to_no AND {BEYOND_PLACE}"
 
-NEXT = f"SELECT no FROM task INDEXED BY task_listing WHERE {_HERE} ORDER BY no LIMIT :limit"
+NEXT = f"SELECT due_ms, no, expires_ms FROM task INDEXED BY task_listing WHERE {_HERE} ORDER BY no LIMIT :limit"
 
 REACH = f"""
     SELECT count(*), max(no)
@@ -80,7 +81,7 @@ class Ranges:
         """See `PastTasks.count_between`."""
         return self._count(COUNT_PAST, wish_of(self._numbers, stretch, wanted), wanted)
 
-    def queued_since(self, leaf: Leaf, after_no: TaskNo, limit: int) -> list[TaskNo]:
+    def queued_since(self, leaf: Leaf, after_no: TaskNo, limit: int) -> list[QueueKey]:
         """See `TaskTable`."""
         wish = {
             "leaf": self._numbers.of_known_leaf(leaf),
@@ -88,7 +89,7 @@ class Ranges:
             "after_no": after_no,
             "limit": limit,
         }
-        return [no for (no,) in self._db.execute(NEXT, wish)]
+        return [QueueKey(*row) for row in self._db.execute(NEXT, wish)]
 
     def _reach(
         self,

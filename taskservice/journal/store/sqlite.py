@@ -304,7 +304,7 @@ class SqliteTable:
     def count_running(self, wanted: ListFilter) -> int:
         return self._listing.running(wanted)
 
-    def queued_since(self, leaf: Leaf, after_no: TaskNo, limit: int) -> list[TaskNo]:
+    def queued_since(self, leaf: Leaf, after_no: TaskNo, limit: int) -> list[QueueKey]:
         return self._ranges.queued_since(leaf, after_no, limit)
 
     def counts(self, tenant: TenantId | None = None) -> dict[LeafState, int]:

@@ -187,9 +187,9 @@ def test_history_is_gone_through_by_the_same_numbers(table: TaskTable) -> None:
 def test_newer_tasks_are_found_by_their_numbers(table: TaskTable) -> None:
     table.insert([task(no, due_ms=100 - no) for no in range(1, 8)])
     put(table, TaskState.SCHEDULED, 8)
-    table.insert([task(9, function="mail.read"), task(10)])
-    assert table.queued_since(LEAF, 4, 9) == [5, 6, 7, 10]
-    assert table.queued_since(LEAF, 4, 2) == [5, 6]
+    table.insert([task(9, function="mail.read"), task(10, expires_ms=50)])
+    assert table.queued_since(LEAF, 4, 9) == [*(QueueKey(100 - no, no) for no in (5, 6, 7)), QueueKey(1_010, 10, 50)]
+    assert [key.no for key in table.queued_since(LEAF, 4, 2)] == [5, 6]
     assert table.queued_since(LEAF, 10, 2) == []
 
 
@@ -208,7 +208,7 @@ BY_NUMBER = [
 ]
 
 PLANS = {
-    ranges.NEXT: ["SEARCH task USING COVERING INDEX task_listing (leaf=? AND state=? AND rowid>?)"],
+    ranges.NEXT: ["SEARCH task USING INDEX task_listing (leaf=? AND state=? AND rowid>?)"],
     ranges.REACH: [
         "CO-ROUTINE (subquery-1)",
         "SEARCH task USING COVERING INDEX task_listing (leaf=? AND state=? AND rowid>? AND rowid<?)",

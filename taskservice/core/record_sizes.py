@@ -1,0 +1,52 @@
+"""How large records are, roughly: what a segment is closed by."""
+
+from __future__ import annotations
+
+from taskservice.core.records import (
+    FilesDropped,
+    HistoryForgotten,
+    LeaseGranted,
+    Record,
+    ScheduleSet,
+    TasksAccepted,
+    TasksArchived,
+    TasksChanged,
+    TasksExpired,
+    TasksFailed,
+    TasksRetrying,
+    TasksSucceeded,
+)
+
+ROW_BYTES = 200
+"""What a task takes in a record beside its payload, result or error; roughly."""
+
+NO_BYTES = 10
+"""What it takes where it is but a number or two."""
+
+KEY_BYTES = 80
+"""What an object takes of which there is but the key."""
+
+
+def bytes_of(record: Record) -> int:
+    """About how large the record is when it is encoded."""
+    match record:
+        case TasksAccepted(tasks=tasks):
+            return sum(len(task.payload) + ROW_BYTES for task in tasks)
+        case ScheduleSet(schedule=schedule):
+            return len(schedule.spec.task.payload) + ROW_BYTES
+        case TasksSucceeded(rows=rows):
+            return sum(len(row[1]) + ROW_BYTES for row in rows)
+        case LeaseGranted():
+            return ROW_BYTES
+        case TasksRetrying(rows=retries):
+            return sum(len(row.error.detail) + ROW_BYTES for row in retries)
+        case TasksFailed(rows=dead):
+            return sum(len(row.error.detail) + ROW_BYTES for row in dead)
+        case TasksArchived(rows=archived):
+            return ROW_BYTES + NO_BYTES * len(archived)
+        case HistoryForgotten(nos=nos) | TasksChanged(nos=nos) | TasksExpired(nos=nos):
+            return ROW_BYTES + NO_BYTES * len(nos)
+        case FilesDropped(keys=files, value_keys=values):
+            return ROW_BYTES + KEY_BYTES * (len(files) + len(values))
+        case _:
+            return ROW_BYTES
