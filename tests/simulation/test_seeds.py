@@ -15,7 +15,7 @@ from world.durable import FileDisk
 from world.simulation import Simulation
 
 SEEDS = int(os.environ.get("TASKSERVICE_SIM_SEEDS", "50"))
-FILE_SEEDS = 6
+FILE_SEEDS = 7
 FIRST = int(os.environ.get("TASKSERVICE_SIM_FIRST", "0"))
 
 

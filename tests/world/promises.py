@@ -131,7 +131,7 @@ class Promises:
     def _stretch(self, operation: Operation, leaf: Leaf, to_no: TaskNo) -> list[Task]:
         wanted = ListFilter(leaf.tenant, (), leaf.function, leaf.priority)
         tasks = self._state.table.listing(wanted, TaskNo(to_no + 1), EVERYTHING)
-        return [task for task in tasks if task.no > operation.done_with(leaf)]
+        return [task for task in tasks if task.leaf == leaf and task.no > operation.done_with(leaf)]
 
     def _changed_by(self, operation: Operation, no: TaskNo) -> None:
         """An operation that began later finds the task as this one has left it; an earlier one must have come to it."""
