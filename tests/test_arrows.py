@@ -13,7 +13,7 @@ from helpers.reading import complain, python_files, tree
 from sources import FOLDERS, shipped
 
 CORE_STDLIB = {
-    "__future__", "abc", "bisect", "collections", "contextlib", "dataclasses", "enum", "fractions", "functools", "hashlib",
+    "__future__", "abc", "bisect", "collections", "contextlib", "copy", "dataclasses", "enum", "fractions", "functools", "hashlib",
     "heapq", "itertools", "json", "math", "operator", "random", "re", "types", "typing", "weakref",
 }  # fmt: skip
 """What the core may import of the standard library: nothing that reads a clock, the machine or the network."""

@@ -47,6 +47,10 @@ class Downstreams:
             budget = self._budgets[function] = RetryBudget("function.retries", now_ms, share)
         return budget
 
+    def known_budget(self, function: FunctionName) -> RetryBudget | None:
+        """The function's budget, if one has been asked for."""
+        return self._budgets.get(function)
+
     def function_changed(self, name: FunctionName) -> None:
         """The function's share of retries may be another."""
         if name in self._budgets:

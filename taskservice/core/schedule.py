@@ -14,6 +14,7 @@ from taskservice.core.records import LeaseGranted
 from taskservice.core.speed import Speed
 from taskservice.core.state import State
 from taskservice.core.types import Leaf, Token
+from taskservice.core.waits import HELD, ROOM
 
 
 @dataclass(slots=True)
@@ -33,7 +34,7 @@ def begin(state: State, now_ms: int) -> Round:
     state.turns.gates.now_ms = now_ms
     for leaf, seconds, price in state.costs.late(now_ms):
         state.speeds.setdefault(leaf.function, Speed()).at_least(seconds * 1e6)
-        state.turns.tree.correct(leaf, price)
+        state.turns.correct(leaf, price, now_ms)
     return Round(hungry=state.turns.hungry())
 
 
@@ -89,7 +90,7 @@ def charge(state: State, granted: LeaseGranted, now_ms: int) -> None:
     state.turns.usage.occupy(granted.token, leaf, need)
     state.turns.gates.started(leaf, tasks, now_ms)
     price = state.costs.charge(granted.token, leaf, tasks, rate, lease.attempt_s(speed, function), now_ms)
-    state.turns.tree.served(leaf, tasks, price)
+    state.turns.served(leaf, tasks, price, now_ms)
 
 
 def end(state: State, round_: Round, now_ms: int) -> None:
@@ -97,4 +98,6 @@ def end(state: State, round_: Round, now_ms: int) -> None:
     for leaf in round_.held:
         state.turns.tree.put_back(leaf)
     state.turns.tree.pass_on(round_.closed)
+    state.turns.tree.waits.only(ROOM, round_.closed, "pool.room", now_ms)
+    state.turns.tree.waits.only(HELD, round_.held, "operation", now_ms)
     state.pool.waiting(round_.closed, now_ms)

@@ -12,6 +12,7 @@ from taskservice.core.flow.quota import Owner, Usage, part_of, within
 from taskservice.core.flow.running import Running
 from taskservice.core.gates import Gates
 from taskservice.core.lease_wire import Outcome
+from taskservice.core.resources import times
 from taskservice.core.specs import (
     ClassPolicy,
     DownstreamPolicy,
@@ -22,6 +23,7 @@ from taskservice.core.specs import (
     Tenant,
     policy_key,
 )
+from taskservice.core.spent import Spent
 from taskservice.core.types import FunctionName, Leaf, Priority, TenantId
 
 CLASS_WEIGHTS = {
@@ -45,17 +47,19 @@ class Turns:
     usage: Usage = field(default_factory=Usage)
     tree: Tree = field(init=False)
     gates: Gates = field(init=False)
+    spent: Spent = field(default_factory=Spent)
     _reserved: dict[Owner, Mapping[str, int]] = field(default_factory=dict)
     """Of those for whom anything is kept."""
 
     def __post_init__(self) -> None:
         stirred: dict[Line, None] = {}
         self.gates = Gates(self.tenants, self.functions, self.policies, self.running, self.usage, stirred)
-        self.tree = Tree(self._weight_of, self.gates.lines_of, self.demand_of, stirred)
+        self.tree = Tree(self.weight_of, self.gates.lines_of, self.demand_of, stirred)
 
     def begin(self, now_ms: int) -> None:
         """The shard has been opened: nothing of what happened before is known, but what is durable."""
         self.gates.restart(now_ms)
+        self.tree.waits.since_ms = now_ms
         for tenant in self.tenants.values():
             self._quota_changed(("tenant", tenant.id), tenant.quota)
         for policy in self.policies.values():
@@ -95,6 +99,16 @@ class Turns:
         """See `Downstreams.ended`."""
         self.gates.ended(leaf, outcomes, others, now_ms)
 
+    def served(self, leaf: Leaf, tasks: int, cost: float, now_ms: int) -> None:
+        """So many of the leaf's tasks were leased at once, and are paid for with `cost` machine seconds."""
+        self.tree.served(leaf, tasks, cost)
+        self.spent.add(leaf, cost, now_ms)
+
+    def correct(self, leaf: Leaf, change: float, now_ms: int, *, over: bool = False) -> None:
+        """See `Tree.correct`."""
+        self.tree.correct(leaf, change, over=over)
+        self.spent.add(leaf, change, now_ms)
+
     def hungry(self) -> list[Owner]:
         """Those that have less of the pool than is kept for them; the one with the least part of that comes first."""
         parts = {owner: part_of(reserved, self.usage.used(owner)) for owner, reserved in self._reserved.items()}
@@ -102,13 +116,13 @@ class Turns:
 
     def next_of(self, owner: Owner, closed: Container[Demand], now_ms: int) -> Turn | None:
         """Whose turn it is among the owner's leaves, for as much as is kept for it; None if it has no work that fits in that."""
-        for path in self._places(owner):
+        for path in self.places(owner):
             turn = self.tree.next(closed, now_ms, path)
             if turn and within(self._reserved[owner], self.usage.used(owner), dict(turn.shape.need)):
                 return turn
         return None
 
-    def _places(self, owner: Owner) -> Iterable[Path]:
+    def places(self, owner: Owner) -> Iterable[Path]:
         """Where the owner's leaves are in the tree: those first whose class has the least for its weight."""
         kind, name = owner
         if kind == "class":
@@ -116,6 +130,12 @@ class Turns:
         if kind == "tenant":
             return [(priority, name) for priority in Priority]
         return dict.fromkeys(path_of(leaf)[:3] for leaf, _ in self.tree.leaves() if leaf.function == name)
+
+    def left_of(self, owner: Owner, need: Mapping[str, int]) -> int:
+        """For how many such leases more there is room in what is kept for the owner."""
+        used = self.usage.used(owner)
+        kept = self._reserved.get(owner, {})
+        return times(need, {kind: max(0, amount - used.get(kind, 0)) for kind, amount in kept.items()})
 
     def _quota_changed(self, owner: Owner, quota: Quota) -> None:
         self._reserved.pop(owner, None)
@@ -134,7 +154,8 @@ class Turns:
             self.tree.changed(path_of(leaf))
             self.tree.wake(leaf)
 
-    def _weight_of(self, path: Path) -> float:
+    def weight_of(self, path: Path) -> float:
+        """The share of the node there, relative to its siblings'."""
         match path:
             case (Priority() as priority,):
                 policy = self.policies.get(("class", priority))
