@@ -88,6 +88,8 @@ class Turns:
             self._changed(leaf for leaf, _ in self.tree.leaves() if leaf.priority == policy.name)
         else:
             self.gates.downstream_changed(policy)
+            if policy.name in self.functions:
+                self.function_changed(FunctionName(policy.name))
 
     def throttled(self, function: FunctionName, now_ms: int) -> None:
         """The function stands before a gate of its own from now on, if it did not before."""

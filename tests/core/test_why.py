@@ -99,8 +99,9 @@ def test_a_rate_says_how_much_comes_back_and_when_it_is_the_tasks_turn(wide: Mac
         wide.now_ms + 1_500,
         wide.now_ms + 1_500,
     )
-    wide.now_ms += 1_000
-    wide.dispatch()
+    for _ in range(2):
+        wide.now_ms += 500
+        wide.dispatch()
     wide.now_ms += 499
     assert wide.dispatch() == []
     wide.now_ms += 1
@@ -328,7 +329,7 @@ def volatile(state: State) -> object:
     return node(tree.root), windows, buckets, pool, sorted(gates._maxima, key=str), len(gates._lines)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(3))
 def test_asking_changes_nothing(seed: int):
     world = Any(seed)
     for _ in range(25):
@@ -343,7 +344,7 @@ def test_asking_changes_nothing(seed: int):
     world.machine.close()
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(8))
 def test_what_is_named_closed_is_what_keeps_the_task(seed: int):
     """A task with nothing closed to it would have been leased: so each that waits after scheduling has a reason, and one whose only
     reason is room is leased when there is as much of that as anybody could want, unless it is others' turn or a gate's."""
@@ -358,7 +359,7 @@ def test_what_is_named_closed_is_what_keeps_the_task(seed: int):
     world.machine.close()
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(8))
 def test_a_task_whose_turn_it_is_is_leased_when_a_slot_frees(seed: int):
     world, machine = Any(seed), None
     machine = world.machine

@@ -60,7 +60,8 @@ class Tree:
         self.stirred = stirred
         self.waits = Waits()
         """What kept its nodes back, by their names from the node up."""
-        self._now_ms = 0
+        self._dropped: list[Path] = []
+        """Of `waits`: those whose gates are others now."""
         self._bells: list[tuple[int, int, Line]] = []
         """Lines by when the clock opens their gates."""
         self._bell = 0
@@ -96,7 +97,8 @@ class Tree:
     def next(self, closed: Container[Shape], now_ms: int, under: Path = ()) -> Turn | None:
         """Whose turn it is below that node, but for leaves with tasks of these shapes, for which there is no room; None if nobody
         else may run."""
-        self._now_ms = now_ms
+        while self._dropped:
+            self.waits.opened(self._dropped.pop(), now_ms)
         self._ring(now_ms)
         self._let_go(now_ms)
         node, room = self._top(under, now_ms)
@@ -169,7 +171,7 @@ class Tree:
         node.weight, node.lines = self._weight_of(path), self._lines_of(path)
         if node.parked is not None and node.parked not in node.lines:
             node.parked.drop(node)
-            self.waits.opened(names_of(node), self._now_ms)
+            self._dropped.append(names_of(node))
         for line in node.lines:
             line.stir()
 

@@ -163,6 +163,8 @@ class Window:
     def freeze(self, limit: int | None, now_ms: int) -> None:
         """The limit is this, whatever happens, and no `retry_after` closes the window; None: from here on it finds its own again."""
         self._pass_time(now_ms)
+        if limit == self._frozen:
+            return
         if limit is None and self._frozen is not None:
             self._aimd.put(self._frozen)
         self._frozen = limit
