@@ -14,10 +14,11 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from taskservice.core.specs import Bundle, FunctionSpec, Resources, RetryPolicy
 from taskservice.core.types import FunctionName, Priority
+from taskservice.flow_options import Flow, FlowOptions, flow_of
 from taskservice.signature import Signature
 from taskservice.units import parse_bytes, parse_duration_ms
 
@@ -84,6 +85,7 @@ class Function:
     max_crashes: int
     priority: Priority
     ttl_ms: int | None
+    flow: Flow
 
     @property
     def is_async(self) -> bool:
@@ -106,6 +108,7 @@ class Function:
             max_crashes=self.max_crashes,
             priority=self.priority,
             ttl_ms=self.ttl_ms,
+            **self.flow._asdict(),
         )
 
 
@@ -140,6 +143,7 @@ class App:
         max_crashes: int = 3,
         priority: str = "normal",
         ttl: str | float | None = None,
+        **flow: Unpack[FlowOptions],
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
     def task(self, function: Callable[..., Any] | None = None, **options: Any) -> Any:
@@ -149,6 +153,7 @@ class App:
         `retry`: see `Retry`. `concurrency`: attempts at once in one process, for `async def` only. `max_crashes`:
         after as many ended processes the task is given up. `priority`: of tasks that do not say their own. `ttl`: likewise;
         a task that has not started by then, counted from its submission, ends as expired. None: it waits for as long as it takes.
+        `rate`, `submit_rate`, `max_running`, `key`, `key_max_running`, `downstream`, `retry_share`: see `FlowOptions`.
         Raises TypeError or ValueError for an option that cannot be.
         """
         if function is not None:
@@ -169,6 +174,7 @@ class App:
         max_crashes: int = 3,
         priority: str = "normal",
         ttl: str | float | None = None,
+        **flow: Unpack[FlowOptions],
     ) -> Callable[..., Any]:
         if not inspect.isfunction(call):
             raise TypeError(f"{call!r:.100} cannot be a task: decorate a function")
@@ -181,10 +187,11 @@ class App:
             raise ValueError(f"{name}: concurrency above 1 is for async functions; make it `async def`")
         retry = retry or Retry()
         retry.policy()
+        signature = Signature(call)
         self._functions[name] = Function(
             name=name,
             call=call,
-            signature=Signature(call),
+            signature=signature,
             resources=Resources(
                 cpu_m=_thousandths("cpus", cpus),
                 gpu_m=_thousandths("gpus", gpus),
@@ -199,8 +206,16 @@ class App:
             max_crashes=_bounded("max_crashes", max_crashes, 100),
             priority=_priority(priority),
             ttl_ms=None if ttl is None else _positive_ms("ttl", ttl),
+            flow=_flow(name, signature, flow),
         )
         return call
+
+
+def _flow(name: FunctionName, signature: Signature, options: FlowOptions) -> Flow:
+    try:
+        return flow_of(signature, options)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from None
 
 
 def _thousandths(name: str, amount: object) -> int:

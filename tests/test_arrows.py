@@ -23,7 +23,7 @@ CALENDAR = {"taskservice/core/recurrence.py": {"cronsim", "datetime", "importlib
 
 COMMON = {
     "taskservice.app", "taskservice.clock", "taskservice.config", "taskservice.context", "taskservice.errors",
-    "taskservice.ids", "taskservice.signature", "taskservice.units",
+    "taskservice.flow_options", "taskservice.ids", "taskservice.signature", "taskservice.units",
 }  # fmt: skip
 """Small modules that all but the core may import, and that import only each other and the core."""
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from taskservice.cli import render
+from taskservice.cli import explain, render
 from taskservice.client import Client
 from taskservice.errors import RequestError
 
@@ -48,6 +48,7 @@ def submit(
     timeout: Annotated[str | None, typer.Option(help="Less time for each attempt than the function has.")] = None,
     ttl: Annotated[str | None, typer.Option(help="It expires if it has not started by then: 90s, 5m, 1h.")] = None,
     tag: Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="A tag; may be repeated.")] = [],  # noqa: B006
+    key: Annotated[str | None, typer.Option(help="What its function's key_max_running counts by.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
     wait_timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most.")] = None,
     as_json: AsJson = False,
@@ -65,6 +66,7 @@ def submit(
             timeout=number_or_text(timeout),
             ttl=number_or_text(ttl),
             tags=read_tags(tag) or None,
+            key=key,
         )
         if wait:
             render.print_json(task.result(wait_timeout))
@@ -105,13 +107,17 @@ def list_(
 
 
 def show(id: TaskId, as_json: AsJson = False) -> None:
-    """Show all there is to know of a task."""
+    """Show all there is to know of a task: why it waits, when it may start, what it has gone through."""
     with connected() as client:
-        task = client.get(id).info
+        task = client.get(id)
+        why, timeline = task.why(), task.timeline()
     if as_json:
-        render.print_json(task)
-    else:
-        render.print_task(task)
+        render.print_json({**task.info, "why": why, "timeline": timeline})
+        return
+    render.print_task(task.info)
+    explain.print_why(why)
+    print()
+    explain.print_timeline(timeline)
 
 
 def logs(id: TaskId) -> None:

@@ -248,7 +248,7 @@ class Any:
             machine.policy(ClassPolicy(Priority.LOW, quota=Quota(maximum=(("CPU", 2000),))))
         self.count = 0
 
-    def _function(self, name: str, cpu_m: int):  # noqa: ANN202
+    def _function(self, name: str, cpu_m: int):
         rng = self.rng
         return function(
             name,
@@ -310,7 +310,7 @@ def volatile(state: State) -> object:
     """All that is learnt, in bytes: whoever asks changes none of it."""
     tree, gates = state.turns.tree, state.turns.gates
 
-    def node(one) -> object:  # noqa: ANN001
+    def node(one) -> object:
         tags = (
             one.virtual,
             one.latest,
