@@ -17,6 +17,7 @@ from taskservice.errors import RequestError
 
 TIMEOUT_S = 15.0
 LISTED_DEFAULT = 20
+ENDED = ("succeeded", "failed", "cancelled", "expired")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task's id.")]
@@ -106,18 +107,30 @@ def list_(
         render.print_table(render.TASK_COLUMNS, map(render.task_row, found), "No tasks.")
 
 
-def show(id: TaskId, as_json: AsJson = False) -> None:
-    """Show all there is to know of a task: why it waits, when it may start, what it has gone through."""
+def show(
+    id: TaskId,
+    with_timeline: Annotated[
+        bool, typer.Option("--timeline", help="What it has gone through, also if it has ended.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show all there is to know of a task: why it waits, when it may start, where it runs, how it ended."""
     with connected() as client:
         task = client.get(id)
-        why, timeline = task.why(), task.timeline()
+        unfinished = task.state not in ENDED
+        why = task.why() if unfinished else None
+        timeline = task.timeline() if unfinished or with_timeline else None
+    told = {name: value for name, value in (("why", why), ("timeline", timeline)) if value is not None}
     if as_json:
-        render.print_json({**task.info, "why": why, "timeline": timeline})
+        render.print_json({**task.info, **told})
         return
     render.print_task(task.info)
-    explain.print_why(why)
-    print()
-    explain.print_timeline(timeline)
+    if why is not None:
+        print()
+        explain.print_why(why)
+    if timeline is not None:
+        print()
+        explain.print_timeline(timeline)
 
 
 def logs(id: TaskId) -> None:
