@@ -14,9 +14,10 @@ from taskservice.core.costs import dominant_cpus
 from taskservice.core.demand import Demand
 from taskservice.core.fair.line import Line
 from taskservice.core.fair.node import Node
-from taskservice.core.flow.gate import ROOM_MAX, Gate, Reason
+from taskservice.core.flow.gate import ROOM_MAX, Reason
 from taskservice.core.flow.quota import Owner, QuotaGate, owners
 from taskservice.core.insight import Estimate, Place
+from taskservice.core.looking import Looking
 from taskservice.core.order import Load, Order, TooMany
 from taskservice.core.resources import times
 from taskservice.core.state import State
@@ -43,10 +44,10 @@ def by_state(clears_ms: int | None, gate: str) -> tuple[Estimate | None, str]:
     return estimate.by_clock(clears_ms, gate), ""
 
 
-def before(state: State, nodes: Sequence[Node], own: int) -> int | None:
+def before(state: State, nodes: Sequence[Node], own: int, looking: Looking) -> int | None:
     """How many tasks have their turns before one that has `own` others of its queue before it; None: too many queues to tell."""
     try:
-        return _before(state, _order(state), nodes, own).tasks
+        return _before(state, _order(state, looking), nodes, own).tasks
     except TooMany:
         return None
 
@@ -56,21 +57,20 @@ def start(
     nodes: Sequence[Node],
     place: Place,
     closed: Sequence[Reason],
-    now_ms: int,
-    asked: Callable[[Gate], Gate],
+    looking: Looking,
 ) -> tuple[Estimate | None, str]:
-    """When the task there starts, or why that is not known. `asked`: see `why`."""
+    """When the task there starts, or why that is not known."""
     if not place.exact or place.before is None:
         return None, TOO_MANY
     try:
-        return _Forecast(state, nodes, place.rank - 1, now_ms, asked).start(closed), ""
+        return _Forecast(state, nodes, place.rank - 1, looking).start(closed), ""
     except TooMany:
         return None, TOO_MANY
     except Unknown as unknown:
         return None, str(unknown)
 
 
-def _order(state: State) -> Order:
+def _order(state: State, looking: Looking) -> Order:
     pool = state.pool
     known: dict[Demand, bool] = {}
 
@@ -81,7 +81,7 @@ def _order(state: State) -> Order:
         return known[demand]
 
     queued = {leaf: queue.count for leaf, queue in state.queues.items()}
-    return Order(queued, lambda leaf: cost_s(state, leaf), fits)
+    return Order(queued, lambda leaf: cost_s(state, leaf), fits, looking.kept_back)
 
 
 def cost_s(state: State, leaf: Leaf) -> float:
@@ -125,8 +125,7 @@ class _Forecast:
     state: State
     nodes: Sequence[Node]
     own: int
-    now_ms: int
-    asked: Callable[[Gate], Gate]
+    looking: Looking
 
     def start(self, closed: Sequence[Reason]) -> Estimate:
         """When it starts. Raises Unknown."""
@@ -135,7 +134,7 @@ class _Forecast:
                 raise Unknown(HELD.format(gate=reason.gate))
             if reason.gate == "pool.too_large":
                 raise Unknown(NEVER_ROOM)
-        order = _order(self.state)
+        order = _order(self.state, self.looking)
         loads = order.within(self.nodes[-1], self.own)
         bounds: list[Estimate | None] = [
             self._behind(line, node, order, loads[len(self.nodes) - 1 - depth].tasks)
@@ -147,7 +146,7 @@ class _Forecast:
             bounds.append(self._in_pool(order, room))
         known = [bound for bound in bounds if bound is not None]
         if not known:
-            return estimate.by_clock(self.now_ms, "turn")
+            return estimate.by_clock(self.looking.now_ms, "turn")
         last = max(known, key=lambda bound: bound.p50_ms)
         return Estimate(
             last.p50_ms,
@@ -161,23 +160,23 @@ class _Forecast:
 
     def _behind(self, line: Line, node: Node, order: Order, own: int) -> Estimate | None:
         """When it passes the line's gate; None: that does not keep it."""
-        gate = self.asked(line.gate)
-        reason, free = gate.reason(self.now_ms), gate.room(self.now_ms)
+        gate, now_ms = self.looking.gate(line), self.looking.now_ms
+        reason, free = self.looking.reason(line), self.looking.free(line)
         tasks = order.passing(line, node, own)
         if reason.per_s is not None:
-            return estimate.by_rate(reason, tasks, self.now_ms)
+            return estimate.by_rate(reason, tasks, now_ms)
         if isinstance(gate, QuotaGate):
             used = gate.usage.used(gate.owner)
             left = {kind: max(0, most - used.get(kind, 0)) for kind, most in gate.maximum.items()}
             need = {kind: amount for kind, amount in gate.need.items() if kind in gate.maximum}
-            return self._places(reason.gate, tasks, times(need, left), times(need, gate.maximum), self.now_ms)
+            return self._places(reason.gate, tasks, times(need, left), times(need, gate.maximum), now_ms)
         if tasks < free:
             return None
         if reason.gate == "function.retries" or not reason.limit:
             if reason.clears_ms is None or tasks:
                 raise Unknown((HELD if reason.limit else OPERATOR).format(gate=reason.gate))
             return estimate.by_clock(reason.clears_ms, reason.gate)
-        from_ms = max(self.now_ms, reason.clears_ms or 0) if reason.cause == "retry_after" else self.now_ms
+        from_ms = max(now_ms, reason.clears_ms or 0) if reason.cause == "retry_after" else now_ms
         return self._places(reason.gate, tasks, free, reason.limit, from_ms)
 
     def _places(self, bound: str, tasks: int, free: int, at_once: int, from_ms: int) -> Estimate | None:
@@ -201,7 +200,7 @@ class _Forecast:
             raise Unknown(NEVER_ROOM)
         rate = dominant_cpus(dict(state.turns.demand_of(leaf).need), state.pool.capacity())
         each_s = (load.seconds + cost_s(state, leaf)) / (load.tasks + 1) / rate
-        found = estimate.by_places("pool", load.tasks, 0, max(1.0, cpus / rate), each_s, self.now_ms)
+        found = estimate.by_places("pool", load.tasks, 0, max(1.0, cpus / rate), each_s, self.looking.now_ms)
         if room.clears_ms is None or found is None or found.p50_ms >= room.clears_ms:
             return found
         return estimate.by_clock(room.clears_ms, room.gate)

@@ -50,6 +50,8 @@ class Order:
     cost: Cost
     fits: Callable[[Leaf], bool]
     """Whether some runner could have such a task: who fits nowhere comes before nobody."""
+    kept_back: Callable[[Node], bool]
+    """Whether a closed gate keeps the node: it comes before nobody either."""
     seen: dict[Leaf, None] = field(default_factory=dict)
     """The leaves whose tasks were counted."""
     _looked_at: int = 0
@@ -82,7 +84,7 @@ class Order:
         load = NONE
         for path in paths:
             node = tree.find(path)
-            if node is None or node.parent is None or not all(each.parked is None for each in node.path()):
+            if node is None or node.parent is None or any(map(self.kept_back, node.path())):
                 continue
             seen, self.seen = self.seen, {}
             whole = self._under(node, standing=True)
@@ -97,14 +99,14 @@ class Order:
         """What the node's siblings are served before `seconds` of its own are over."""
         parent = node.parent
         assert parent is not None
-        start = node.start if node.numbers else max(parent.virtual, node.finish)
-        tag, number = start + seconds / node.weight, _number(node)
+        tag, number = _start(node, parent) + seconds / node.weight, _number(node)
         load = NONE
         for other in self._children(parent):
-            if other is not node and other.numbers:
-                before = (tag - other.start) * other.weight
-                if before > 0 or (before == 0 and not seconds and _number(other) < number):
-                    load = load + self._part(other, before)
+            if other is node or self.kept_back(other):
+                continue
+            before = (tag - _start(other, parent)) * other.weight
+            if before > 0 or (before == 0 and not seconds and _number(other) <= number):
+                load = load + self._part(other, before)
         return load
 
     def _part(self, node: Node, seconds: float) -> Load:
@@ -124,7 +126,7 @@ class Order:
             return Load(tasks, tasks * self.cost(node.name))
         load = NONE
         for child in self._children(node):
-            if child.ready and (child.parked is None or not standing):
+            if not standing or not self.kept_back(child):
                 load = load + self._under(child, standing=standing)
         return load
 
@@ -133,6 +135,11 @@ class Order:
         if self._looked_at > NODES_MAX:
             raise TooMany
         return list(node.children.values())
+
+
+def _start(node: Node, parent: Node) -> float:
+    """Its start tag, now or when it will stand in the order."""
+    return node.start if node.numbers else max(parent.virtual, node.finish)
 
 
 def _number(node: Node) -> float:

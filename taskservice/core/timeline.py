@@ -6,14 +6,14 @@ was kept back by is known as far as `waits` remembers it: not before this dispat
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 from taskservice.core.fair.tree import path_of
 from taskservice.core.insight import Stage, TimelineAnswer, TimelineAsked
 from taskservice.core.state import State
-from taskservice.core.types import TERMINAL_STATES, Leaf, Task, TaskState
+from taskservice.core.types import TERMINAL_STATES, ErrorInfo, Leaf, RunnerId, Task, TaskState
 from taskservice.core.waits import HELD, JOURNAL, ROOM, Waits
 
 UNKNOWN = "unknown"
@@ -32,83 +32,82 @@ def timeline(state: State, event: TimelineAsked, now_ms: int) -> TimelineAnswer:
 
 def past_stages(task: Task) -> tuple[Stage, ...]:
     """The same of a task in history: what it waited for is not known any more."""
-    queued = (
-        () if task.started_ms is None else _waited(task, task.started_ms, [Span(UNKNOWN, task.due_ms, task.started_ms)])
-    )
-    return (*_before(task), *queued, *_attempt(task, None), *_end(task))
+    until_ms = _waited_until_ms(task)
+    spans = [Span(UNKNOWN, task.due_ms, until_ms)] if until_ms is not None and until_ms > task.due_ms else []
+    return (*_before(task), *_waited(spans), *_attempt(task, None), *_end(task))
 
 
 def _stages(state: State, task: Task, now_ms: int) -> Iterator[Stage]:
+    if task.state in (TaskState.SCHEDULED, TaskState.RETRYING, TaskState.PAUSED):
+        yield Stage("accepted", task.created_ms)
+        yield _waits(task)
+        return
     yield from _before(task)
-    if task.state in (TaskState.SCHEDULED, TaskState.RETRYING):
-        yield _waits_for_clock(task)
-        return
-    if task.state is TaskState.PAUSED:
-        yield Stage("waited", max(task.created_ms, min(task.due_ms, now_ms)), None, "task.paused")
-        return
-    until_ms = task.started_ms or task.ended_ms or now_ms
-    spans = spans_of(state, task.leaf, task.due_ms, until_ms)
-    yield from _waited(task, None if task.state is TaskState.QUEUED else until_ms, spans)
+    until_ms = _waited_until_ms(task)
+    end_ms = now_ms if until_ms is None else until_ms
+    spans = spans_of(state, task.leaf, task.due_ms, end_ms) if end_ms > task.due_ms else []
+    yield from _waited(spans, lasts=until_ms is None)
     held = None if task.token is None else state.leases.get(task.token)
     yield from _attempt(task, None if held is None else held.runner)
     yield from _end(task)
 
 
+def _waited_until_ms(task: Task) -> int | None:
+    """When the last attempt started, or the task ended without one; None: it still waits."""
+    return task.ended_ms if task.started_ms is None else task.started_ms
+
+
+def _waits(task: Task) -> Stage:
+    """Of a task that waits for the clock, or for somebody to resume it. Since when is not kept."""
+    cause, message = "task.due", ""
+    if task.state is TaskState.PAUSED:
+        return Stage("waited", task.created_ms, task.resume_ms, "task.paused", message="since when is not kept")
+    if task.error is not None and task.state is TaskState.RETRYING:
+        cause = "throttled" if task.error.reason == "throttled" else "task.retrying"
+        message = f"{_earlier(task.error)}: {task.error.message}"
+    return Stage("waited", task.created_ms, task.due_ms, cause, task.attempt or None, message=message)
+
+
 def _before(task: Task) -> Iterator[Stage]:
-    """Up to where it was due the last time."""
+    """Up to where it was due the last time, or ended before that."""
     yield Stage("accepted", task.created_ms)
-    if task.run > 1:
-        yield Stage("waited", task.created_ms, task.due_ms, UNKNOWN, message=f"{task.run - 1} earlier runs")
-        yield Stage("rerun", task.due_ms)
+    until_ms = task.due_ms if task.started_ms is not None or task.ended_ms is None else min(task.due_ms, task.ended_ms)
+    earlier = task.error if task.state is not TaskState.FAILED or task.attempt > 1 else None
+    cause, message = "task.due", ""
+    if earlier is not None:
+        cause, message = UNKNOWN, _earlier(earlier) if task.state is not TaskState.FAILED else "earlier attempts"
+    elif task.run > 1:
+        cause, message = UNKNOWN, f"it ran before; this is run {task.run}"
+    if until_ms <= task.created_ms:
         return
-    if task.error is None or (task.state is TaskState.FAILED and task.attempt <= 1):
-        if task.due_ms > task.created_ms and task.state is not TaskState.SCHEDULED:
-            yield Stage("waited", task.created_ms, task.due_ms, "task.due")
-            yield Stage("due", task.due_ms)
-        return
-    if task.state is TaskState.RETRYING:
-        return
-    if task.state is not TaskState.FAILED:
-        yield Stage("waited", task.created_ms, task.due_ms, UNKNOWN, message=_earlier(task))
-        yield Stage("due", task.due_ms, cause=f"retry: {task.error.reason}", message=task.error.message)
-    elif task.due_ms > task.created_ms:
-        yield Stage("waited", task.created_ms, task.due_ms, UNKNOWN, message="earlier attempts")
-        yield Stage("due", task.due_ms)
+    yield Stage("waited", task.created_ms, until_ms, cause, message=message)
+    if until_ms == task.due_ms:
+        retried = earlier is not None and task.state is not TaskState.FAILED
+        again = f"retry: {earlier.reason}" if retried and earlier is not None else ""
+        yield Stage("rerun" if task.run > 1 and earlier is None else "due", until_ms, cause=again)
 
 
-def _earlier(task: Task) -> str:
+def _earlier(error: ErrorInfo) -> str:
     """What is known of what came before the attempt that is to come, runs, or was the last."""
-    assert task.error is not None
-    return f"earlier attempts; the last of them ended: {task.error.reason}"
+    return f"earlier attempts; the last that failed: {error.reason}"
 
 
-def _waits_for_clock(task: Task) -> Stage:
-    if task.error is None or task.state is TaskState.SCHEDULED:
-        return Stage("waited", task.created_ms, task.due_ms, "task.due")
-    cause = "throttled" if task.error.reason == "throttled" else "task.retrying"
-    message = f"{_earlier(task)}: {task.error.message}"
-    return Stage("waited", task.created_ms, task.due_ms, cause, task.attempt, message=message)
-
-
-def _waited(task: Task, until_ms: int | None, spans: Iterable[Span]) -> Iterator[Stage]:
-    """What it waited for; `until_ms` None: it still does."""
-    spans = list(spans)
+def _waited(spans: Sequence[Span], *, lasts: bool = False) -> Iterator[Stage]:
+    """What it waited for; with `lasts` it still does."""
     for at, span in enumerate(spans):
-        last = at == len(spans) - 1
-        yield Stage("waited", span.from_ms, None if last and until_ms is None else span.until_ms, span.cause)
+        open_end = lasts and at == len(spans) - 1
+        yield Stage("waited", span.from_ms, None if open_end else span.until_ms, span.cause)
 
 
-def _attempt(task: Task, runner: object) -> Iterator[Stage]:
-    if task.started_ms is None:
-        return
-    until_ms = task.ended_ms
-    yield Stage("running", task.started_ms, until_ms, attempt=task.attempt, runner=runner)  # type: ignore[arg-type]
+def _attempt(task: Task, runner: RunnerId | None) -> Iterator[Stage]:
+    if task.started_ms is not None:
+        yield Stage("running", task.started_ms, task.ended_ms, attempt=task.attempt, runner=runner)
 
 
 def _end(task: Task) -> Iterator[Stage]:
     if task.state in TERMINAL_STATES and task.ended_ms is not None:
-        bad = task.error is not None and task.state is TaskState.FAILED
-        cause, message = (task.error.reason, task.error.message) if bad and task.error is not None else ("", "")
+        error = task.error if task.state is TaskState.FAILED else None
+        cause, message = ("", "") if error is None else (error.reason, error.message)
         yield Stage(task.state.value, task.ended_ms, cause=cause, message=message)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from taskservice.core.demand import Demand, demand_for
@@ -71,12 +71,12 @@ class Turns:
         self.gates.tenant_changed(id)
         for priority in Priority:
             self.tree.changed((priority, id))
-        self._changed(leaf for leaf, _ in self.tree.leaves() if leaf.tenant == id)
+        self._changed(None, id, None)
 
     def function_changed(self, name: FunctionName) -> None:
         """The function's tasks perhaps take something else, or have other limits."""
         self.gates.function_changed(name)
-        self._changed(leaf for leaf, _ in self.tree.leaves() if leaf.function == name)
+        self._changed(None, None, name)
 
     def policy_changed(self, policy: Policy) -> None:
         """An operator has said something else than before."""
@@ -85,7 +85,7 @@ class Turns:
             self.function_changed(policy.name)
         elif isinstance(policy, ClassPolicy):
             self.tree.changed((policy.name,))
-            self._changed(leaf for leaf, _ in self.tree.leaves() if leaf.priority == policy.name)
+            self._changed(policy.name, None, None)
         else:
             self.gates.downstream_changed(policy)
             if policy.name in self.functions:
@@ -148,13 +148,18 @@ class Turns:
         if not isinstance(policy, DownstreamPolicy):
             self._quota_changed(policy_key(policy), policy.quota)
 
-    def _changed(self, leaves: Iterable[Leaf]) -> None:
-        """The nodes of these leaves' functions are as is said now."""
-        for leaf in list(leaves):
-            self.tree.sleep(leaf)
-            self.tree.changed(path_of(leaf)[:3])
-            self.tree.changed(path_of(leaf))
-            self.tree.wake(leaf)
+    def _changed(self, *wanted: Hashable) -> None:
+        """The nodes of these functions, and their leaves, are as is said now: those without tasks as well, for they may have some
+        again. `wanted`: class, tenant and function; None: any."""
+        for path, leaves in list(self.tree.functions(wanted)):
+            waiting = [leaf for leaf, node in leaves if node.ready]
+            for leaf in waiting:
+                self.tree.sleep(leaf)
+            self.tree.changed(path)
+            for leaf, _ in leaves:
+                self.tree.changed(path_of(leaf))
+            for leaf in waiting:
+                self.tree.wake(leaf)
 
     def weight_of(self, path: Path) -> float:
         """The share of the node there, relative to its siblings'."""

@@ -9,10 +9,10 @@ from taskservice.core.flow.gate import Reason
 from taskservice.core.flow.quota import Owner
 from taskservice.core.flow.running import AtMost
 from taskservice.core.insight import FunctionUse, OwnUse, UsageAnswer, UsageAsked, WindowChange, WindowUse
+from taskservice.core.looking import asked
 from taskservice.core.specs import ClassPolicy, FunctionPolicy, Quota
 from taskservice.core.state import State
 from taskservice.core.types import TERMINAL_STATES, FunctionName, Priority, TenantId
-from taskservice.core.why import asked
 
 CHANGES_SHOWN = 10
 """Of a window."""

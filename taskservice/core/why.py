@@ -2,35 +2,31 @@
 
     its state (paused, not due)  ->  gates of its tenant, function, leaf  ->  room  ->  bulk operations, its time  ->  its turn
 
-Everything is asked and nothing is changed. A gate that keeps time of its own is asked by a copy, for even looking at the clock moves it on.
+Everything is asked and nothing is changed (`looking`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from copy import copy, deepcopy
 from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from taskservice.core import forecast, lease, room
 from taskservice.core.bulk import wanted_by
 from taskservice.core.changes import is_over
 from taskservice.core.demand import Demand
-from taskservice.core.fair.line import Line
 from taskservice.core.fair.node import Node
 from taskservice.core.fair.tree import path_of
-from taskservice.core.flow.gate import ROOM_MAX, Gate, Reason
-from taskservice.core.flow.quota import QuotaGate
-from taskservice.core.flow.running import AtMost
+from taskservice.core.flow.gate import ROOM_MAX, Reason
 from taskservice.core.insight import Place, WhyAnswer, WhyAsked
+from taskservice.core.looking import Looking
 from taskservice.core.state import State
 from taskservice.core.table import QueueKey
 from taskservice.core.types import TERMINAL_STATES, Leaf, Task, TaskNo, TaskState
 
 RANK_LOOKED_AT_MAX = 10_000
 """Tasks of a queue that are counted beyond its head."""
-
-STILL = (AtMost, QuotaGate)
-"""Gates that have no time of their own, and refer to counts that are not theirs."""
 
 
 def why(state: State, event: WhyAsked, now_ms: int) -> WhyAnswer:
@@ -77,7 +73,7 @@ def _queued(state: State, task: Task, now_ms: int) -> WhyAnswer:
         closed.append(Reason("task.expired", 0, 0, now_ms))
     if place.rank > 1 or place.before:
         closed.append(Reason("turn", 0, place.rank - 1 if place.before is None else place.before))
-    start, unknown = forecast.start(state, look.nodes, place, closed, now_ms, asked)
+    start, unknown = forecast.start(state, look.nodes, place, closed, look.looking)
     return WhyAnswer(task, None, tuple(closed), place, start, unknown)
 
 
@@ -87,11 +83,6 @@ def _operation(state: State, task: Task) -> Iterator[Reason]:
         yield Reason("operation", 0, 0, cause=f"{operation.kind.value} {operation.id}")
 
 
-def asked(gate: Gate) -> Gate:
-    """The gate, or one like it, that can be asked without anything being changed."""
-    return copy(gate) if isinstance(gate, STILL) else deepcopy(gate)
-
-
 @dataclass(frozen=True, slots=True)
 class Look:
     """What the next lease of a leaf has to pass, as it is now."""
@@ -99,34 +90,31 @@ class Look:
     state: State
     leaf: Leaf
     nodes: tuple[Node, ...]
-    """Of its tenant, its function and itself, below that of its class: in the order in which they are met."""
-    now_ms: int
+    """Of its class, its tenant, its function and itself: in the order in which they are met."""
+    looking: Looking
 
     @classmethod
     def at(cls, state: State, leaf: Leaf, now_ms: int) -> Look:
         path = path_of(leaf)
         found = [state.turns.tree.find(path[:depth]) for depth in range(1, len(path) + 1)]
-        return cls(state, leaf, tuple(node for node in found if node is not None), now_ms)
+        return cls(state, leaf, tuple(node for node in found if node is not None), Looking(now_ms))
 
     def closed_gates(self) -> Iterator[Reason]:
         """Those that let none of its tasks through now."""
         for node in self.nodes:
             for line in node.lines:
-                gate = asked(line.gate)
-                free = gate.room(self.now_ms)
-                if free <= 0:
-                    yield gate.reason(self.now_ms)
-                elif not _let_go(node, line, free):
-                    reason = gate.reason(self.now_ms)
-                    ahead = line.waiting().index(node)
-                    yield Reason(
-                        reason.gate, reason.limit, reason.used, reason.clears_ms, reason.per_s, f"line {ahead}"
-                    )
+                if not self.looking.keeps(line, node):
+                    continue
+                reason = self.looking.reason(line)
+                ahead = line.waiting().index(node) if self.looking.free(line) > 0 else 0
+                yield replace(reason, cause=f"line {ahead}") if ahead else reason
 
     def lacking(self) -> Reason | None:
         """What is missing for its next lease on the runners."""
         state, demand = self.state, self.state.turns.demand_of(self.leaf)
-        return room.lacking(state.pool, demand, state.limits.lease_ahead_max, self.now_ms, self._lasts_ms(demand))
+        return room.lacking(
+            state.pool, demand, state.limits.lease_ahead_max, self.looking.now_ms, self._lasts_ms(demand)
+        )
 
     def _lasts_ms(self, demand: Demand) -> int | None:
         """How long its next lease would be expected to last: see `schedule`."""
@@ -135,18 +123,13 @@ class Look:
         could = room.slots(room.suitable(state.pool, demand), demand)
         slots = max(1, max(1, could) // max(1, len(state.queues)))
         size = lease.lease_size(state.queues[self.leaf], slots, speed, function, state.limits)
-        gates = [asked(line.gate).room(self.now_ms) for node in self.nodes for line in node.lines]
+        gates = [self.looking.free(line) for node in self.nodes for line in node.lines]
         return lease.lasts_ms(max(1, min([size, ROOM_MAX, *gates])), speed, function)
-
-
-def _let_go(node: Node, line: Line, free: int) -> bool:
-    """Whether the node stands in that line no more, or will not when it is looked after next."""
-    return node.parked is not line or line.waiting().index(node) < free - line.out
 
 
 def _place(state: State, task: Task, look: Look) -> Place:
     rank, exact = _rank(state, task)
-    before = forecast.before(state, look.nodes, rank - 1) if exact else None
+    before = forecast.before(state, look.nodes, rank - 1, look.looking) if exact else None
     return Place(rank, exact, state.queues[task.leaf].count, before)
 
 

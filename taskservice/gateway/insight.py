@@ -53,8 +53,10 @@ async def get_timeline(gateway: Here, caller: Reader, id: IdInPath, query: Annot
     if task is None:
         raise task_not_found(id)
     if answer.task is None:
-        return json_answer(timeline_view(task, past_stages(task), None, machines=caller.is_admin))
-    return json_answer(timeline_view(task, answer.stages, answer.known_since_ms, machines=caller.is_admin))
+        return json_answer(timeline_view(task, past_stages(task), None, gateway.now_ms(), machines=caller.is_admin))
+    return json_answer(
+        timeline_view(task, answer.stages, answer.known_since_ms, gateway.now_ms(), machines=caller.is_admin)
+    )
 
 
 @routes.get("/usage", **documented({200: UsageView}, (404,)))

@@ -238,9 +238,11 @@ def _state_text(task: Task) -> str:
     return "Nothing keeps it: it starts when scheduling comes to it."
 
 
-def timeline_view(task: Task, stages: Iterable[Stage], known_since_ms: int | None, *, machines: bool) -> TimelineView:
+def timeline_view(
+    task: Task, stages: Iterable[Stage], known_since_ms: int | None, now_ms: int, *, machines: bool
+) -> TimelineView:
     """What the task has gone through."""
-    views = [_stage_view(stage, machines=machines) for stage in stages]
+    views = [_stage_view(stage, now_ms, machines=machines) for stage in stages]
     spent: dict[str, float] = {}
     for view in views:
         if view.seconds is not None:
@@ -250,12 +252,12 @@ def timeline_view(task: Task, stages: Iterable[Stage], known_since_ms: int | Non
     return TimelineView(id=task.id, state=task.state, stages=views, spent_s=spent, known_since=known)
 
 
-def _stage_view(stage: Stage, *, machines: bool) -> StageView:
+def _stage_view(stage: Stage, now_ms: int, *, machines: bool) -> StageView:
     return StageView(
         stage=stage.what,
         at=iso(stage.from_ms),
         until=None if stage.until_ms is None else iso(stage.until_ms),
-        seconds=None if stage.until_ms is None else (stage.until_ms - stage.from_ms) / 1000,
+        seconds=None if stage.until_ms is None or stage.until_ms > now_ms else (stage.until_ms - stage.from_ms) / 1000,
         cause=stage.cause or None,
         attempt=stage.attempt,
         runner=stage.runner if machines else None,

@@ -186,6 +186,18 @@ class Tree:
             else:
                 stack.extend(node.children.values())
 
+    def functions(self, wanted: Path) -> Iterable[tuple[Path, list[tuple[Leaf, Node]]]]:
+        """The nodes of functions by class, tenant and name, of which those that are None may be any; with their leaves."""
+        nodes: list[tuple[Path, Node]] = [((), self.root)]
+        for name in wanted:
+            nodes = [
+                ((*path, child.name), child)
+                for path, node in nodes
+                for child in (node.children.values() if name is None else filter(None, [node.children.get(name)]))
+            ]
+        for path, node in nodes:
+            yield path, [(leaf.name, leaf) for leaf in node.children.values() if isinstance(leaf.name, Leaf)]
+
     def _made(self, path: Path) -> Node:
         node = self.root
         for depth, name in enumerate(path, start=1):

@@ -1,0 +1,66 @@
+"""Gates asked how they stand, without anything being changed: what the next round of scheduling would find.
+
+A gate that keeps time of its own is asked by a copy, for even looking at the clock moves it on. Each is asked once for one answer.
+"""
+
+from __future__ import annotations
+
+from copy import copy, deepcopy
+from dataclasses import dataclass, field
+
+from taskservice.core.fair.line import Line
+from taskservice.core.fair.node import Node
+from taskservice.core.flow.gate import Gate, Reason
+from taskservice.core.flow.quota import QuotaGate
+from taskservice.core.flow.running import AtMost
+
+STILL = (AtMost, QuotaGate)
+"""Gates that have no time of their own, and refer to counts that are not theirs."""
+
+
+def asked(gate: Gate) -> Gate:
+    """The gate, or one like it, that can be asked without anything being changed."""
+    return copy(gate) if isinstance(gate, STILL) else deepcopy(gate)
+
+
+@dataclass(slots=True)
+class Looking:
+    """How gates stand at one moment."""
+
+    now_ms: int
+    _gates: dict[Line, Gate] = field(default_factory=dict)
+    _free: dict[Line, int] = field(default_factory=dict)
+    _let_go: dict[Line, dict[Node, None]] = field(default_factory=dict)
+
+    def gate(self, line: Line) -> Gate:
+        """The gate behind the line, to be asked."""
+        if line not in self._gates:
+            self._gates[line] = asked(line.gate)
+        return self._gates[line]
+
+    def free(self, line: Line) -> int:
+        """How many tasks the gate lets through now."""
+        if line not in self._free:
+            self._free[line] = self.gate(line).room(self.now_ms)
+        return self._free[line]
+
+    def reason(self, line: Line) -> Reason:
+        """How the gate stands."""
+        return self.gate(line).reason(self.now_ms)
+
+    def keeps(self, line: Line, node: Node) -> bool:
+        """Whether the gate lets none of the node's tasks through in the next round: it is closed, or others go first."""
+        if self.free(line) <= 0:
+            return True
+        return node.parked is line and node not in self._gone(line)
+
+    def kept_back(self, node: Node) -> bool:
+        """Whether any of its gates keeps the node."""
+        return any(self.keeps(line, node) for line in node.lines)
+
+    def _gone(self, line: Line) -> dict[Node, None]:
+        """Those that stand in the line and will be let go."""
+        if line not in self._let_go:
+            count = max(0, self.free(line) - line.out)
+            self._let_go[line] = dict.fromkeys(line.waiting()[:count])
+        return self._let_go[line]
