@@ -9,13 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from taskservice.journal import Journal
+from taskservice.journal import Journal, JournalCorrupt
 from taskservice.journal.bucket import BucketJournal
 from taskservice.journal.local import FILE_BYTES_MAX, LocalJournal
 from taskservice.journal.manifest import Ownership, claim, latest
 from taskservice.objects import ObjectStore
 from taskservice.objects.location import open_objects
 from taskservice.objects.probe import probe
+
+REMAINS = ("log/", "checkpoint/")
+"""What is never there before the first manifest."""
 
 
 class StateDir(NamedTuple):
@@ -49,6 +52,7 @@ def open_state(
         if state_dir.startswith("s3:"):
             if not proven:
                 probe(store)
+            refuse_remains(store)
             bucket = BucketJournal(store, now_ms=now_ms, in_flight_max=in_flight_max)
             return StateDir(store, bucket, bucket.ownership)
         latest(store)  # so that what a newer version has used, or an unfinished copy, is refused before it is touched
@@ -69,6 +73,19 @@ def open_state(
     except BaseException:
         store.close()
         raise
+
+
+def refuse_remains(store: ObjectStore) -> None:
+    """A log is there with the manifest that says whose it is, or there is none. Raises JournalCorrupt for part of one."""
+    if latest(store) is not None:
+        return
+    found = next((info.key for prefix in REMAINS for info in store.list(prefix)), None)
+    if found is None or latest(store) is not None:  # another service may have made both meanwhile
+        return
+    raise JournalCorrupt(
+        f"{store.url} holds {found} and no manifest: it is part of a state, or of something else. Restore it whole, or"
+        " name a prefix that is empty."
+    )
 
 
 def writer_name() -> str:
