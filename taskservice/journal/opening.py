@@ -6,19 +6,18 @@ import os
 import socket
 import uuid
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from taskservice.journal import Journal, JournalCorrupt
+from taskservice.journal import Journal, JournalCorrupt, checkpoint
+from taskservice.journal import segments as log
 from taskservice.journal.bucket import BucketJournal
 from taskservice.journal.local import FILE_BYTES_MAX, LocalJournal
 from taskservice.journal.manifest import Ownership, claim, latest
 from taskservice.objects import ObjectStore
 from taskservice.objects.location import open_objects
 from taskservice.objects.probe import probe
-
-REMAINS = ("log/", "checkpoint/")
-"""What is never there before the first manifest."""
 
 
 class StateDir(NamedTuple):
@@ -79,7 +78,9 @@ def refuse_remains(store: ObjectStore) -> None:
     """A log is there with the manifest that says whose it is, or there is none. Raises JournalCorrupt for part of one."""
     if latest(store) is not None:
         return
-    found = next((info.key for prefix in REMAINS for info in store.list(prefix)), None)
+    segments = (info.key for info in store.list(log.PREFIX) if log.place_if_any(info.key))
+    indexes = (info.key for info in store.list(checkpoint.INDEX_PREFIX) if checkpoint.place_of(info.key))
+    found = next(chain(segments, indexes), None)
     if found is None or latest(store) is not None:  # another service may have made both meanwhile
         return
     raise JournalCorrupt(

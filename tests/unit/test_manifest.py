@@ -191,7 +191,8 @@ def test_a_part_of_a_state_is_refused_before_it_is_touched(key: str):
 
 def test_what_is_not_of_a_log_is_no_part_of_a_state():
     store = MemoryObjects()
-    store.put_if_absent("probe/1/2", b"")
+    for key in ("probe/1/2", "log/README", "checkpoint/notes.txt", "photos/1.jpg"):
+        store.put_if_absent(key, b"")
     refuse_remains(store)
 
 
