@@ -11,7 +11,7 @@ from core.test_changes import failed
 from core.test_history import archived, ended, file_of, look, tell, written
 from helpers.large import key, reference
 from taskservice.core import records as r
-from taskservice.core.effects import Deleted, ItemStatus, ValuesDropped
+from taskservice.core.effects import Deleted, ItemAnswer, ItemStatus, Refusal, TaskAnswer, ValuesDropped
 from taskservice.core.events import OperationTurn
 from taskservice.core.limits import Limits
 from taskservice.core.operations import Operation, OperationKind
@@ -364,3 +364,75 @@ def test_a_head_is_filled_again_in_small_pieces(machine: Machine, kind: Operatio
         RETRY: [*names("b", 3), *names("a", 12)],
     }
     assert served(machine) == expected[kind]
+
+
+def statuses(items: tuple[ItemAnswer, ...]) -> dict[str, ItemStatus]:
+    return {item.id: item.status for item in items}
+
+
+def test_an_id_that_is_submitted_again_before_its_task_is_deleted_is_a_new_task(machine: Machine) -> None:
+    """It was answered that the task is known, and then the task was deleted: accepted, and lost."""
+    machine.submit(*names("a", 6), tags=(("job", "1"),))
+    machine.submit("other")
+    operation = machine.bulk(DELETE, tag=("job", "1"))
+    again = machine.submit("a5", "a3", "other", "a5")
+    assert [item.status for item in again] == [
+        ItemStatus.ACCEPTED,
+        ItemStatus.ACCEPTED,
+        ItemStatus.DUPLICATE,
+        ItemStatus.DUPLICATE,
+    ]
+    machine.restart()
+    machine.join()
+    machine.finish_bulk()
+    assert machine.states() == dict.fromkeys(("a5", "a3", "other"), "queued")
+    assert now(machine, operation).changed == 6
+
+
+def test_an_id_in_history_that_is_submitted_again_before_it_is_deleted_is_new(machine: Machine) -> None:
+    archived(machine, "f")
+    machine.submit("g", function="app.g")
+    for wanted in ({"function": "app.f"}, {"created_before_ms": 10**15}):
+        machine.bulk(DELETE, **wanted)
+        assert statuses(machine.submit("f")) == {"f": ItemStatus.ACCEPTED}
+        machine.restart()
+        machine.join()
+        machine.finish_bulk()
+        assert machine.states()["f"] == "queued"
+        machine.cancel("f")
+        machine.later(10_000)
+        tasks = ended(machine)
+        tell(machine, file_of(tasks, f"history/{len(wanted)}{next(iter(wanted))}"), written(tasks))
+        machine.submit("g", function="app.g")
+
+
+def test_nobody_is_told_that_a_task_is_known_while_it_may_still_be_deleted(machine: Machine) -> None:
+    """What runs is not deleted, but may come back before the operation is there."""
+    lease = machine.run("runs")
+    machine.submit(*names("a", 5))
+    machine.bulk(DELETE)
+    (item,) = machine.submit("runs")
+    assert (item.status, item.refusal) == (ItemStatus.REFUSED, Refusal.OPERATION_AHEAD)
+    assert "submit it again when that is done" in item.message
+    machine.report(lease.token, bad(lease.tasks[0].no))
+    assert statuses(machine.submit("runs")) == {"runs": ItemStatus.ACCEPTED}
+    machine.finish_bulk()
+    assert machine.states() == {"runs": "queued"}
+
+
+def test_a_task_does_not_escape_into_a_part_of_history_that_the_deletion_has_done_with(machine: Machine) -> None:
+    """In history a retried task is counted where those are that were not: the deletion had been there."""
+    lease = machine.run("retried")
+    machine.report(lease.token, bad(lease.tasks[0].no))
+    machine.submit(*names("a", 5))
+    for id in ("retried", *names("a", 5)):
+        machine.cancel(id)
+    machine.later(10_000)
+    tasks = ended(machine)
+    operation = machine.bulk(DELETE)
+    machine.step(5)
+    assert machine.states() == {"retried": "cancelled"}
+    assert tell(machine, file_of(tasks), written(tasks)) == 0
+    machine.finish_bulk()
+    assert look(machine, "retried") == TaskAnswer(None, None)
+    assert now(machine, operation).changed == 6

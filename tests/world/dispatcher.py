@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Callable
 from random import Random
 
+from taskservice.core.bulk import deletions
 from taskservice.core.check import check
-from taskservice.core.effects import Answer, AnswerValue, Deleted, Effect, Ended, Launch
-from taskservice.core.events import Event, OperationTurn, Ticked
+from taskservice.core.effects import Answer, AnswerValue, Deleted, Effect, Ended, ItemsAnswer, ItemStatus, Launch
+from taskservice.core.events import Event, OperationTurn, Submitted, Ticked
 from taskservice.core.limits import Limits
 from taskservice.core.shard import Cut
 from taskservice.core.ticks import next_tick_ms
-from taskservice.core.types import TaskState
+from taskservice.core.types import TaskNo, TaskState
 from taskservice.journal import Fenced
 from taskservice.journal.codec import encode
 from taskservice.journal.marks import mark_at
@@ -52,6 +53,7 @@ class SimDispatcher:
         disk: Disk,
         objects: MemoryObjects,
         archived: Counter[str],
+        said: set[tuple[TaskNo, str]],
         launch: Callable[[int, Launch], None],
         ended: Callable[[Ended | Deleted], None],
         *,
@@ -69,6 +71,9 @@ class SimDispatcher:
         self.shard = disk.recovered(self._journal, LIMITS)
         self.shard.open(mark_at(None, self._journal.epoch, -1), clock.wall_ms)
         self._mailbox: list[Event] = []
+        self._said = said
+        self._deletions: dict[int, list[str]] = {}
+        """Those under way when a caller's tasks were looked at, by its number."""
         self._callers: dict[int, Callable[[AnswerValue], None]] = {}
         self._near: dict[int, Callable[[AnswerValue], None]] = {}
         self._refs = 0
@@ -128,6 +133,8 @@ class SimDispatcher:
         now_ms = self._clock.wall_ms
         events, self._mailbox = self._mailbox, []
         for event in events:
+            if isinstance(event, Submitted):
+                self._deletions[event.ref] = [each.id for each in deletions(self.shard.state)]
             self.shard.handle(event, now_ms, self._rng)
         due_ms = next_tick_ms(self.shard.state)
         if due_ms is not None:
@@ -182,11 +189,19 @@ class SimDispatcher:
         self.shard.durable(number)
         self._plan_turn()
 
+    def _remember(self, answer: Answer) -> None:
+        """Whoever is told that a task is known may rely on it, whatever was to be deleted by then."""
+        under_way = self._deletions.pop(answer.ref, None)
+        if under_way and isinstance(answer.value, ItemsAnswer):
+            known = [item.task or item.past for item in answer.value.items if item.status is ItemStatus.DUPLICATE]
+            self._said.update((task.no, id) for task in known if task is not None for id in under_way)
+
     def _perform(self, effect: Effect) -> None:
         if isinstance(effect, Answer):
             if effect.ref in self._near:
                 self._near.pop(effect.ref)(effect.value)
                 return
+            self._remember(effect)
             answered = self._callers.pop(effect.ref)
             self._network.send(lambda: answered(effect.value))
         elif isinstance(effect, Launch):
