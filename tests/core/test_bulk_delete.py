@@ -108,7 +108,7 @@ def test_only_what_passes_is_deleted_in_history(machine: Machine) -> None:
     tell(machine, file_of(tasks, "history/b"), written(tasks))
     assert machine.bulk(DELETE, dry_run=True, states=(TaskState.QUEUED,)).matched == 0
     assert machine.bulk(DELETE, dry_run=True, function="app.g", states=(TaskState.SUCCEEDED,)).matched == 1
-    assert machine.bulk(CANCEL, dry_run=True).matched == 0
+    assert machine.bulk(OperationKind.CANCEL, dry_run=True).matched == 0
     deep = machine.bulk(DELETE, dry_run=True, created_before_ms=10**15)
     machine.finish_bulk()
     assert now(machine, deep).matched == 2

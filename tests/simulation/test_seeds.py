@@ -31,6 +31,7 @@ def test_a_world_keeps_its_promises_and_repeats_itself(seed: int) -> None:
     assert again.store.epochs == first.store.epochs[: len(again.store.epochs)]
 
 
+@pytest.mark.timeout(600)
 def test_worlds_go_on_from_the_files_of_those_that_crashed(tmp_path: Path) -> None:
     """As above, with the table in a file: a start takes it up and cuts off what the journal does not have."""
     cuts: list[int] = []

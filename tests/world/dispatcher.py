@@ -79,6 +79,8 @@ class SimDispatcher:
         self._refs = 0
         self._committing = False
         self._turn_planned = False
+        self._alarm_ms: float | None = None
+        """When the clock next leads to a turn, on its own time."""
         self._plan_turn()
         SimArchiver(clock, objects, self.ask_near, self.epoch, lambda: self.alive, archived)
 
@@ -126,6 +128,19 @@ class SimDispatcher:
             self._turn_planned = True
             self._clock.after(1, self._turn)
 
+    def _plan_turn_after(self, ms: int) -> None:
+        """As each turn looks for what comes next, only the earliest alarm is kept."""
+        at_ms = self._clock.true_ms + max(1, min(60_000, ms))
+        if self._alarm_ms is not None and self._alarm_ms <= at_ms:
+            return
+        self._alarm_ms = at_ms
+        self._clock.after(at_ms - self._clock.true_ms, lambda: self._alarm(at_ms))
+
+    def _alarm(self, at_ms: float) -> None:
+        if self._alarm_ms == at_ms:
+            self._alarm_ms = None
+            self._plan_turn()
+
     def _turn(self) -> None:
         self._turn_planned = False
         if not self.alive:
@@ -142,14 +157,14 @@ class SimDispatcher:
                 self.shard.handle(Ticked(), now_ms, self._rng)
                 self._plan_turn()
             else:
-                self._clock.after(min(60_000, due_ms - now_ms), self._plan_turn)
+                self._plan_turn_after(due_ms - now_ms)
         self.shard.dispatch(now_ms)
         if self.shard.opens_ms is not None:
-            self._clock.after(max(1, min(60_000, self.shard.opens_ms - now_ms)), self._plan_turn)
+            self._plan_turn_after(self.shard.opens_ms - now_ms)
         if self.shard.operating:
             if self._rng.random() < BULK_RATIO:
                 self.shard.handle(OperationTurn(), now_ms, self._rng)
-            self._clock.after(BULK_MS, self._plan_turn)
+            self._plan_turn_after(BULK_MS)
         if self._checked and (events or self.shard.pending_records):
             check(self.shard.state)
         self._commit()
