@@ -15,7 +15,7 @@ from world.durable import FileDisk
 from world.simulation import Simulation
 
 SEEDS = int(os.environ.get("TASKSERVICE_SIM_SEEDS", "50"))
-FILE_SEEDS = 7
+FILE_SEEDS = 9
 FIRST = int(os.environ.get("TASKSERVICE_SIM_FIRST", "0"))
 
 
@@ -53,4 +53,5 @@ def test_worlds_go_on_from_the_files_of_those_that_crashed(tmp_path: Path) -> No
     assert min(came_of_schedules[what] for what in ("fired", "late", "overlap")) > 0, (
         "the schedules' lives are too tame"
     )
+    print(f"held by operations: {dict(held)}")
     assert min(held[kind] for kind in OperationKind) > 0, "bulk operations of some kind found nothing to do"

@@ -118,10 +118,10 @@ class SimClient:
     def _change_in_bulk(self) -> None:
         """Something is done to tasks of the own tenant, or now and then of all, by a filter that is drawn."""
         rng = self._clock.rng
-        kind = rng.choice([CANCEL, CANCEL, PAUSE, PAUSE, RESUME, RESUME, RETRY, DELETE])
+        kind = rng.choice([CANCEL, PAUSE, PAUSE, RESUME, RESUME, RETRY, RETRY, DELETE])
         wanted = ListFilter(
             tenant=self.tenant if rng.random() < 0.8 else None,
-            states=rng.choice(STATES),
+            states=() if kind is RETRY else rng.choice(STATES),
             function=BRIEF if kind is DELETE else rng.choice([None, FUNCTIONS[0].name, FUNCTIONS[1].name]),
             tag=rng.choice([None, ODD]),
         )

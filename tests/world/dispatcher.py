@@ -22,6 +22,7 @@ from taskservice.objects.memory import MemoryObjects
 from world.archiver import SimArchiver
 from world.clock import Clock
 from world.durable import Disk, check_restored
+from world.faults import STALL_MS
 from world.network import Network
 
 LIMITS = Limits(
@@ -126,7 +127,8 @@ class SimDispatcher:
     def _plan_turn(self) -> None:
         if not self._turn_planned:
             self._turn_planned = True
-            self._clock.after(1, self._turn)
+            stalls = self._clock.rng.random() < self._network.faults.stall
+            self._clock.after(STALL_MS if stalls else 1, self._turn)
 
     def _plan_turn_after(self, ms: int) -> None:
         """As each turn looks for what comes next, only the earliest alarm is kept."""
