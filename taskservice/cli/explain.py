@@ -35,7 +35,7 @@ def _place(why: Mapping[str, Any]) -> str | None:
     if why["rank"] is None:
         return None
     least = "" if why["rank_exact"] else "at least "
-    before = "" if why["before"] is None else f"; {why['before']} tasks come before it"
+    before = "" if why["before"] is None else f"; {why['before']} before it in turn"
     return f"{least}{why['rank']} of {why['queued']} in its queue{before}"
 
 

@@ -98,6 +98,7 @@ def end(state: State, round_: Round, now_ms: int) -> None:
     for leaf in round_.held:
         state.turns.tree.put_back(leaf)
     state.turns.tree.pass_on(round_.closed)
-    state.turns.tree.waits.only(ROOM, round_.closed, "pool.room", now_ms)
-    state.turns.tree.waits.only(HELD, round_.held, "operation", now_ms)
+    lacking = {demand: "pool.room" if state.pool.suits(demand) else "pool.too_large" for demand in round_.closed}
+    state.turns.tree.waits.only(ROOM, lacking, now_ms)
+    state.turns.tree.waits.only(HELD, dict.fromkeys(round_.held, "operation"), now_ms)
     state.pool.waiting(round_.closed, now_ms)

@@ -5,7 +5,7 @@ Nothing is kept of a single task: what one waited for is found by what its queue
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -46,7 +46,7 @@ class Waits:
     """Nothing before is known."""
     _kept: dict[Hashable, _Kept] = field(default_factory=dict)
     """The one that was kept back last is the last."""
-    _now: dict[str, dict[Hashable, None]] = field(default_factory=dict)
+    _now: dict[str, Mapping[Hashable, str]] = field(default_factory=dict)
     """Of each kind that is told whole: those that are kept back now."""
 
     def closed(self, what: Hashable, gate: str, now_ms: int) -> None:
@@ -76,15 +76,15 @@ class Waits:
             if kept.stretches[at].until_ms is None:
                 kept.stretches[at] = kept.stretches[at]._replace(until_ms=now_ms)
 
-    def only(self, kind: str, what: Iterable[Hashable], gate: str, now_ms: int) -> None:
-        """Of this kind these are kept back now, and no others."""
-        now = dict.fromkeys(what)
-        for each in now:
-            self.closed((kind, each), gate, now_ms)
-        for each in self._now.get(kind, ()):
-            if each not in now:
+    def only(self, kind: str, gates: Mapping[Hashable, str], now_ms: int) -> None:
+        """Of this kind these are kept back now, each by its gate, and no others."""
+        before = self._now.get(kind, {})
+        for each, gate in before.items():
+            if gates.get(each) != gate:
                 self.opened((kind, each), now_ms)
-        self._now[kind] = now
+        for each, gate in gates.items():
+            self.closed((kind, each), gate, now_ms)
+        self._now[kind] = gates
 
     def of(self, what: Hashable) -> Sequence[Stretch]:
         """What is known of it, by the beginnings."""

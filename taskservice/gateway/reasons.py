@@ -13,6 +13,7 @@ from taskservice.gateway.amounts import amount_view, resource_word
 from taskservice.gateway.times import iso
 
 _QUOTAS = ("class.maximum", "tenant.maximum", "function.maximum")
+_OF_RESOURCES = (*_QUOTAS, "pool.room", "pool.too_large")
 _WHOSE = {"tenant": "its tenant", "function": "its function", "class": "its priority class", "key": "its key"}
 
 
@@ -43,7 +44,7 @@ def reason_view(reason: Reason) -> ReasonView:
         value=value,
         clears_at=None if reason.clears_ms is None else iso(reason.clears_ms),
         per_s=reason.per_s,
-        cause=(resource_word(reason.cause) if reason.gate in _QUOTAS else reason.cause) or None,
+        cause=(resource_word(reason.cause) if reason.gate in _OF_RESOURCES else reason.cause) or None,
     )
 
 
@@ -121,8 +122,12 @@ _TEXTS: Mapping[str, Callable[[Reason], str]] = {
     "pool.reserved": lambda reason: "What is free is kept for others whose turn came first.",
     "operation": lambda reason: f"A bulk operation is about to change it: {reason.cause}.",
     "journal.behind": lambda reason: "The journal does not keep up: nothing is started meanwhile.",
-    "turn": lambda reason: f"{reason.used} tasks have their turns before it.",
+    "turn": lambda reason: f"{_tasks(reason.used)} before it in turn.",
 }
+
+
+def _tasks(count: int) -> str:
+    return "1 task is" if count == 1 else f"{count} tasks are"
 
 
 def how_of(estimate: Estimate) -> str:
@@ -131,7 +136,7 @@ def how_of(estimate: Estimate) -> str:
         return "nothing is closed to it: it starts when scheduling comes to it"
     if estimate.at_once is None and estimate.per_s is None:
         return f"it passes {estimate.bound} by the clock"
-    before = f"{estimate.tasks} tasks pass {estimate.bound} before it"
+    before = f"{_tasks(estimate.tasks)} before it at {estimate.bound}"
     if estimate.per_s is not None:
         return f"{before}, at {estimate.per_s:g} a second"
     return f"{before}, {estimate.at_once:g} at a time, each for {estimate.each_s:.3g} s on average"

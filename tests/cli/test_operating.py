@@ -22,7 +22,7 @@ RATE = {
     "gate": "tenant.rate", "text": "The rate of its tenant is used up: 5 a second, 10 at once.", "limit": 10, "value": 10,
     "clears_at": "2030-01-31T09:00:00.200Z", "per_s": 5.0, "cause": None,
 }  # fmt: skip
-TURN = {**RATE, "gate": "turn", "text": "40 tasks have their turns before it.", "limit": None, "value": 40}
+TURN = {**RATE, "gate": "turn", "text": "40 tasks are before it in turn.", "limit": None, "value": 40}
 WHY = {
     "id": "t1", "state": "queued", "since": "2030-01-31T09:00:00.000Z", "gate": "tenant.rate", "text": RATE["text"],
     "limit": 10, "value": 10, "clears_at": RATE["clears_at"], "reasons": [RATE, TURN], "rank": 7, "rank_exact": True,
@@ -71,7 +71,7 @@ def test_show_says_why_a_task_waits_and_what_it_waited_for(server, run):
     done = run("show", "t1")
     assert done.exit_code == 0, done.stdout
     for words in (
-        "The rate of its tenant is used up", "40 tasks have their turns before it", "7 of 90 in its queue",
+        "The rate of its tenant is used up", "40 tasks are before it in turn", "7 of 90 in its queue",
         "6 tasks pass it first", "1500 ms", "tenant.rate",
     ):  # fmt: skip
         assert words in done.stdout
