@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from taskservice.core import estimate, lease
 from taskservice.core.costs import dominant_cpus
-from taskservice.core.demand import Demand
 from taskservice.core.fair.line import Line
 from taskservice.core.fair.node import Node
 from taskservice.core.flow.gate import ROOM_MAX, Reason
@@ -44,10 +43,10 @@ def by_state(clears_ms: int | None, gate: str) -> tuple[Estimate | None, str]:
     return estimate.by_clock(clears_ms, gate), ""
 
 
-def before(state: State, nodes: Sequence[Node], own: int, looking: Looking) -> int | None:
+def before(state: State, nodes: Sequence[Node], own: int, order: Order) -> int | None:
     """How many tasks have their turns before one that has `own` others of its queue before it; None: too many queues to tell."""
     try:
-        return _before(state, _order(state, looking), nodes, own).tasks
+        return _before(state, order, nodes, own).tasks
     except TooMany:
         return None
 
@@ -58,30 +57,41 @@ def start(
     place: Place,
     closed: Sequence[Reason],
     looking: Looking,
+    order: Order,
 ) -> tuple[Estimate | None, str]:
     """When the task there starts, or why that is not known."""
     if not place.exact or place.before is None:
         return None, TOO_MANY
     try:
-        return _Forecast(state, nodes, place.rank - 1, looking).start(closed), ""
+        return _Forecast(state, nodes, place.rank - 1, looking, order).start(closed), ""
     except TooMany:
         return None, TOO_MANY
     except Unknown as unknown:
         return None, str(unknown)
 
 
-def _order(state: State, looking: Looking) -> Order:
+def order_of(state: State, looking: Looking) -> Order:
+    """The fair order as it is now."""
     pool = state.pool
-    known: dict[Demand, bool] = {}
+    fitting: dict[FunctionName, bool] = {}
+    costs: dict[FunctionName, float] = {}
+
+    def queued(leaf: Leaf) -> int:
+        queue = state.queues.get(leaf)
+        return 0 if queue is None else queue.count
 
     def fits(leaf: Leaf) -> bool:
-        demand = state.turns.demand_of(leaf)
-        if demand not in known:
-            known[demand] = not pool.runners or any(runner.suits(demand) for runner in pool.runners.values())
-        return known[demand]
+        if leaf.function not in fitting:
+            demand = state.turns.demand_of(leaf)
+            fitting[leaf.function] = not pool.runners or any(runner.suits(demand) for runner in pool.runners.values())
+        return fitting[leaf.function]
 
-    queued = {leaf: queue.count for leaf, queue in state.queues.items()}
-    return Order(queued, lambda leaf: cost_s(state, leaf), fits, looking.kept_back)
+    def cost(leaf: Leaf) -> float:
+        if leaf.function not in costs:
+            costs[leaf.function] = cost_s(state, leaf)
+        return costs[leaf.function]
+
+    return Order(queued, cost, fits, looking.kept_back)
 
 
 def cost_s(state: State, leaf: Leaf) -> float:
@@ -126,6 +136,7 @@ class _Forecast:
     nodes: Sequence[Node]
     own: int
     looking: Looking
+    order: Order
 
     def start(self, closed: Sequence[Reason]) -> Estimate:
         """When it starts. Raises Unknown."""
@@ -134,7 +145,7 @@ class _Forecast:
                 raise Unknown(HELD.format(gate=reason.gate))
             if reason.gate == "pool.too_large":
                 raise Unknown(NEVER_ROOM)
-        order = _order(self.state, self.looking)
+        order = self.order
         loads = order.within(self.nodes[-1], self.own)
         bounds: list[Estimate | None] = [
             self._behind(line, node, order, loads[len(self.nodes) - 1 - depth].tasks)

@@ -5,7 +5,7 @@ A gate that keeps time of its own is asked by a copy, for even looking at the cl
 
 from __future__ import annotations
 
-from copy import copy, deepcopy
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 from taskservice.core.fair.line import Line
@@ -15,12 +15,12 @@ from taskservice.core.flow.quota import QuotaGate
 from taskservice.core.flow.running import AtMost
 
 STILL = (AtMost, QuotaGate)
-"""Gates that have no time of their own, and refer to counts that are not theirs."""
+"""Gates that have nothing of their own that could change: they look at counts that others keep."""
 
 
 def asked(gate: Gate) -> Gate:
     """The gate, or one like it, that can be asked without anything being changed."""
-    return copy(gate) if isinstance(gate, STILL) else deepcopy(gate)
+    return gate if isinstance(gate, STILL) else deepcopy(gate)
 
 
 @dataclass(slots=True)

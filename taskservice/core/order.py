@@ -7,7 +7,7 @@ each node above. What comes later, and what waits at closed gates, is not reckon
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import ceil, inf
 from typing import NamedTuple
@@ -46,7 +46,8 @@ class TooMany(Exception):
 class Order:
     """The fair order as it is now."""
 
-    queued: Mapping[Leaf, int]
+    queued: Callable[[Leaf], int]
+    """How many tasks the leaf has."""
     cost: Cost
     fits: Callable[[Leaf], bool]
     """Whether some runner could have such a task: who fits nowhere comes before nobody."""
@@ -54,6 +55,8 @@ class Order:
     """Whether a closed gate keeps the node: it comes before nobody either."""
     seen: dict[Leaf, None] = field(default_factory=dict)
     """The leaves whose tasks were counted."""
+    _loads: dict[tuple[Node, bool], Load] = field(default_factory=dict)
+    """What has been counted."""
     _looked_at: int = 0
 
     def within(self, leaf_node: Node, own: int) -> list[Load]:
@@ -86,12 +89,9 @@ class Order:
             node = tree.find(path)
             if node is None or node.parent is None or any(map(self.kept_back, node.path())):
                 continue
-            seen, self.seen = self.seen, {}
             whole = self._under(node, standing=True)
-            most = max(map(left, self.seen), default=0)
-            self.seen = seen | self.seen
             if whole.tasks:
-                tasks = min(whole.tasks, most)
+                tasks = min(whole.tasks, max(map(left, self._leaves(node)), default=0))
                 load = load + Load(tasks, whole.seconds * tasks / whole.tasks)
         return load
 
@@ -120,15 +120,30 @@ class Order:
     def _under(self, node: Node, *, standing: bool) -> Load:
         """All that is queued below the node; `standing`: and that no gate below it keeps back."""
         if isinstance(node.name, Leaf):
-            tasks = self.queued.get(node.name, 0) if self.fits(node.name) else 0
+            tasks = self.queued(node.name) if self.fits(node.name) else 0
             if tasks:
                 self.seen[node.name] = None
             return Load(tasks, tasks * self.cost(node.name))
-        load = NONE
+        known = self._loads.get((node, standing))
+        if known is not None:
+            return known
+        tasks, seconds = 0, 0.0
         for child in self._children(node):
             if not standing or not self.kept_back(child):
-                load = load + self._under(child, standing=standing)
+                more = self._under(child, standing=standing)
+                tasks, seconds = tasks + more.tasks, seconds + more.seconds
+        load = self._loads[node, standing] = Load(tasks, seconds)
         return load
+
+    def _leaves(self, node: Node) -> Iterator[Leaf]:
+        """The leaves below the node that stand in the order and have tasks."""
+        if isinstance(node.name, Leaf):
+            if self.queued(node.name):
+                yield node.name
+            return
+        for child in self._children(node):
+            if not self.kept_back(child):
+                yield from self._leaves(child)
 
     def _children(self, node: Node) -> Sequence[Node]:
         self._looked_at += len(node.children)

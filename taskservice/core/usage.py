@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from taskservice.core.downstreams import Downstreams
 from taskservice.core.flow.gate import Reason
@@ -18,6 +19,7 @@ CHANGES_SHOWN = 10
 """Of a window."""
 
 Spent = Mapping[tuple[Priority, TenantId], float]
+"""By class and tenant."""
 
 
 def usage(state: State, event: UsageAsked, now_ms: int) -> UsageAnswer:
@@ -26,16 +28,18 @@ def usage(state: State, event: UsageAsked, now_ms: int) -> UsageAnswer:
     counts = _counts(state, tenant)
     spent = turns.spent.total(now_ms)
     due = _due(state, spent)
+    by_class, by_tenant = (_Shares.by(at, spent, due) for at in (0, 1))
     tenants = [id for id in state.tenants if tenant in (None, id)]
     names = [name for name in state.functions if tenant is None or name in counts]
     windows = turns.gates.downstreams.windows if tenant is None else _windows_of(turns.gates.downstreams, names)
+    callers = _callers(state)
     return UsageAnswer(
         turns.spent.span_s(now_ms),
         _sorted(state.pool.capacity()),
-        tuple(_tenant(state, id, spent, due, now_ms) for id in tenants),
-        tuple(_class(state, each, spent, due) for each in Priority) if tenant is None else (),
+        tuple(_tenant(state, id, by_tenant, now_ms) for id in tenants),
+        tuple(_class(state, each, by_class) for each in Priority) if tenant is None else (),
         tuple(_function(state, name, counts.get(name, {}), now_ms) for name in sorted(names)),
-        tuple(_window(state, name, now_ms) for name in sorted(windows)),
+        tuple(_window(state, name, callers.get(name, ()), now_ms) for name in sorted(windows)),
     )
 
 
@@ -49,7 +53,7 @@ def _counts(state: State, tenant: TenantId | None) -> dict[FunctionName, dict[st
     return counts
 
 
-def _due(state: State, spent: Spent) -> dict[tuple[Priority, TenantId], float]:
+def _due(state: State, spent: Spent) -> Spent:
     """What each is due by weights, of those that had work: that used something, or stand in the order now."""
     working = dict.fromkeys([*(whose for whose, seconds in spent.items() if seconds > 0), *_standing(state)])
     tree_weight = state.turns.weight_of
@@ -67,29 +71,36 @@ def _standing(state: State) -> Iterable[tuple[Priority, TenantId]]:
     return dict.fromkeys((leaf.priority, leaf.tenant) for leaf in state.queues)
 
 
-def _shares(
-    spent: Spent, due: Mapping[tuple[Priority, TenantId], float], at: int, name: str
-) -> tuple[float, float, float | None]:
-    """Machine seconds, their part of all, and the part that is due, of one tenant (`at` 1) or class (0)."""
-    total = sum(spent.values())
-    used = sum(seconds for whose, seconds in spent.items() if whose[at] == name)
-    mine = [part for whose, part in due.items() if whose[at] == name]
-    return used, used / total if total else 0.0, sum(mine) if mine else None
+class _Shares(NamedTuple):
+    """Machine seconds by who used them, and the parts of all that are due."""
+
+    used_s: dict[str, float]
+    due: dict[str, float]
+    total_s: float
+
+    @classmethod
+    def by(cls, at: int, spent: Spent, due: Spent) -> _Shares:
+        """Of tenants (`at` 1) or classes (0)."""
+        sums: tuple[dict[str, float], dict[str, float]] = ({}, {})
+        for into, amounts in zip(sums, (spent, due), strict=True):
+            for whose, amount in amounts.items():
+                into[whose[at]] = into.get(whose[at], 0.0) + amount
+        return cls(*sums, sum(spent.values()))
+
+    def of(self, name: str) -> tuple[float, float, float | None]:
+        """Machine seconds, their part of all, and the part that is due."""
+        used_s = self.used_s.get(name, 0.0)
+        return used_s, used_s / self.total_s if self.total_s else 0.0, self.due.get(name)
 
 
-def _tenant(
-    state: State, id: TenantId, spent: Spent, due: Mapping[tuple[Priority, TenantId], float], now_ms: int
-) -> OwnUse:
+def _tenant(state: State, id: TenantId, shares: _Shares, now_ms: int) -> OwnUse:
     tenant, running = state.tenants[id], state.running.tenants
-    used_s, used_ratio, due_ratio = _shares(spent, due, 1, id)
     gates = _levels(state, ("tenant.rate", "tenant.submit_rate"), id, now_ms)
     gates += _at_most("tenant.running_max", running, id, tenant.running_max, now_ms)
     return OwnUse(
         id,
         tenant.weight,
-        used_s,
-        used_ratio,
-        due_ratio,
+        *shares.of(id),
         running.get(id, 0),
         tenant.quota,
         _held(state, ("tenant", id)),
@@ -99,11 +110,12 @@ def _tenant(
     )
 
 
-def _class(state: State, name: Priority, spent: Spent, due: Mapping[tuple[Priority, TenantId], float]) -> OwnUse:
+def _class(state: State, name: Priority, shares: _Shares) -> OwnUse:
     policy = state.policies.get(("class", name))
     quota = policy.quota if isinstance(policy, ClassPolicy) else Quota()
-    shares = _shares(spent, due, 0, name)
-    return OwnUse(name, state.turns.weight_of((name,)), *shares, quota=quota, holds=_held(state, ("class", name)))
+    return OwnUse(
+        name, state.turns.weight_of((name,)), *shares.of(name), quota=quota, holds=_held(state, ("class", name))
+    )
 
 
 def _function(state: State, name: FunctionName, counts: dict[str, int], now_ms: int) -> FunctionUse:
@@ -152,14 +164,20 @@ def _windows_of(downstreams: Downstreams, names: Iterable[FunctionName]) -> list
     return [name for name in passed if name in downstreams.windows]
 
 
-def _window(state: State, name: str, now_ms: int) -> WindowUse:
-    downstreams = state.turns.gates.downstreams
-    view = downstreams.windows[name].view(now_ms)
-    callers = tuple(sorted(each for each in state.functions if downstreams.name_of(each) == name))
+def _callers(state: State) -> dict[str, list[FunctionName]]:
+    """Functions by the downstream that they call."""
+    callers: dict[str, list[FunctionName]] = {}
+    for each in sorted(state.functions):
+        callers.setdefault(state.turns.gates.downstreams.name_of(each), []).append(each)
+    return callers
+
+
+def _window(state: State, name: str, callers: Iterable[FunctionName], now_ms: int) -> WindowUse:
+    view = state.turns.gates.downstreams.windows[name].view(now_ms)
     changes = [WindowChange(change.at_ms, change.limit, change.why.value) for change in view.changes[-CHANGES_SHOWN:]]
     return WindowUse(
         name,
-        callers,
+        tuple(callers),
         view.limit,
         view.in_flight,
         view.floor,

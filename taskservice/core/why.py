@@ -21,6 +21,7 @@ from taskservice.core.fair.tree import path_of
 from taskservice.core.flow.gate import ROOM_MAX, Reason
 from taskservice.core.insight import Place, WhyAnswer, WhyAsked
 from taskservice.core.looking import Looking
+from taskservice.core.order import Order
 from taskservice.core.state import State
 from taskservice.core.table import QueueKey
 from taskservice.core.types import TERMINAL_STATES, Leaf, Task, TaskNo, TaskState
@@ -63,7 +64,8 @@ def _not_due(state: State, task: Task) -> WhyAnswer:
 
 def _queued(state: State, task: Task, now_ms: int) -> WhyAnswer:
     look = Look.at(state, task.leaf, now_ms)
-    place = _place(state, task, look)
+    order = forecast.order_of(state, look.looking)
+    place = _place(state, task, look, order)
     closed = [*look.closed_gates()]
     lacks = look.lacking()
     if lacks is not None:
@@ -73,7 +75,7 @@ def _queued(state: State, task: Task, now_ms: int) -> WhyAnswer:
         closed.append(Reason("task.expired", 0, 0, now_ms))
     if place.rank > 1 or place.before:
         closed.append(Reason("turn", 0, place.rank - 1 if place.before is None else place.before))
-    start, unknown = forecast.start(state, look.nodes, place, closed, look.looking)
+    start, unknown = forecast.start(state, look.nodes, place, closed, look.looking, order)
     return WhyAnswer(task, None, tuple(closed), place, start, unknown)
 
 
@@ -127,9 +129,9 @@ class Look:
         return lease.lasts_ms(max(1, min([size, ROOM_MAX, *gates])), speed, function)
 
 
-def _place(state: State, task: Task, look: Look) -> Place:
+def _place(state: State, task: Task, look: Look, order: Order) -> Place:
     rank, exact = _rank(state, task)
-    before = forecast.before(state, look.nodes, rank - 1, look.looking) if exact else None
+    before = forecast.before(state, look.nodes, rank - 1, order) if exact else None
     return Place(rank, exact, state.queues[task.leaf].count, before)
 
 
