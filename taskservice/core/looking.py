@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass, field
+from itertools import islice
 
 from taskservice.core.fair.line import Line
 from taskservice.core.fair.node import Node
@@ -52,15 +53,25 @@ class Looking:
         """Whether the gate lets none of the node's tasks through in the next round: it is closed, or others go first."""
         if self.free(line) <= 0:
             return True
-        return node.parked is line and node not in self._gone(line)
+        return node.parked is line and line.waiting().index(node) >= self.free(line) - line.out
 
     def kept_back(self, node: Node) -> bool:
-        """Whether any of its gates keeps the node."""
-        return any(self.keeps(line, node) for line in node.lines)
+        """Whether any of its gates surely keeps the node in the next round. In a line it may go though others stand before it: those
+        that meet another closed gate, if their turns come before, make place for the next."""
+        return any(
+            self.free(line) <= 0 or (node.parked is line and node not in self._gone(line)) for line in node.lines
+        )
 
     def _gone(self, line: Line) -> dict[Node, None]:
-        """Those that stand in the line and will be let go."""
+        """Those that stand in the line and may be let go."""
         if line not in self._let_go:
             count = max(0, self.free(line) - line.out)
-            self._let_go[line] = dict.fromkeys(line.waiting()[:count])
+            free = (node for node in line.waiting() if self._passes_others(node, line))
+            self._let_go[line] = dict.fromkeys(islice(free, count))
         return self._let_go[line]
+
+    def _passes_others(self, node: Node, line: Line) -> bool:
+        """Whether none of the gates but that line's keeps the node, nor any of those above it."""
+        if any(self.free(other) <= 0 for other in node.lines if other is not line):
+            return False
+        return not any(self.kept_back(above) for above in node.path() if above is not node)
