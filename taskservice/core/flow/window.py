@@ -155,11 +155,12 @@ class Window:
             self._idle_ms = now_ms
         self._durations.extend(batch.finished_ms)
         self._wishes.hear(others, [wish_ms for _, wish_ms in batch.throttled_ms], now_ms)
-        self._open_up(len(batch.finished_ms))
-        self._close(self._wishes.wait_until_ms(self.in_flight, now_ms), now_ms)
+        wait_until_ms = self._wishes.wait_until_ms(self.in_flight, now_ms)
         self._count(batch, now_ms)
         if now_ms - self._begun_ms >= self._period_ms and self._aimd.attempts:
             self._end_period(now_ms)
+        self._opened = min(self._opened + len(batch.finished_ms), self.limit)
+        self._close(wait_until_ms, now_ms)
 
     def freeze(self, limit: int | None, now_ms: int) -> None:
         """The limit is this, whatever happens, and no `retry_after` closes the window; None: from here on it finds its own again."""
@@ -206,18 +207,13 @@ class Window:
         self._places.put_back(by_ms)
         self._wishes.put_back(by_ms)
 
-    def _open_up(self, ended: int) -> None:
-        """So many attempts have ended that the downstream had borne."""
-        if self._full:
-            self._opened += ended
-        self._opened = min(self._opened, self.limit)
-
     def _close(self, until_ms: int, now_ms: int) -> None:
-        """Nothing starts before then."""
+        """Nothing starts before then; what was asked for has been granted, and says nothing about who asks afterwards."""
         if until_ms <= now_ms or self._frozen is not None:
             return
         self._closed_until_ms = max(self._closed_until_ms, until_ms)
         self._opened = FLOOR
+        self._wishes.forget()
         if self.history[-1].why is not Why.TOLD:
             self.history.append(Change(now_ms, self.limit, Why.TOLD))
 
