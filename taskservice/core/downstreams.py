@@ -70,10 +70,10 @@ class Downstreams:
         else:
             budget.first(tasks, now_ms)
 
-    def ended(self, leaf: Leaf, outcomes: Sequence[Outcome], others: int, now_ms: int) -> None:
-        """These attempts of the leaf have ended, and so many others run no more that were not made, or of which nothing is known."""
-        silent = others + sum(each.kind in _SILENT for each in outcomes)
-        self._pay(leaf, outcomes, silent, now_ms)
+    def ended(self, leaf: Leaf, outcomes: Sequence[Outcome], back: int, vanished: int, now_ms: int) -> None:
+        """These attempts of the leaf have ended, so many were handed back before they began, and of so many others nothing is known."""
+        silent = back + vanished + sum(each.kind in _SILENT for each in outcomes)
+        self._pay(leaf, outcomes, back, silent, now_ms)
         throttled = [each for each in outcomes if each.kind is OutcomeKind.THROTTLED]
         window = self.window_of(leaf.function, now_ms)
         if window is None:
@@ -88,8 +88,9 @@ class Downstreams:
             now_ms,
         )
 
-    def _pay(self, leaf: Leaf, outcomes: Sequence[Outcome], silent: int, now_ms: int) -> None:
-        """The function's budget knows what became of its calls. What was perhaps not called was no call."""
+    def _pay(self, leaf: Leaf, outcomes: Sequence[Outcome], back: int, silent: int, now_ms: int) -> None:
+        """The function's budget knows what became of its calls: what was handed back deposits nothing, and a retry that perhaps called
+        nobody costs nothing."""
         budget = self.budget_of(leaf.function, now_ms)
         succeeded = sum(each.kind is OutcomeKind.SUCCEEDED for each in outcomes)
         failed = sum(each.kind is not OutcomeKind.SUCCEEDED and each.kind not in _SILENT for each in outcomes)
@@ -98,7 +99,7 @@ class Downstreams:
             budget.succeeded(0, succeeded)
             budget.failed(failed)
         else:
-            budget.give_back(silent, 0)
+            budget.give_back(back, 0)
             budget.succeeded(succeeded, 0)
 
     def open_window(self, function: FunctionName, now_ms: int) -> Window:

@@ -142,13 +142,13 @@ class Gates:
         self._stir(("function.retries", leaf.function))
 
     def ended(self, leaf: Leaf, outcomes: Sequence[Outcome], back: int, vanished: int, now_ms: int) -> None:
-        """These attempts have ended, so many were handed back before they began, and of so many others nothing is known."""
+        """See `Downstreams.ended`. What was handed back has not started, so its tokens are there again."""
         for name in rate_gates(leaf) if back else ():
             bucket = self.buckets.get(name)
             if bucket is not None:
                 bucket.give_back(back, now_ms)
                 self._stir(name)
-        self.downstreams.ended(leaf, outcomes, back + vanished, now_ms)
+        self.downstreams.ended(leaf, outcomes, back, vanished, now_ms)
         self._stir(("function.retries", leaf.function))
         self._stir(("downstream.window", self.downstreams.name_of(leaf.function)))
 

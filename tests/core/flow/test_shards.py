@@ -101,6 +101,22 @@ def test_in_an_outage_one_task_asks_each_time_that_it_was_told_to_wait(tmp_path:
     assert ran.observer.meters[0].counts.ended.get(TaskState.FAILED, 0) == 0
 
 
+def test_two_functions_that_call_it_have_equal_parts(tmp_path: Path) -> None:
+    """And together all of it."""
+    functions = [{"name": name, "takes": EVEN, "downstream": "d"} for name in "fg"]
+    each = [
+        {"tenant": "a", "function": "f", "tasks": 40, "arrivals": {"periodic": {"every": "1s"}}},
+        {"tenant": "a", "function": "g", "tasks": 80, "arrivals": {"periodic": {"every": "1s"}}},
+    ]
+    ran = world(tmp_path, {"concurrent": 20}, EVEN, 1, "1s", functions=functions, workload=each)
+    figures, _ = measured(ran)
+    done = [meter.counts.ended[TaskState.SUCCEEDED] for meter in ran.observer.meters]
+    share = sum(done) ** 2 / (2 * sum(count**2 for count in done))
+    print(f"\ntwo functions: {done} succeeded, Jain {share:.3f}; used {figures['used_ratio']:.3f}")
+    assert share >= 0.95
+    assert figures["used_ratio"] >= 0.95
+
+
 def test_after_an_outage_it_is_back_within_a_minute(tmp_path: Path) -> None:
     down = {"concurrent": {"0s": 20, "60s": 0, "120s": 20}, "retry_after": "5s"}
     ran = world(tmp_path, down, EVEN, 50, "1s", duration="240s", warm_up="180s")
