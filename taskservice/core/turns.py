@@ -97,9 +97,9 @@ class Turns:
             self.gates.downstreams.open_window(function, now_ms)
             self.function_changed(function)
 
-    def ended(self, leaf: Leaf, outcomes: Sequence[Outcome], others: int, now_ms: int) -> None:
-        """See `Downstreams.ended`."""
-        self.gates.ended(leaf, outcomes, others, now_ms)
+    def ended(self, leaf: Leaf, outcomes: Sequence[Outcome], back: int, vanished: int, now_ms: int) -> None:
+        """See `Gates.ended`."""
+        self.gates.ended(leaf, outcomes, back, vanished, now_ms)
 
     def served(self, leaf: Leaf, tasks: int, cost: float, now_ms: int) -> None:
         """So many of the leaf's tasks were leased at once, and are paid for with `cost` machine seconds."""
