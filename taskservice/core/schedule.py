@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from taskservice.core import lease
@@ -99,7 +100,10 @@ def end(state: State, round_: Round, now_ms: int) -> None:
     for leaf in round_.held:
         state.turns.tree.put_back(leaf)
     state.turns.tree.pass_on(round_.closed)
-    lacking = {demand: "pool.room" if state.pool.suits(demand) else "pool.too_large" for demand in round_.closed}
+    lacking: dict[Hashable, str] = {
+        demand: "pool.room" if state.pool.suits(demand) else "pool.too_large" for demand in round_.closed
+    }
     state.turns.tree.waits.only(ROOM, lacking, now_ms)
-    state.turns.tree.waits.only(HELD, dict.fromkeys(round_.held, "operation"), now_ms)
+    held: dict[Hashable, str] = dict.fromkeys(round_.held, "operation")
+    state.turns.tree.waits.only(HELD, held, now_ms)
     state.pool.waiting(round_.closed, now_ms)
