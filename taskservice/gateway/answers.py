@@ -36,8 +36,6 @@ class TaskView(Struct, frozen=True, kw_only=True):
     state: TaskState
     priority: Priority
     tags: dict[str, str]
-    key: str | None
-    """What its function counts running tasks by; null: it has none, or is not counted so."""
     created_at: str
     due_at: str
     started_at: str | None
@@ -52,6 +50,8 @@ class TaskView(Struct, frozen=True, kw_only=True):
     crashes: int
     duration_ms: float | None
     error: ErrorView | None
+    key: str | UnsetType = UNSET
+    """Only if it has one: what its function counts running tasks by."""
     payload: Raw | UnsetType = UNSET
     result: Raw | UnsetType = UNSET
     lost: dict[str, str] | UnsetType = UNSET
@@ -220,7 +220,7 @@ def task_view(task: Task, values: TaskValues = NO_VALUES, duplicate: bool | Unse
         state=task.state,
         priority=task.priority,
         tags=dict(task.tags),
-        key=task.key or None,
+        key=task.key or UNSET,
         created_at=iso(task.created_ms),
         due_at=iso(task.due_ms),
         started_at=None if task.started_ms is None else iso(task.started_ms),
