@@ -10,7 +10,7 @@ from taskservice.core.flow.running import Running
 from taskservice.core.flow.window import CEILING, Ended, Window
 from taskservice.core.lease_wire import Outcome
 from taskservice.core.specs import DownstreamPolicy, FunctionSpec, Policy
-from taskservice.core.types import FunctionName, Lane, Leaf, OutcomeKind
+from taskservice.core.types import RETRY_LANES, FunctionName, Leaf, OutcomeKind
 
 _CONGESTED = (OutcomeKind.THROTTLED, OutcomeKind.TIMEOUT)
 """What says that a downstream has too much to do."""
@@ -65,7 +65,7 @@ class Downstreams:
         if window is not None:
             window.started(tasks, now_ms)
         budget = self.budget_of(leaf.function, now_ms)
-        if leaf.lane is Lane.RETRY:
+        if leaf.lane in RETRY_LANES.values():
             budget.take(tasks, now_ms)
         else:
             budget.first(tasks, now_ms)
@@ -73,7 +73,7 @@ class Downstreams:
     def ended(self, leaf: Leaf, outcomes: Sequence[Outcome], others: int, now_ms: int) -> None:
         """These attempts of the leaf have ended, and of so many others nothing is known but that they run no more."""
         succeeded = sum(each.kind is OutcomeKind.SUCCEEDED for each in outcomes)
-        retried = leaf.lane is Lane.RETRY
+        retried = leaf.lane in RETRY_LANES.values()
         budget = self.budget_of(leaf.function, now_ms)
         budget.succeeded(0 if retried else succeeded, succeeded if retried else 0)
         throttled = [each for each in outcomes if each.kind is OutcomeKind.THROTTLED]

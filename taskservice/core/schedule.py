@@ -30,7 +30,7 @@ class Round:
 
 def begin(state: State, now_ms: int) -> Round:
     """A round, in which leases that last longer than was paid for have been charged more."""
-    state.turns.gates.now_ms = now_ms
+    state.turns.gates.look(state.pool.capacity(), now_ms)
     for leaf, seconds, price in state.costs.late(now_ms):
         state.speeds.setdefault(leaf.function, Speed()).at_least(seconds * 1e6)
         state.turns.tree.correct(leaf, price)
@@ -98,3 +98,4 @@ def end(state: State, round_: Round, now_ms: int) -> None:
         state.turns.tree.put_back(leaf)
     state.turns.tree.pass_on(round_.closed)
     state.pool.waiting(round_.closed, now_ms)
+    state.turns.gates.look(state.pool.capacity(), now_ms)

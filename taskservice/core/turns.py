@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from taskservice.core.demand import Demand, demand_for
+from taskservice.core.demand import PACK, Demand, demand_for
 from taskservice.core.fair.line import Line
 from taskservice.core.fair.tree import Path, Tree, Turn, path_of
 from taskservice.core.flow.quota import Owner, Usage, part_of, within
 from taskservice.core.flow.running import Running
 from taskservice.core.gates import Gates
 from taskservice.core.lease_wire import Outcome
+from taskservice.core.limits import Limits
 from taskservice.core.specs import (
     ClassPolicy,
     DownstreamPolicy,
@@ -42,6 +43,7 @@ class Turns:
     functions: Mapping[FunctionName, FunctionSpec]
     policies: Mapping[tuple[str, str], Policy]
     running: Running
+    limits: Limits
     usage: Usage = field(default_factory=Usage)
     tree: Tree = field(init=False)
     gates: Gates = field(init=False)
@@ -50,7 +52,7 @@ class Turns:
 
     def __post_init__(self) -> None:
         stirred: dict[Line, None] = {}
-        self.gates = Gates(self.tenants, self.functions, self.policies, self.running, self.usage, stirred)
+        self.gates = Gates(self.tenants, self.functions, self.policies, self.running, self.usage, stirred, self.limits)
         self.tree = Tree(self._weight_of, self.gates.lines_of, self.demand_of, stirred)
 
     def begin(self, now_ms: int) -> None:
@@ -148,4 +150,6 @@ class Turns:
 
     def demand_of(self, leaf: Leaf) -> Demand:
         """What a lease of the leaf's tasks asks of a runner."""
-        return demand_for(self.functions[leaf.function].resources)
+        function = self.functions[leaf.function]
+        spread = function.name if function.spread else None
+        return demand_for(function.resources, function.labels, spread, pack=self.limits.placement == PACK)

@@ -27,9 +27,9 @@ def test_tasks_in_history_are_counted_when_they_come_from_version_2(tmp_path: Pa
     with closing(sqlite3.connect(path)) as db:
         for name in ("key", "lane", "paused", "expired", *(f"past_{state}" for state in TERMINAL_STATES)):
             db.execute(f"ALTER TABLE leaf DROP COLUMN {name}")
-        for name in ("task_expiry", "task_resume"):
+        for name in ("task_expiry", "task_resume", "task_press"):
             db.execute(f"DROP INDEX {name}")
-        for name in ("expires_ms", "resume_ms"):
+        for name in ("expires_ms", "resume_ms", "deadline_ms", "press_ms"):
             db.execute(f"ALTER TABLE task DROP COLUMN {name}")
         db.execute("PRAGMA user_version = 2")
         db.commit()

@@ -30,7 +30,7 @@ PRAGMAS = (
 
 FOLD = "PRAGMA wal_checkpoint(TRUNCATE)"
 
-INSERT_TASK = f"INSERT INTO task VALUES ({', '.join('?' * 23)})"
+INSERT_TASK = f"INSERT INTO task VALUES ({', '.join('?' * 25)})"
 
 INSERT_PAYLOAD = "INSERT INTO payload VALUES (?, ?)"
 
@@ -104,12 +104,24 @@ _RESUMES = "resume_ms IS NOT NULL AND state = 'paused'"
 
 RESUMED_BY = f"SELECT no FROM task WHERE {_RESUMES} AND resume_ms <= ? ORDER BY resume_ms, no LIMIT ?"
 
-# The least of three, each the first of its index; NULL where there is none.
+_PRESSES = "press_ms IS NOT NULL AND state = 'queued'"
+
+PRESSED_BY = f"SELECT no, leaf, deadline_ms FROM task WHERE {_PRESSES} AND press_ms <= ? ORDER BY press_ms, no LIMIT ?"
+
+PRESS = """
+    UPDATE task SET leaf = :leaf, press_ms = NULL WHERE no IN (SELECT value FROM json_each(:nos))
+    RETURNING no, due_ms, expires_ms
+"""
+
+PUT_OFF = "UPDATE task SET press_ms = ? WHERE no = ?"
+
+# The least of four, each the first of its index; NULL where there is none.
 NEXT_TIMED = f"""
     SELECT min(at_ms) FROM (
         SELECT min(due_ms) AS at_ms FROM task WHERE state IN ('scheduled', 'retrying')
         UNION ALL SELECT min(expires_ms) FROM task WHERE {_EXPIRES}
         UNION ALL SELECT min(resume_ms) FROM task WHERE {_RESUMES}
+        UNION ALL SELECT min(press_ms) FROM task WHERE {_PRESSES}
     )
 """
 
