@@ -113,7 +113,9 @@ INDEXED = {
     "LIST_NOS": "INTEGER PRIMARY KEY",
     "COUNT_NOS": "INTEGER PRIMARY KEY",
     "RUNNING": "INTEGER PRIMARY KEY (rowid=?)",
-    **dict.fromkeys(["MAKE_DUE", "LEASE", "SUCCEED", "RETRY", "FAIL", "HAND_BACK", "PUT_OFF"], "INTEGER PRIMARY KEY (rowid=?)"),
+    **dict.fromkeys(
+        ["MAKE_DUE", "LEASE", "SUCCEED", "RETRY", "FAIL", "HAND_BACK", "PUT_OFF"], "INTEGER PRIMARY KEY (rowid=?)"
+    ),
 }
 """By what each statement reaches tasks."""
 
