@@ -48,7 +48,10 @@ class Window(NamedTuple):
         """For so many minutes it neither opens nor closes, whatever is done to the clock."""
         local = moment.astimezone(self.zone)
         minute = local.hour * 60 + local.minute
-        return min((edge - minute) % DAY_MIN for edge in (self.from_min, self.to_min, DAY_MIN)) - SHIFT_MIN
+        edges = (self.from_min, self.to_min, DAY_MIN)
+        if min((minute - edge) % DAY_MIN for edge in edges) <= SHIFT_MIN:
+            return 0  # the clock may be set back to before it
+        return min((edge - minute) % DAY_MIN for edge in edges) - SHIFT_MIN
 
 
 def parse_window(text: str) -> Window:
@@ -58,11 +61,11 @@ def parse_window(text: str) -> Window:
         raise ValueError(f"{text[:100]!r} is no window: {_FORM}")
     days, from_hour, from_minute, to_hour, to_minute, zone = match.groups()
     edges = [int(from_hour) * 60 + int(from_minute), int(to_hour) * 60 + int(to_minute)]
-    if not 0 <= edges[0] < DAY_MIN or not 0 < edges[1] <= DAY_MIN or max(int(from_minute), int(to_minute)) > 59:
-        raise ValueError(f"{text[:100]!r} opens from 00:00 to 23:59, and closes from 00:01 to 24:00: {_FORM}")
+    if edges[0] >= DAY_MIN or edges[1] > DAY_MIN or max(int(from_minute), int(to_minute)) > 59:
+        raise ValueError(f"{text[:100]!r} opens from 00:00 to 23:59, and closes by 24:00: {_FORM}")
     if edges[0] == edges[1]:
         raise ValueError(f"{text[:100]!r} closes when it opens; the whole day is 00:00-24:00")
-    return Window(edges[0], edges[1], _days(days), zone_of(zone or "UTC"))
+    return Window(edges[0], edges[1] or DAY_MIN, _days(days), zone_of(zone or "UTC"))
 
 
 def _days(text: str | None) -> frozenset[int]:
