@@ -11,13 +11,14 @@ from taskservice.core.changes import is_over
 from taskservice.core.decision import Decision
 from taskservice.core.effects import OperationAnswer, Refusal
 from taskservice.core.events import BulkAsked, OperationAsked
-from taskservice.core.filters import by_place, passes, touches
+from taskservice.core.filters import by_place, ended_only, passes, touches
 from taskservice.core.operations import SOURCES, Operation, OperationKind
+from taskservice.core.past import Past
 from taskservice.core.queues import LeafQueue
-from taskservice.core.records import OperationBegun, OperationStep
+from taskservice.core.records import HistoryForgotten, OperationBegun, OperationCaught, OperationStep
 from taskservice.core.state import State
-from taskservice.core.stretches import Reach
-from taskservice.core.types import Leaf, ListFilter, Task, TaskNo, TaskState
+from taskservice.core.stretches import Reach, Stretch
+from taskservice.core.types import Leaf, ListFilter, Task, TaskId, TaskNo, TaskState
 
 LEAVES_MAX = 200
 """Leaves that one turn visits."""
@@ -96,6 +97,42 @@ def _reach(state: State, operation: Operation, places: list[_Place], limit: int)
     return Reach(gone.to_no, reach.tasks + gone.tasks)
 
 
+def make_way(
+    state: State, known: dict[TaskId, Task], past: dict[TaskId, Past], now_ms: int
+) -> tuple[OperationCaught | HistoryForgotten, ...]:
+    """Those of these tasks that are to be deleted are deleted now, and known no more: whoever submits such an id means a
+    new task, and must not be told that there is one which goes a moment later."""
+    caught: dict[str, list[TaskNo]] = {}
+    forgotten: list[TaskNo] = []
+    for operation in deletions(state):
+        gone = [id for id, task in known.items() if wants(operation, task)]
+        caught[operation.id] = [known.pop(id).no for id in gone]
+        forgettable = [id for id, each in past.items() if _wants_past(state, operation, each)]
+        forgotten += [past.pop(id).no for id in forgettable]
+    records = [OperationCaught(now_ms, id, tuple(nos), OperationKind.DELETE) for id, nos in caught.items() if nos]
+    return (*records, HistoryForgotten(now_ms, tuple(forgotten))) if forgotten else tuple(records)
+
+
+def deletions(state: State) -> list[Operation]:
+    """Those under way that delete."""
+    under_way = state.operations.under_way.values()
+    return [each for each in under_way if each.kind is OperationKind.DELETE and not each.dry_run]
+
+
+def wants(operation: Operation, task: Task) -> bool:
+    """Whether the operation will change the task when it comes to it, if the task stays as it is."""
+    return _wants(operation, task) and operation.concerns(task)
+
+
+def _wants_past(state: State, operation: Operation, past: Past) -> bool:
+    """The same of a task in history, for one that deletes."""
+    leaf = Leaf(past.tenant, past.function, past.priority)
+    if past.state not in operation.filter.states or not operation.holds(leaf, past.no):
+        return False
+    alone = Stretch(leaf, TaskNo(past.no - 1), past.no)
+    return by_place(operation.filter) or state.table.past.count_between(alone, ended_only(operation.filter)) > 0
+
+
 def ahead_of(state: State, task: Task, kind: OperationKind) -> Operation | None:
     """An operation that is still to come to the task and would undo what is done to it now, or be escaped by it."""
     return next((each for each in state.operations.under_way.values() if _is_ahead(each, task, kind)), None)
@@ -106,8 +143,12 @@ def _is_ahead(operation: Operation, task: Task, kind: OperationKind) -> bool:
         return False
     if kind is OperationKind.CANCEL and operation.kind is not OperationKind.DELETE:
         return False  # what has ended is not paused or resumed any more
-    in_any_state = replace(operation.filter, states=())
-    return operation.holds(task.leaf, task.no) and passes(task, in_any_state)
+    return may_come_to(operation, task)
+
+
+def may_come_to(operation: Operation, task: Task) -> bool:
+    """Whether the operation would change the task if it were in another state by then."""
+    return operation.holds(task.leaf, task.no) and passes(task, replace(operation.filter, states=()))
 
 
 def wanted_by(state: State, task: Task) -> Operation | None:
