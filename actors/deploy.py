@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shlex
 import threading
 import time
 from collections.abc import Sequence
@@ -219,7 +220,8 @@ async def _start_actors(settings: Settings, bundles: Sequence[Bundle]) -> tuple[
 
 
 async def _ready(actor: ray.actor.ActorHandle[Any], method: str, what: str, settings: Settings) -> None:
-    """The actor has started and answers. Raises RequestError with the last words of one that could not start."""
+    """The actor has started and answers. Raises RequestError with the last words of one that could not start, BackOffError
+    with what to look at if it takes too long."""
     from taskservice.actors import ray_port  # noqa: PLC0415
 
     wait_s = settings.ready_timeout_s
@@ -227,6 +229,13 @@ async def _ready(actor: ray.actor.ActorHandle[Any], method: str, what: str, sett
         await ray_port.patient_call(actor, method, patience_s=wait_s, timeout_s=wait_s)
     except ray_port.ActorGone as error:
         raise RequestError(f"the {what} could not start; {error}", code="not_started", detail=error.detail) from error
+    except BackOffError as error:
+        place = shlex.quote(settings.state_dir)
+        message = (
+            f"the {what} did not get ready within {wait_s:g} s (ready_timeout_s): {error}."
+            f" `taskservice doctor --state-dir {place}` says whether its state can be reached."
+        )
+        raise BackOffError(message, code="not_ready") from error
 
 
 def _refuse_unfit(settings: Settings) -> None:

@@ -295,7 +295,10 @@ class Dispatcher(ScheduleCalls):
             answer = await asyncio.wait_for(future, self.options.commit_timeout_s)
         except TimeoutError:
             trouble = f": {self._journal.trouble}" if self._journal.trouble else ""
-            message = f"the journal did not answer within {self.options.commit_timeout_s} s (commit_timeout_s){trouble}"
+            message = (
+                f"the journal did not answer within {self.options.commit_timeout_s} s (commit_timeout_s){trouble}. What was"
+                " accepted is safe; send this again later, with the same id."
+            )
             raise BackOffError(message, retry_after_s=2.0, code="journal_slow") from None
         finally:
             self._answers.pop(ref, None)
@@ -315,7 +318,10 @@ class Dispatcher(ScheduleCalls):
         if waited_s <= self.options.commit_timeout_s and records <= self.options.records_max:
             return ""
         trouble = f": {self._journal.trouble}" if self._journal.trouble else ""
-        return f"the journal is behind: {waited_s:.1f} s for one commit so far, {records} records wait{trouble}"
+        return (
+            f"the journal is behind: {waited_s:.1f} s for one commit so far, {records} records wait{trouble}. What was"
+            " accepted is safe; send this again later, with the same id."
+        )
 
     async def submit(
         self, tenant: TenantId, tasks: Sequence[NewTask], reject_duplicates: bool = False

@@ -6,10 +6,12 @@ import os
 import socket
 import uuid
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from taskservice.journal import Journal
+from taskservice.journal import Journal, JournalCorrupt, checkpoint
+from taskservice.journal import segments as log
 from taskservice.journal.bucket import BucketJournal
 from taskservice.journal.local import FILE_BYTES_MAX, LocalJournal
 from taskservice.journal.manifest import Ownership, claim, latest
@@ -49,6 +51,7 @@ def open_state(
         if state_dir.startswith("s3:"):
             if not proven:
                 probe(store)
+            refuse_remains(store)
             bucket = BucketJournal(store, now_ms=now_ms, in_flight_max=in_flight_max)
             return StateDir(store, bucket, bucket.ownership)
         latest(store)  # so that what a newer version has used, or an unfinished copy, is refused before it is touched
@@ -69,6 +72,21 @@ def open_state(
     except BaseException:
         store.close()
         raise
+
+
+def refuse_remains(store: ObjectStore) -> None:
+    """A log is there with the manifest that says whose it is, or there is none. Raises JournalCorrupt for part of one."""
+    if latest(store) is not None:
+        return
+    segments = (info.key for info in store.list(log.PREFIX) if log.place_if_any(info.key))
+    indexes = (info.key for info in store.list(checkpoint.INDEX_PREFIX) if checkpoint.place_of(info.key))
+    found = next(chain(segments, indexes), None)
+    if found is None or latest(store) is not None:  # another service may have made both meanwhile
+        return
+    raise JournalCorrupt(
+        f"{store.url} holds {found} and no manifest: it is part of a state, or of something else. Restore it whole, or"
+        " name a prefix that is empty."
+    )
 
 
 def writer_name() -> str:
