@@ -280,12 +280,14 @@ def test_cancel_takes_ids_or_filters(server, run, arguments):
 STATUS = {
     "epoch": 3, "counts": {"queued": 2, "running": 1, "failed": 0}, "functions": {"a.f": {"queued": 2, "running": 1}},
     "runners": [{"id": "r1", "node": "n1", "cpus": 2.0, "cpus_used": 0.5, "leases": 1, "draining": False}],
+    "deadlines": {"a.f": {"met": 7, "missed": 2}},
 }  # fmt: skip
 
 
 def test_status_is_counts_functions_and_runners(server, run):
     server.answer(STATUS)
     lines = [line.split() for line in run("status").stdout.splitlines()]
+    assert ["a.f", "7", "2"] in lines
     assert ["tasks", "2", "queued,", "1", "running"] in lines
     assert ["a.f", "2", "1"] in lines
     assert ["r1", "n1", "0.5", "of", "2", "1", "ready"] in lines
