@@ -65,15 +65,14 @@ def go_on(state: State, now_ms: int) -> Decision:
     operation = state.operations.next()
     if operation is None:
         return Decision()
-    counts = _counts(state, operation.kind, operation.filter)
-    leaves = [
-        leaf for leaf in dict.fromkeys(place.leaf for place in counts) if operation.done_with(leaf) < operation.upto_no
-    ]
-    leaves.sort()
+    places: dict[Leaf, list[_Place]] = {}
+    for place in _counts(state, operation.kind, operation.filter):
+        places.setdefault(place.leaf, []).append(place)
+    leaves = sorted(leaf for leaf in places if operation.done_with(leaf) < operation.upto_no)
     steps: list[OperationStep] = []
     left = max(1, state.limits.operation_batch_max // EFFORT.get(operation.kind, 1))
     for at, leaf in enumerate(leaves[:LEAVES_MAX]):
-        reach = _reach(state, operation, [place for place in counts if place.leaf == leaf], left)
+        reach = _reach(state, operation, places[leaf], left)
         last = at == len(leaves) - 1 and reach.to_no == operation.upto_no
         steps.append(OperationStep(now_ms, operation.id, leaf, reach.to_no, last, operation.kind))
         left -= reach.tasks
@@ -159,9 +158,14 @@ def wanted_by(state: State, task: Task) -> Operation | None:
 def leasable(state: State, queue: LeafQueue, size: int, now_ms: int) -> tuple[TaskNo, ...]:
     """The next tasks of the queue, at most `size`, that have not expired and that no operation holds.
 
-    They are the first of the queue if no operation may hold any of them. Else they are those near its head that no operation
-    wants, and then tasks that were accepted after the operations began: these are found by their numbers, so they do not
-    wait until the operations have come through the millions before them.
+    They are the first of the queue if no operation may hold any of them. Else those that `Searches` finds among what was there
+    when the operations began, and then tasks that were accepted later: these are found by their numbers, so they do not wait
+    until the operations have come through the millions before them.
+
+    A round of leases looks at about `head_tasks_max` tasks at the heads of all queues, and as many behind them; the next one goes
+    on from there, and each step of an operation brings a round. So a task that no operation wants is leased in the first
+    round with room for it if fewer wanted ones than that are before it, in its own queue and at the heads of others; and
+    behind n of them in about the n / `head_tasks_max`th, however far the operations have come.
     """
     leaf = queue.leaf
     gates = [
@@ -171,23 +175,12 @@ def leasable(state: State, queue: LeafQueue, size: int, now_ms: int) -> tuple[Ta
     ]
     if not gates:
         return tuple(entry.no for entry in queue.first(size, now_ms))
-    nos = _not_held(state, leaf, gates, [entry.no for entry in queue.first(state.limits.lease_tasks_max, now_ms)])
+    nos = state.searches.free(state.table, queue, gates, state.limits, size, now_ms)
     if len(nos) < size:
         newest = max(operation.upto_no for operation in gates)
         later = [key.no for key in state.table.queued_since(leaf, newest, size) if not is_over(key.expires_ms, now_ms)]
         nos = list(dict.fromkeys([*nos, *later]))
     return tuple(nos[:size])
-
-
-def _not_held(state: State, leaf: Leaf, gates: list[Operation], nos: list[TaskNo]) -> list[TaskNo]:
-    """Those of these queued tasks that none of the operations wants; only filters that ask for more than the leaf need the tasks
-    themselves."""
-    for operation in gates:
-        if by_place(operation.filter):
-            nos = [no for no in nos if not operation.holds(leaf, no)]
-        else:
-            nos = [task.no for task in state.table.load(nos) if not _wants(operation, task)]
-    return nos
 
 
 def _wants(operation: Operation, task: Task) -> bool:

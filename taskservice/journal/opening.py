@@ -15,6 +15,7 @@ from taskservice.journal import segments as log
 from taskservice.journal.bucket import BucketJournal
 from taskservice.journal.local import FILE_BYTES_MAX, LocalJournal
 from taskservice.journal.manifest import Ownership, claim, latest
+from taskservice.journal.tenure import Tenure
 from taskservice.objects import ObjectStore
 from taskservice.objects.location import open_objects
 from taskservice.objects.probe import probe
@@ -40,11 +41,12 @@ def open_state(
     in_flight_max: int = 4,
     file_bytes_max: int = FILE_BYTES_MAX,
     proven: bool = False,
+    tenure: Tenure | None = None,
 ) -> StateDir:
     """The state in a local directory or in `s3://bucket/prefix`; whoever had it open is fenced, or has it still.
 
     A bucket has to show first that it refuses what would let two writers in, unless it has `proven` that to this
-    service already. Raises JournalError, or StoreError.
+    service already. `tenure`: of the service that opens it. Raises JournalError, or StoreError.
     """
     store = open_objects(state_dir)
     try:
@@ -52,7 +54,8 @@ def open_state(
             if not proven:
                 probe(store)
             refuse_remains(store)
-            bucket = BucketJournal(store, now_ms=now_ms, in_flight_max=in_flight_max)
+            nonce = _nonce(store, tenure)
+            bucket = BucketJournal(store, now_ms=now_ms, in_flight_max=in_flight_max, nonce=nonce)
             return StateDir(store, bucket, bucket.ownership)
         latest(store)  # so that what a newer version has used, or an unfinished copy, is refused before it is touched
         journal = LocalJournal(Path(state_dir) / "journal", file_bytes_max=file_bytes_max)
@@ -60,7 +63,7 @@ def open_state(
             ownership = claim(
                 store,
                 log=uuid.uuid4().hex,
-                nonce=uuid.uuid4().hex,
+                nonce=_nonce(store, tenure),
                 writer=writer_name(),
                 at_ms=now_ms(),
                 epoch=journal.epoch,
@@ -72,6 +75,10 @@ def open_state(
     except BaseException:
         store.close()
         raise
+
+
+def _nonce(store: ObjectStore, tenure: Tenure | None) -> str:
+    return uuid.uuid4().hex if tenure is None else tenure.next_nonce(store)
 
 
 def refuse_remains(store: ObjectStore) -> None:

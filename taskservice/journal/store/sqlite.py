@@ -292,9 +292,8 @@ class SqliteTable:
         return [no for (no,) in self._db.execute(statements.RESUMED_BY, (now_ms, limit))]
 
     def pressed_by(self, now_ms: int, limit: int) -> list[Press]:
-        leaves = self._numbers.leaves
         rows = self._db.execute(statements.PRESSED_BY, (now_ms, limit))
-        return [Press(no, leaves[leaf], deadline_ms) for no, leaf, deadline_ms in rows]
+        return [Press(no, self._numbers.leaves[leaf], deadline_ms) for no, leaf, deadline_ms in rows]
 
     def next_timed_ms(self) -> int | None:
         return self._db.execute(statements.NEXT_TIMED).fetchone()[0]  # type: ignore[no-any-return]  # a time, or NULL
@@ -316,6 +315,9 @@ class SqliteTable:
 
     def queued_since(self, leaf: Leaf, after_no: TaskNo, limit: int) -> list[QueueKey]:
         return self._ranges.queued_since(leaf, after_no, limit)
+
+    def passing(self, nos: Sequence[TaskNo], wanted: ListFilter) -> list[TaskNo]:
+        return self._listing.passing(nos, wanted)
 
     def counts(self, tenant: TenantId | None = None) -> dict[LeafState, int]:
         return dict(self._counts.items(tenant))
@@ -355,9 +357,8 @@ class SqliteTable:
 
     def _sizes(self, nos: Sequence[TaskNo]) -> Iterator[tuple[Leaf, int]]:
         """The tasks' leaves, and the sizes of their payloads."""
-        leaves = self._numbers.leaves
         for leaf, size in self._db.execute(statements.SIZES, (mapping.json_list(nos),)):
-            yield leaves[leaf], size
+            yield self._numbers.leaves[leaf], size
 
     def _tasks(self, statement: str, wish: Sequence[object]) -> list[Task]:
         leaves = self._numbers.leaves
@@ -371,9 +372,8 @@ class SqliteTable:
 
     def _standings(self, nos: Sequence[TaskNo]) -> dict[TaskNo, _Standing]:
         """Those of these tasks that are here, each as if it were under no lease."""
-        leaves = self._numbers.leaves
         return {
-            no: _Standing(leaves[leaf], mapping.STATES[state], None)
+            no: _Standing(self._numbers.leaves[leaf], mapping.STATES[state], None)
             for no, leaf, state in self._db.execute(statements.STANDINGS, (mapping.json_list(nos),))
         }
 
