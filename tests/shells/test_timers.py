@@ -100,3 +100,15 @@ def test_what_is_due_at_once_has_its_turns_so_many_at_a_time(tmp_path: Path) -> 
         one.handle(Ticked(), START_MS + HOUR_MS, Random(1))
         turns += 1
     assert turns == 2, "as many of either as have their turn at once"
+
+
+def test_a_round_of_leases_makes_as_many_calls_however_many_wait_for_off_peak_hours(tmp_path: Path) -> None:
+    """And with as many more that may run: what waits is not looked at."""
+    calls = []
+    for timers in (1_000, 20_000):
+        one = shard(tmp_path / f"{timers}.sqlite", timers, ("pressed",))
+        assert one.dispatch(START_MS) == 0
+        busy = tuple(NewTask(TaskId(f"now{no}"), FunctionName("app.f"), b"{}") for no in range(10))
+        one.handle(Submitted(0, DEFAULT_TENANT, busy), START_MS, Random(1))
+        calls.append(calls_of(lambda: one.dispatch(START_MS)))  # noqa: B023 - called at once
+    assert calls[0] == calls[1]
