@@ -95,9 +95,9 @@ class Turns:
             self.gates.downstreams.open_window(function, now_ms)
             self.function_changed(function)
 
-    def ended(self, leaf: Leaf, outcomes: Sequence[Outcome], others: int, now_ms: int) -> None:
-        """See `Downstreams.ended`."""
-        self.gates.ended(leaf, outcomes, others, now_ms)
+    def ended(self, leaf: Leaf, outcomes: Sequence[Outcome], back: int, vanished: int, now_ms: int) -> None:
+        """See `Gates.ended`."""
+        self.gates.ended(leaf, outcomes, back, vanished, now_ms)
 
     def waiting(self, closed: Iterable[Demand]) -> list[Demand]:
         """What waits for room at the end of a round in which no runner had any for these: they, and what was refused in a round
