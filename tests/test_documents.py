@@ -49,9 +49,11 @@ DOCUMENTS = [
     "README.md",
     "ARCHITECTURE.md",
     "docs/durability.md",
+    "docs/placement.md",
     "docs/schedules.md",
     "docs/scheduling.md",
     "docs/simulator.md",
+    "docs/time.md",
 ]
 
 

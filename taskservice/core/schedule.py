@@ -32,7 +32,7 @@ class Round:
 
 def begin(state: State, now_ms: int) -> Round:
     """A round, in which leases that last longer than was paid for have been charged more."""
-    state.turns.gates.now_ms = now_ms
+    state.turns.gates.look(state.pool.capacity(), now_ms)
     state.searches.begin(state.limits, operating=bool(state.operations.under_way))
     for leaf, seconds, price in state.costs.late(now_ms):
         state.speeds.setdefault(leaf.function, Speed()).at_least(seconds * 1e6)
@@ -69,6 +69,7 @@ def _grant(state: State, turn: Turn, round_: Round, now_ms: int) -> LeaseGranted
     runner = state.pool.place(turn.shape, state.limits.lease_ahead_max, now_ms, lasts_ms)
     if runner is None:
         round_.closed[turn.shape] = None
+        state.turns.refused[turn.shape] = leaf
         return None
     nos = leasable(state, queue, size, now_ms)
     if not nos:
@@ -91,6 +92,7 @@ def charge(state: State, granted: LeaseGranted, now_ms: int) -> None:
     rate = dominant_cpus(need, state.pool.capacity())
     state.turns.usage.occupy(granted.token, leaf, need)
     state.turns.gates.started(leaf, tasks, now_ms)
+    state.turns.refused.pop(demand, None)
     price = state.costs.charge(granted.token, leaf, tasks, rate, lease.attempt_s(speed, function), now_ms)
     state.turns.served(leaf, tasks, price, now_ms)
 
@@ -106,4 +108,5 @@ def end(state: State, round_: Round, now_ms: int) -> None:
     state.turns.tree.waits.only(ROOM, lacking, now_ms)
     held: dict[Hashable, str] = dict.fromkeys(round_.held, "operation")
     state.turns.tree.waits.only(HELD, held, now_ms)
-    state.pool.waiting(round_.closed, now_ms)
+    state.pool.waiting(state.turns.waiting(round_.closed), now_ms)
+    state.turns.gates.look(state.pool.capacity(), now_ms)

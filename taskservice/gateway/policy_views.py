@@ -71,6 +71,14 @@ class FunctionView(Struct, frozen=True, kw_only=True):
     timeout_s: float
     ttl_s: float | None
     """Of tasks that do not say their own; null: they do not expire."""
+    deadline_s: float | None
+    """Likewise, from acceptance on; null: they have none."""
+    off_peak: bool
+    """Likewise: they can wait for off-peak hours or an idle pool."""
+    labels: dict[str, str]
+    """Of the machines that may run it."""
+    spread: bool
+    """Its tasks run where the fewest others of it do."""
     retry: RetryView
     retry_share: float
     """Retries for each call, at most, while its calls fail."""
@@ -145,6 +153,10 @@ def function_view(spec: FunctionSpec, policy: FunctionPolicy) -> FunctionView:
         ),
         timeout_s=spec.timeout_ms / 1000,
         ttl_s=None if spec.ttl_ms is None else spec.ttl_ms / 1000,
+        deadline_s=None if spec.deadline_ms is None else spec.deadline_ms / 1000,
+        off_peak=spec.off_peak,
+        labels=dict(spec.labels),
+        spread=spec.spread,
         retry=RetryView(retry.max_attempts, retry.base_ms / 1000, retry.max_ms / 1000, retry.factor, retry.jitter),
         retry_share=spec.retry_share,
         concurrency=spec.concurrency,
