@@ -14,6 +14,7 @@ from taskservice.core.costs import dominant_cpus
 from taskservice.core.fair.line import Line
 from taskservice.core.fair.node import Node
 from taskservice.core.flow.gate import ROOM_MAX, Reason
+from taskservice.core.flow.off_peak import NAME as OFF_PEAK
 from taskservice.core.flow.quota import Owner, QuotaGate, owners
 from taskservice.core.insight import Estimate, Place
 from taskservice.core.looking import Looking
@@ -181,10 +182,10 @@ class _Forecast:
             left = {kind: max(0, most - used.get(kind, 0)) for kind, most in gate.maximum.items()}
             need = {kind: amount for kind, amount in gate.need.items() if kind in gate.maximum}
             return self._places(reason.gate, tasks, times(need, left), times(need, gate.maximum), now_ms)
-        if tasks < free:
+        if tasks < free or (free > 0 and reason.gate == OFF_PEAK):
             return None
-        if reason.gate == "function.retries" or not reason.limit:
-            if reason.clears_ms is None or tasks:
+        if reason.gate in ("function.retries", OFF_PEAK) or not reason.limit:
+            if reason.clears_ms is None or (tasks and reason.gate != OFF_PEAK):
                 raise Unknown((HELD if reason.limit else OPERATOR).format(gate=reason.gate))
             return estimate.by_clock(reason.clears_ms, reason.gate)
         from_ms = max(now_ms, reason.clears_ms or 0) if reason.cause == "retry_after" else now_ms

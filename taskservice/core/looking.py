@@ -12,10 +12,11 @@ from itertools import islice
 from taskservice.core.fair.line import Line
 from taskservice.core.fair.node import Node
 from taskservice.core.flow.gate import Gate, Reason
+from taskservice.core.flow.off_peak import OffPeakGate
 from taskservice.core.flow.quota import QuotaGate
 from taskservice.core.flow.running import AtMost
 
-STILL = (AtMost, QuotaGate)
+STILL = (AtMost, QuotaGate, OffPeakGate)
 """Gates that have nothing of their own that could change: they look at counts that others keep."""
 
 

@@ -114,6 +114,7 @@ _TEXTS: Mapping[str, Callable[[Reason], str]] = {
     ),
     "task.retrying": _retrying,
     "task.expired": lambda reason: "Its time to live is over: it ends as expired.",
+    "off_peak": lambda reason: f"It waits for off-peak hours, or for the machines to be idle{_until(reason)}.",
     "function.paused": lambda reason: "Its function is paused by an operator.",
     "function.retries": lambda reason: f"The budget for retries of its function is used up{_until(reason)}.",
     "downstream.window": _window,

@@ -6,6 +6,7 @@ import pytest
 
 from taskservice.core.flow.gate import Reason
 from taskservice.core.lease_wire import LeaseSpec
+from taskservice.core.limits import Limits
 from taskservice.core.operations import OperationKind
 from taskservice.core.specs import ClassPolicy, DownstreamPolicy, FunctionPolicy, Quota, Rate, Resources, RetryPolicy
 from taskservice.core.types import FunctionName, Priority, TaskState, TenantId
@@ -222,3 +223,17 @@ def test_those_of_others_that_come_before_are_counted(machine: Machine):
     place = machine.why("two50", rich).place
     assert place is not None
     assert 58 <= (place.before or 0) <= 67
+
+
+def test_a_task_that_waits_for_off_peak_hours_says_until_when():
+    machine = Machine(Limits(off_peak_windows=("22:00-23:00",)))
+    machine.register()
+    machine.join()
+    machine.submit("a", off_peak=True)
+    machine.dispatch()
+    answer = machine.why("a")
+    assert answer.closed[0].gate == "off_peak"
+    assert answer.start is not None
+    assert answer.start.p50_ms == answer.closed[0].clears_ms
+    assert answer.start.p50_ms > machine.now_ms
+    machine.close()
