@@ -47,7 +47,7 @@ def _reported(state: State, runner: RunnerId, token: Token, reports: Sequence[Le
     if lease is not None:
         _learn(state, lease, reports, done=done, now_ms=now_ms)
     if done:
-        _over(state, token)
+        _over(state, token, max(report.held_us for report in reports) / 1e6)
         state.pool.lease_over(runner, token)
     elif any(report.handed_back for report in reports):
         state.pool.straggles(runner, token)
@@ -104,11 +104,11 @@ def _vanished(state: State, tokens: Iterable[Token], now_ms: int) -> None:
         _over(state, token)
 
 
-def _over(state: State, token: Token) -> None:
+def _over(state: State, token: Token, held_s: float = 0.0) -> None:
     """The lease occupies nothing any more, and its price is final."""
-    leaf, refund = state.costs.over(token)
+    leaf, change = state.costs.over(token, held_s)
     if leaf is not None:
-        state.turns.tree.correct(leaf, -refund, over=True)
+        state.turns.tree.correct(leaf, change, over=True)
     leaf = state.turns.usage.free(token)
     if leaf is not None:
         state.turns.gates.freed(leaf)

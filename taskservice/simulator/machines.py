@@ -56,7 +56,7 @@ class Node:
 class LeaseRun:
     """A lease on its node."""
 
-    __slots__ = ("active", "handed_back", "handler", "meter", "next", "node", "outcomes", "over", "spec")
+    __slots__ = ("active", "began_us", "handed_back", "handler", "held_us", "meter", "next", "node", "outcomes", "over", "spec")
 
     def __init__(self, spec: LeaseSpec, node: Node, handler: Handler, meter: Meter) -> None:
         self.spec = spec
@@ -72,6 +72,10 @@ class LeaseRun:
         self.handed_back: tuple[TaskNo, ...] = ()
         """Likewise."""
         self.over = False
+        self.began_us = 0
+        """When it got its resources."""
+        self.held_us = 0
+        """How long it had them, once it is over."""
 
 
 class Machines:
@@ -173,6 +177,7 @@ class Machines:
                 node.waiting.remove(run)
                 subtract(node.free, need)
                 node.runs[run] = None
+                run.began_us = t_us
                 run.meter.starts(t_us)
                 run.meter.counts.leases += 1
                 self._agenda.at(t_us + self._lease_start_us, self._begin, run)
@@ -238,6 +243,7 @@ class Machines:
     def _finish(self, t_us: int, run: LeaseRun) -> None:
         node = run.node
         run.over = True
+        run.held_us = t_us - run.began_us
         run.meter.ends(t_us)
         add(node.free, run.meter.need)
         del node.runs[run]
@@ -279,6 +285,6 @@ class Machines:
 
 def _report(run: LeaseRun) -> LeaseReport:
     """News of the lease since its last report."""
-    report = LeaseReport(run.spec.token, tuple(run.outcomes), run.handed_back, run.over)
+    report = LeaseReport(run.spec.token, tuple(run.outcomes), run.handed_back, run.over, run.held_us)
     run.outcomes, run.handed_back = [], ()
     return report

@@ -54,7 +54,7 @@ class World:
         self._t_us = 0
         """When the last turn was."""
         self._rng = Random(f"{scenario.seed}/core")
-        self._shard = Shard(State(table, scenario.service.limits()))
+        self.shard = Shard(State(table, scenario.service.limits()))
         self._agenda = Agenda()
         self._feeds = [Feed(number, source, plan.meter(source)) for number, source in enumerate(plan.sources)]
         self._arrivals = [
@@ -89,7 +89,7 @@ class World:
 
     def run(self) -> None:
         """It has come to its end."""
-        self._shard.open(Mark("", "", 1, -1), START_MS)
+        self.shard.open(Mark("", "", 1, -1), START_MS)
         t_us: int | None = 0
         while t_us is not None:
             self._agenda.run(t_us)
@@ -157,7 +157,7 @@ class World:
 
     def _turn(self, t_us: int) -> None:
         """As `Dispatcher.run_once`."""
-        shard, rng, now_ms = self._shard, self._rng, START_MS + t_us // 1000
+        shard, rng, now_ms = self.shard, self._rng, START_MS + t_us // 1000
         self._t_us = t_us
         if self._cut is not None:
             shard.durable(self._cut)
@@ -182,12 +182,12 @@ class World:
         for tenant, (tasks, feeds) in submits.items():
             self._refs += 1
             self._asked[self._refs] = feeds
-            self._shard.handle(Submitted(self._refs, tenant, tuple(tasks)), now_ms, self._rng)
+            self.shard.handle(Submitted(self._refs, tenant, tuple(tasks)), now_ms, self._rng)
 
     @property
     def _due_us(self) -> int | None:
         """When the clock brings something about next: a waiting task is due, or a gate opens."""
-        moments = (next_tick_ms(self._shard.state), self._shard.opens_ms)
+        moments = (next_tick_ms(self.shard.state), self.shard.opens_ms)
         due_ms = min([ms for ms in moments if ms is not None], default=None)
         return None if due_ms is None else (due_ms - START_MS) * 1000
 
@@ -197,8 +197,8 @@ class World:
 
     def _handle_near(self, event: Event) -> list[Answer]:
         """The event is handled; gives the answers that the archive waits for, which no commit holds up."""
-        self._shard.handle(event, START_MS + self._t_us // 1000, self._rng)
-        released = self._shard.release()
+        self.shard.handle(event, START_MS + self._t_us // 1000, self._rng)
+        released = self.shard.release()
         self._perform(effect for effect in released if not _is_archives(effect))
         return [effect for effect in released if isinstance(effect, Answer) and _is_archives(effect)]
 
