@@ -30,12 +30,21 @@ class Recorder(Meter):
         super().__init__(meter.leaf, meter.need)
         self.changes: list[tuple[int, int]] = []
         """(when, +1 or -1)"""
+        self._had_us, self._since_us = 0, 0
+
+    def had_us(self, t_us: int) -> int:
+        """Lease-microseconds up to now."""
+        self._had_us += self.running * (t_us - self._since_us)
+        self._since_us = t_us
+        return self._had_us
 
     def starts(self, t_us: int) -> None:
+        self.had_us(t_us)
         super().starts(t_us)
         self.changes.append((t_us, +1))
 
     def ends(self, t_us: int) -> None:
+        self.had_us(t_us)
         super().ends(t_us)
         self.changes.append((t_us, -1))
 
