@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from pathlib import Path
 from random import Random
 
@@ -134,7 +134,10 @@ def _add_trace(made: Plan, scenario: Scenario, trace: Trace, folder: Path, rng: 
             raise RequestError(message, code="bad_trace")
         priority = trace.priority or handler.spec.priority
         tenant = made.add_tenant(recorded.tenant)
-        made.sources.append(Source(tenant, handler.spec.name, priority, takes, recorded.times))
+        times = recorded.times
+        if trace.ends is not None:
+            times = takewhile((trace.ends * 1000).__gt__, times)
+        made.sources.append(Source(tenant, handler.spec.name, priority, takes, times))
 
 
 def _add_generated(made: Plan, scenario: Scenario, rng: Random) -> None:
