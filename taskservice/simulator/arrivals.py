@@ -106,7 +106,7 @@ class Closed(Described):
 
 
 class Cron(Described):
-    """Schedules of the service: it makes the tasks itself. A run begins at 8:00 on a Friday, UTC."""
+    """Schedules of the service: it makes the tasks itself. Every run begins on a Friday at 8:00, UTC."""
 
     at: str
     schedules: Count = 1
