@@ -16,6 +16,7 @@ from taskservice.core.limits import Limits
 from taskservice.core.operations import Operations
 from taskservice.core.pool import Pool
 from taskservice.core.queues import LeafQueue
+from taskservice.core.searches import Searches
 from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
 from taskservice.core.speed import Speed
 from taskservice.core.table import TaskTable
@@ -103,6 +104,7 @@ class State:
     turns: Turns = field(init=False)
     costs: Costs = field(default_factory=Costs)
     speeds: dict[FunctionName, Speed] = field(default_factory=dict)
+    searches: Searches = field(default_factory=Searches)
 
     def __post_init__(self) -> None:
         self.turns = Turns(self.tenants, self.functions, self.policies, self.running)
@@ -128,3 +130,4 @@ class State:
         if queue is not None and not queue.count:
             del self.queues[leaf]
             self.turns.tree.sleep(leaf)
+            self.searches.forget(leaf)

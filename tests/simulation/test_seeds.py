@@ -15,7 +15,7 @@ from world.durable import FileDisk
 from world.simulation import Simulation
 
 SEEDS = int(os.environ.get("TASKSERVICE_SIM_SEEDS", "50"))
-FILE_SEEDS = 7
+FILE_SEEDS = 9
 FIRST = int(os.environ.get("TASKSERVICE_SIM_FIRST", "0"))
 
 
@@ -31,6 +31,7 @@ def test_a_world_keeps_its_promises_and_repeats_itself(seed: int) -> None:
     assert again.store.epochs == first.store.epochs[: len(again.store.epochs)]
 
 
+@pytest.mark.timeout(600)
 def test_worlds_go_on_from_the_files_of_those_that_crashed(tmp_path: Path) -> None:
     """As above, with the table in a file: a start takes it up and cuts off what the journal does not have."""
     cuts: list[int] = []
@@ -52,4 +53,5 @@ def test_worlds_go_on_from_the_files_of_those_that_crashed(tmp_path: Path) -> No
     assert min(came_of_schedules[what] for what in ("fired", "late", "overlap")) > 0, (
         "the schedules' lives are too tame"
     )
+    print(f"held by operations: {dict(held)}")
     assert min(held[kind] for kind in OperationKind) > 0, "bulk operations of some kind found nothing to do"
