@@ -122,10 +122,17 @@ def ran(stated: dict[str, Any], *looks: Look) -> Watched:
     return world
 
 
-def worst_share(world: Watched, weights: dict[str, float], longest_s: dict[str, float], tasks: int, points: int = 300):
+def worst_share(
+    world: Watched,
+    weights: dict[str, float],
+    longest_s: dict[str, float],
+    tasks: int,
+    since_us: int = 0,
+    points: int = 300,
+):
     """How far shares of machine time are from the weights' at most, and over how many intervals: all between two of so many
     moments in which each had at least as much as so many of its longest tasks."""
-    moments = [world.end_us * at // points for at in range(points + 1)]
+    moments = [since_us + (world.end_us - since_us) * at // points for at in range(points + 1)]
     uses = {name: [world.use(name).until_s(t_us) for t_us in moments] for name in weights}
     worst, intervals, whole = 0.0, 0, sum(weights.values())
     for begin, end in combinations(range(points + 1), 2):

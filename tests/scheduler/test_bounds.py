@@ -248,3 +248,29 @@ def test_classes_have_the_weights_that_an_operator_gives_them():
     assert high / (high + low) == pytest.approx(0.75, abs=0.01)
     report = seen.report()["classes"]
     assert report["high"]["entitled_share"] == pytest.approx(0.75, abs=0.01)
+
+
+@pytest.mark.parametrize("bound", ["function", "tenant", "downstream"])
+def test_the_few_that_may_run_are_on_as_many_cpus(bound: str):
+    """Eight tasks of 10 ms fill a lease. Where eight may run, they had one CPU of sixteen instead of eight."""
+    stated = {
+        "title": "spread",
+        "duration": "20s",
+        "fleet": [{"cpus": 16}],
+        "tenants": [{"name": "a", **({"running_max": 8} if bound == "tenant" else {})}],
+        "downstreams": [{"name": "d", "concurrent": 100}],
+        "functions": [
+            {
+                "name": "f",
+                "takes": "10ms",
+                **({"max_running": 8} if bound == "function" else {}),
+                **({"downstream": "d"} if bound == "downstream" else {}),
+            }
+        ],
+        "policies": [{"downstream": {"name": "d", "frozen": 8}}],
+        "workload": [{"tenant": "a", "function": "f", "arrivals": {"closed": {"clients": 100}}}],
+    }
+    seen = ran(stated)
+    cpus = seen.use("a").until_s(seen.end_us) / (seen.end_us / 1e6)
+    print(f"\nspread, bound of the {bound}: {cpus:.2f} CPUs of the 8 that may be used")
+    assert 5 <= cpus <= 8
