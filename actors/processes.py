@@ -135,7 +135,7 @@ class DispatcherProcess(Dispatcher):
         """Where runners of other machines call."""
         return self._address
 
-    def _open(self, settings: Settings, again: bool, network: Network | None) -> None:
+    def _open(self, settings: Settings, again: bool, network: Network | None = None) -> None:
         for path in (settings.home, *([Path(settings.state_dir)] if settings.state_is_local else [])):
             check_room(path)
         if not again:
