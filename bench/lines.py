@@ -1,6 +1,6 @@
 """What a call between two processes of the service costs: over the unix socket of one machine, and over TCP between machines.
 
-    python bench/lines.py [CALLS]
+python bench/lines.py [CALLS]
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A Ray cluster of several "machines" on this one, as a program: `machines.py FOLDER COUNT` says its address on standard output.
 
 Each machine has one CPU and a folder for temporary files of its own, `FOLDER/0` and so on; handlers, and what the service keeps on a
-machine, can be told apart by it. A line `kill N` on standard input kills the raylet of machine N with SIGKILL; it is answered by a
-line. It ends with its input. In a process of its own, for the same reason as `two_nodes`.
+machine, can be told apart by it. A line `kill N` on standard input kills the raylet of machine N with SIGKILL, `add N` starts
+another in its place; each is answered by a line. It ends with its input. In a process of its own, for the same reason as `two_nodes`.
 """
 
 from __future__ import annotations
@@ -56,8 +56,15 @@ class Machines:
 
     def kill(self, machine: int) -> None:
         """Its raylet is dead, and what ran there with it."""
+        self._say(f"kill {machine}")
+
+    def add(self, machine: int) -> None:
+        """It is there again, as a node that Ray does not know, with its old folder."""
+        self._say(f"add {machine}")
+
+    def _say(self, command: str) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(f"kill {machine}\n")
+        self._process.stdin.write(f"{command}\n")
         self._process.stdin.flush()
         assert self._line() == "done"
 
@@ -95,14 +102,18 @@ def main(folder: Path, count: int) -> None:
     nodes += [cluster.add_node(**NODE, env_vars=_own(folder, machine)) for machine in range(1, count)]
     print(cluster.address, flush=True)
     for line in sys.stdin:
-        cluster.remove_node(nodes[int(line.split()[1])], allow_graceful=False)
+        command, machine = line.split()[0], int(line.split()[1])
+        if command == "kill":
+            cluster.remove_node(nodes[machine], allow_graceful=False)
+        else:
+            nodes[machine] = cluster.add_node(**NODE, env_vars=_own(folder, machine))
         print("done", flush=True)
     cluster.shutdown()
 
 
 def _own(folder: Path, machine: int) -> dict[str, str]:
     own = folder / str(machine)
-    own.mkdir()
+    own.mkdir(exist_ok=True)
     return {"TMPDIR": str(own)}
 
 

@@ -16,6 +16,7 @@ from helpers.seaweed import BUCKET, Seaweed
 from taskservice import Client
 
 COUNT = 3
+ACTORS = ("DispatcherProcess", "GatewayProcess", "RunnerProcess")
 WITHIN_S = 90
 
 
@@ -30,10 +31,19 @@ def machines(seaweed: Seaweed) -> Iterator[Machines]:
 
 @pytest.fixture(scope="module")
 def live(machines: Machines, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A service on all of them; `down` leaves no process of it on any."""
     live = Live(tmp_path_factory.mktemp("home"), environment=machines.environment)
     live.up("--address", machines.address, "--state-dir", f"s3://{BUCKET}/machines")
     yield live
-    live.kill_everything()
+    ours = [*live.processes(), *(process for kind in ACTORS for process in machines.processes(kind).values())]
+    assert len(ours) > COUNT + 2, "two actors, a runner on each machine, and what `up` has started"
+    try:
+        live.down()
+        _, left = psutil.wait_procs(ours, timeout=20)
+        assert not left
+        eventually(lambda: not machines.processes("run_lease_task"), 20, "supervisors end")
+    finally:
+        live.kill_everything()
 
 
 @pytest.fixture
@@ -104,15 +114,7 @@ def test_a_machine_that_dies_takes_no_task_along(machines: Machines, client: Cli
         expected = "the machine that has it has left" if machine == str(victim) else f"on machine {machine}\n"
         assert expected in task.logs()
 
-
-def test_down_leaves_nothing_on_any_machine(live: Live, machines: Machines) -> None:
-    ours = [
-        *live.processes(),
-        *(p for kind in ("Dispatcher", "Gateway", "Runner") for p in machines.processes(f"{kind}Process").values()),
-    ]
-    assert len(ours) >= COUNT
-    live.down()
-    gone, left = psutil.wait_procs(ours, timeout=20)
-    assert not left
-    assert len(gone) == len(ours)
-    eventually(lambda: not machines.processes("run_lease_task"), 20, "and its supervisors")
+    machines.add(victim)
+    wait_for_runners(client, COUNT)
+    lost = tasks[where.index(str(victim))]
+    assert lost.logs() == f"here I am, on machine {victim}\n", "a machine that comes back has kept its logs"
