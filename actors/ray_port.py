@@ -32,7 +32,8 @@ T = TypeVar("T")
 
 CALL_TIMEOUT_S = 30.0
 """An actor that has not answered by then counts as not reachable; far above what any call may take."""
-WHERE_TIMEOUT_S = 5.0
+SHORT_TIMEOUT_S = 5.0
+"""Where somebody waits who can ask again."""
 RETRY_INTERVAL_S = 0.1
 OUR_ERRORS = ("taskservice.objects.", "taskservice.journal.", "taskservice.errors.RequestError")
 """An error of ours for people says all there is to say; for any other the trace is shown."""
@@ -212,7 +213,7 @@ def service_actors() -> list[str]:
 
 async def where(name: str) -> Address:
     """Where an actor of the service listens to others: it is asked. Raises BackOffError, as `call` does."""
-    return Address(*await call(await asyncio.to_thread(actor_named, name), "where", timeout_s=WHERE_TIMEOUT_S))
+    return Address(*await call(await asyncio.to_thread(actor_named, name), "where", timeout_s=SHORT_TIMEOUT_S))
 
 
 def ask_runners(wanted: Callable[[RunnerId], bool], method: str, *args: object) -> dict[RunnerId, bytes | str]:
@@ -225,7 +226,7 @@ def ask_runners(wanted: Callable[[RunnerId], bool], method: str, *args: object) 
             asked[name] = getattr(actor_named(name), method).remote(*args)
         except (ActorGone, RayError) as error:
             answers[name] = _first_line(error)
-    ray.wait(list(asked.values()), num_returns=len(asked), timeout=CALL_TIMEOUT_S) if asked else None
+    ray.wait(list(asked.values()), num_returns=len(asked), timeout=SHORT_TIMEOUT_S) if asked else None
     for name, reference in asked.items():
         try:
             answers[name] = ray.get(reference, timeout=0)

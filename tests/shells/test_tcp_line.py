@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from taskservice.actors import tcp_line
 from taskservice.actors.line import Line, LineServer, Method
@@ -67,12 +68,13 @@ class Directory:
         raise BackOffError("nobody knows")
 
 
-def run(test: Callable[[], Awaitable[None]]) -> None:
+def run(test: Callable[[], Awaitable[None]], new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None) -> None:
     async def bounded() -> None:
         async with asyncio.timeout(20):
             await test()
 
-    asyncio.run(bounded())
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(bounded())
 
 
 async def stopped(callee: Serving, *lines: Line) -> None:
@@ -103,7 +105,10 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_with_the_token_calls_are_answered(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_with_the_token_calls_are_answered(
+    new_loop: Callable[[], asyncio.AbstractEventLoop], caplog: pytest.LogCaptureFixture
+) -> None:
     async def test() -> None:
         async with serving(Callee()) as (gate, address):
             line = TcpLine(Directory(address), TOKEN, METHODS)
@@ -111,7 +116,7 @@ def test_with_the_token_calls_are_answered(caplog: pytest.LogCaptureFixture) -> 
             assert not gate.unproven
             line.close()
 
-    run(test)
+    run(test, new_loop)
     assert not warnings(caplog)
 
 
@@ -268,7 +273,10 @@ def test_one_server_answers_at_its_socket_and_behind_its_gate(tmp_path: Path) ->
     run(test)
 
 
-def test_where_ray_is_encrypted_lines_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_where_ray_is_encrypted_lines_are(
+    new_loop: Callable[[], asyncio.AbstractEventLoop], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With Ray's own certificates: who has none of them does not even hear the callee's random bytes."""
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     command = [
@@ -309,4 +317,4 @@ def test_where_ray_is_encrypted_lines_are(tmp_path: Path, monkeypatch: pytest.Mo
             assert len(heard) < tcp_line.NONCE_BYTES
             writer.close()
 
-    run(test)
+    run(test, new_loop)
