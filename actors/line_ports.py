@@ -196,7 +196,7 @@ async def dispatcher_line(run_dir: Path) -> AsyncIterator[LineDispatcher]:
 
 
 class LineRunners:
-    """The runners, as far as leases are given to them."""
+    """The runners of this machine, and of others, as far as leases are given to them."""
 
     def __init__(self, run_dir: Path, far: Callable[[RunnerId], Line | None] = lambda _: None) -> None:
         """`far`: the way to a runner on another machine; None if it is on this one."""
@@ -208,7 +208,6 @@ class LineRunners:
         """See `RunnerPort.launch`."""
         line = self._lines.get(id)
         if line is None:
-            line = self._far(id) or Line(runner_socket(self._run_dir, id), RUNNER_METHODS)
-            self._lines[id] = line
+            line = self._lines[id] = self._far(id) or Line(runner_socket(self._run_dir, id), RUNNER_METHODS)
         taken: bool = await line.call("launch", epoch, body, timeout_s=CALL_TIMEOUT_S)
         return taken

@@ -29,11 +29,14 @@ class Network:
     """Made by `up`; see `tcp_line`."""
 
 
-def settings_on(node: str, settings: Settings, network: Network | None) -> Settings:
-    """The settings as they hold on this node: other machines need not have the folder that `home` is."""
+def settings_on(node: str, settings: Settings, network: Network | None, folder: Path | None = None) -> Settings:
+    """The settings as they hold on this node: other machines need not have the folder that `home` is.
+
+    `folder`: where a node that is not the home node keeps its own; by default where its temporary files are.
+    """
     if network is None or node == network.home_node:
         return settings
-    return settings.model_copy(update={"home": _node_home(settings.state_dir)})
+    return settings.model_copy(update={"home": _node_home(settings.state_dir, folder or Path(tempfile.gettempdir()))})
 
 
 def node_of(id: RunnerId) -> str:
@@ -41,13 +44,13 @@ def node_of(id: RunnerId) -> str:
     return id.split(":")[2]
 
 
-def _node_home(state_dir: str) -> Path:
+def _node_home(state_dir: str, folder: Path) -> Path:
     """A folder of this machine that belongs to the service with this state, and that only this user can enter.
 
     It stays, with the tasks' logs in it, when the service has stopped. Raises ServiceBug if somebody else's is in its place.
     """
     mark = hashlib.sha256(state_dir.encode()).hexdigest()[:8]
-    path = Path(tempfile.gettempdir(), f"taskservice-node-{os.getuid()}-{mark}")
+    path = folder / f"taskservice-node-{os.getuid()}-{mark}"
     path.mkdir(mode=0o700, exist_ok=True)
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:

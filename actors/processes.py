@@ -155,10 +155,11 @@ class DispatcherProcess(Dispatcher):
         path = take_place(settings.home, settings.state_dir, journal.epoch).path
         recovered = recover(journal, manifest, checkpointer, path, settings.core_limits(), now_ms())
         log.info("epoch %d: %s, and %d segments after it", journal.epoch, recovered.source, recovered.segments)
+        runners = LineRunners(run_dir(settings), partial(line_to_runner, network))
         super().__init__(
             journal,
             recovered.shard,
-            LineRunners(run_dir(settings), partial(line_to_runner, network)).launch,
+            runners.launch,
             _die,
             dispatcher_options(settings),
             keeper=lambda wake, failed: Keeper(

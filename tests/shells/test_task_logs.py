@@ -76,21 +76,18 @@ def test_two_nodes_on_one_disk_do_not_double_a_log(machines: Machines) -> None:
     assert machines.texts(the_task()) == [(1, 1, "once")]
 
 
-def test_other_machines_keep_their_files_in_a_folder_of_their_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+def test_other_machines_keep_their_files_in_a_folder_of_their_own(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home", state_dir="s3://bucket/prefix")
     network = Network("near", b"secret")
     assert settings_on("near", settings, network) == settings_on("far", settings, None) == settings
-    far = settings_on("far", settings, network)
+    far = settings_on("far", settings, network, tmp_path)
     assert far.home.parent == tmp_path
     assert far.home.stat().st_mode & 0o777 == 0o700
     assert (far.state_dir, far.service_log) == (settings.state_dir, far.home / "logs" / "service.log")
-    assert settings_on("further", settings, network) == far
+    assert settings_on("further", settings, network, tmp_path) == far
     far.home.chmod(0o755)
     with pytest.raises(ServiceBug, match="only this user can enter"):
-        settings_on("far", settings, network)
+        settings_on("far", settings, network, tmp_path)
 
 
 def test_a_token_is_not_shown_and_a_runners_name_says_its_node() -> None:
