@@ -215,8 +215,10 @@ async def _start_actors(settings: Settings, bundles: Sequence[Bundle]) -> tuple[
     """Dispatcher, functions, gateway: in this order, so that whoever gets an answer gets a whole one."""
     from taskservice.actors import processes, ray_port  # noqa: PLC0415
 
+    await _end_remains()
     _refuse_unfit(settings)
     node = ray_port.this_node()
+    ray_port.note_home(node)
     # A cluster of one machine may grow, if the state is where others can reach it.
     network = Network(node, new_token()) if settings.address and not settings.state_is_local else None
     try:
@@ -251,6 +253,20 @@ async def _ready(actor: ray.actor.ActorHandle[Any], method: str, what: str, sett
             f" `taskservice doctor --state-dir {place}` says whether its state can be reached."
         )
         raise BackOffError(message, code="not_ready") from error
+
+
+async def _end_remains() -> None:
+    """Nothing is left on this cluster of a service whose home machine is gone: Ray would wait for that machine for ever."""
+    from taskservice.actors import ray_port  # noqa: PLC0415
+
+    if not ray_port.home_is_lost() or not ray_port.service_actors():
+        return
+    log.warning("the machine of the service that ran on this cluster is gone: what is left of it on others ends")
+    await _end_actors()
+    for _ in range(round(STOP_MARGIN_S / LOOK_INTERVAL_S)):
+        if not ray_port.service_actors():
+            return
+        await asyncio.sleep(LOOK_INTERVAL_S)
 
 
 def _refuse_unfit(settings: Settings) -> None:

@@ -17,6 +17,7 @@ import ray
 import ray.util
 from ray.actor import ActorHandle
 from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
+from ray.experimental import internal_kv
 from ray.remote_function import RemoteFunction
 
 from taskservice.actors.fleet import NodeInfo, RunnerGone
@@ -35,6 +36,7 @@ CALL_TIMEOUT_S = 30.0
 SHORT_TIMEOUT_S = 5.0
 """Where somebody waits who can ask again."""
 RETRY_INTERVAL_S = 0.1
+_HOME_KEY = b"taskservice:home"
 OUR_ERRORS = ("taskservice.objects.", "taskservice.journal.", "taskservice.errors.RequestError")
 """An error of ours for people says all there is to say; for any other the trace is shown."""
 
@@ -239,6 +241,17 @@ def node_host() -> str:
     """This node's address, as the others of the cluster know it."""
     host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
     return host
+
+
+def note_home(node: str) -> None:
+    """The cluster remembers that the service's dispatcher and gateway are on this node. Blocks."""
+    internal_kv._internal_kv_put(_HOME_KEY, node.encode(), overwrite=True)  # noqa: SLF001
+
+
+def home_is_lost() -> bool:
+    """Whether that node is gone: then nothing of that service can start again. Blocks."""
+    home: bytes | None = internal_kv._internal_kv_get(_HOME_KEY)  # noqa: SLF001
+    return home is not None and home.decode() not in {node.id for node in nodes()}
 
 
 def this_node() -> str:
