@@ -26,6 +26,7 @@ R = TypeVar("R")
 
 CONCURRENCY_MAX = 1_000
 """Attempts that one process may run at the same time."""
+MEMORY_FACTOR_MIN, MEMORY_FACTOR_MAX = 1.1, 100.0
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")
 
 
@@ -84,6 +85,8 @@ class Function:
     max_crashes: int
     priority: Priority
     ttl_ms: int | None
+    memory_retry_factor: float | None
+    memory_max_bytes: int | None
 
     @property
     def is_async(self) -> bool:
@@ -106,6 +109,8 @@ class Function:
             max_crashes=self.max_crashes,
             priority=self.priority,
             ttl_ms=self.ttl_ms,
+            memory_retry_factor=self.memory_retry_factor,
+            memory_max_bytes=self.memory_max_bytes,
         )
 
 
@@ -140,15 +145,20 @@ class App:
         max_crashes: int = 3,
         priority: str = "normal",
         ttl: str | float | None = None,
+        memory_retry_factor: float | None = None,
+        memory_max: str | int | None = None,
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
     def task(self, function: Callable[..., Any] | None = None, **options: Any) -> Any:
         """The function can be submitted to.
 
-        `cpus`, `gpus`, `memory`, `resources`: what one attempt takes of a machine. `timeout`: of one attempt.
+        `cpus`, `gpus`, `memory`, `resources`: what one attempt takes of a machine. `memory` is a limit as well: an attempt
+        that takes more is stopped, and has run out of memory. `timeout`: of one attempt.
         `retry`: see `Retry`. `concurrency`: attempts at once in one process, for `async def` only. `max_crashes`:
         after as many ended processes the task is given up. `priority`: of tasks that do not say their own. `ttl`: likewise;
         a task that has not started by then, counted from its submission, ends as expired. None: it waits for as long as it takes.
+        `memory_retry_factor`: a task that has run out of memory has so many times as much the next time, up to `memory_max` and
+        what the largest machine has; None: as much again.
         Raises TypeError or ValueError for an option that cannot be.
         """
         if function is not None:
@@ -169,6 +179,8 @@ class App:
         max_crashes: int = 3,
         priority: str = "normal",
         ttl: str | float | None = None,
+        memory_retry_factor: float | None = None,
+        memory_max: str | int | None = None,
     ) -> Callable[..., Any]:
         if not inspect.isfunction(call):
             raise TypeError(f"{call!r:.100} cannot be a task: decorate a function")
@@ -181,6 +193,8 @@ class App:
             raise ValueError(f"{name}: concurrency above 1 is for async functions; make it `async def`")
         retry = retry or Retry()
         retry.policy()
+        memory_bytes = parse_bytes(memory)
+        _check_growth(memory_bytes, memory_retry_factor, memory_max)
         self._functions[name] = Function(
             name=name,
             call=call,
@@ -188,7 +202,7 @@ class App:
             resources=Resources(
                 cpu_m=_thousandths("cpus", cpus),
                 gpu_m=_thousandths("gpus", gpus),
-                memory_bytes=parse_bytes(memory),
+                memory_bytes=memory_bytes,
                 custom_m=tuple(
                     (kind, _thousandths(kind, amount)) for kind, amount in sorted((resources or {}).items())
                 ),
@@ -199,6 +213,8 @@ class App:
             max_crashes=_bounded("max_crashes", max_crashes, 100),
             priority=_priority(priority),
             ttl_ms=None if ttl is None else _positive_ms("ttl", ttl),
+            memory_retry_factor=memory_retry_factor,
+            memory_max_bytes=None if memory_max is None else parse_bytes(memory_max),
         )
         return call
 
@@ -214,6 +230,18 @@ def _positive_ms(name: str, duration: object) -> int:
     if duration_ms == 0:
         raise ValueError(f"{name} must be longer than 0")
     return duration_ms
+
+
+def _check_growth(memory_bytes: int, factor: object, most: str | int | None) -> None:
+    """How much memory a task asks for when it has run out of it can be. Raises ValueError otherwise."""
+    number = isinstance(factor, int | float) and not isinstance(factor, bool)
+    if factor is not None and not (number and MEMORY_FACTOR_MIN <= factor <= MEMORY_FACTOR_MAX):  # type: ignore[operator]
+        message = f"memory_retry_factor must be {MEMORY_FACTOR_MIN:g} to {MEMORY_FACTOR_MAX:g}, not {factor!r:.50}"
+        raise ValueError(message)
+    if factor is not None and not memory_bytes:
+        raise ValueError("memory_retry_factor says how much more than `memory`: state that as well")
+    if most is not None and (factor is None or parse_bytes(most) < memory_bytes):
+        raise ValueError("memory_max is for memory_retry_factor, and at least `memory`")
 
 
 def _priority(priority: str) -> Priority:

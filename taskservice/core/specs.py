@@ -86,6 +86,10 @@ class FunctionSpec(Struct, frozen=True, array_like=True):
     """Retries for each call, at most: see `flow.retry_budget`."""
     ttl_ms: int | None = None
     """Of tasks that do not say their own; None: they do not expire."""
+    memory_retry_factor: float | None = None
+    """A task that has run out of memory asks for so many times as much the next time; None: for as much again."""
+    memory_max_bytes: int | None = None
+    """It never asks for more; None: for as much as the largest machine has."""
 
 
 class Tenant(Struct, frozen=True, array_like=True):

@@ -12,6 +12,7 @@ from taskservice.core.flow.quota import Owner, Usage, part_of, within
 from taskservice.core.flow.running import Running
 from taskservice.core.gates import Gates
 from taskservice.core.lease_wire import Outcome
+from taskservice.core.memory import resources_of
 from taskservice.core.specs import (
     ClassPolicy,
     DownstreamPolicy,
@@ -148,4 +149,4 @@ class Turns:
 
     def demand_of(self, leaf: Leaf) -> Demand:
         """What a lease of the leaf's tasks asks of a runner."""
-        return demand_for(self.functions[leaf.function].resources)
+        return demand_for(resources_of(self.functions[leaf.function], leaf))

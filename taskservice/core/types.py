@@ -77,6 +77,8 @@ class OutcomeKind(StrEnum):
     """The store could not be reached for long: a large payload could not be read, or a large result not be written."""
     VALUE_LOST = "value_lost"
     """The object that holds the payload is gone, or is not what was written."""
+    OUT_OF_MEMORY = "out_of_memory"
+    """It took more memory than it may, or than there was."""
 
 
 class Token(NamedTuple):
@@ -95,6 +97,8 @@ class Leaf(NamedTuple):
     key: str = ""
     """Of which so many may run at once; empty: the function has no such limit, or the task no key."""
     lane: Lane = Lane.MAIN
+    memory_bytes: int = 0
+    """What a lease asks for, if that is more than its function says: these have run out of less. See `memory`."""
 
     @property
     def plain(self) -> Leaf:
@@ -171,10 +175,12 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
 
     key: str = ""
     lane: Lane = Lane.MAIN
+    memory_bytes: int = 0
+    """As in `Leaf`."""
 
     @property
     def leaf(self) -> Leaf:
-        return Leaf(self.tenant, self.function, self.priority, self.key, self.lane)
+        return Leaf(self.tenant, self.function, self.priority, self.key, self.lane, self.memory_bytes)
 
 
 class ListFilter(Struct, frozen=True, array_like=True):

@@ -47,6 +47,8 @@ class TaskView(Struct, frozen=True, kw_only=True):
     attempt: int
     max_attempts: int
     crashes: int
+    memory_bytes: int | None
+    """What its next attempt asks for since it ran out of memory; null: what its function says."""
     duration_ms: float | None
     error: ErrorView | None
     payload: Raw | UnsetType = UNSET
@@ -171,6 +173,10 @@ class FunctionView(Struct, frozen=True):
     concurrency: int
     max_crashes: int
     priority: Priority
+    memory_retry_factor: float | None
+    """A task that has run out of memory asks for so many times as much the next time; null: for as much again."""
+    memory_max_bytes: int | None
+    """It never asks for more; null: for as much as the largest machine has."""
 
 
 class FunctionsView(Struct, frozen=True):
@@ -262,6 +268,7 @@ def task_view(task: Task, values: TaskValues = NO_VALUES, duplicate: bool | Unse
         attempt=task.attempt,
         max_attempts=task.max_attempts,
         crashes=task.crashes,
+        memory_bytes=task.memory_bytes or None,
         duration_ms=None if task.duration_us is None else task.duration_us / 1000,
         error=None if task.error is None else _error_view(task.error),
         payload=UNSET if values.payload is None else Raw(values.payload),
@@ -310,6 +317,8 @@ def function_view(spec: FunctionSpec) -> FunctionView:
         concurrency=spec.concurrency,
         max_crashes=spec.max_crashes,
         priority=spec.priority,
+        memory_retry_factor=spec.memory_retry_factor,
+        memory_max_bytes=spec.memory_max_bytes,
     )
 
 
