@@ -135,16 +135,21 @@ class Gates:
 
     def started(self, leaf: Leaf, tasks: int, now_ms: int) -> None:
         """So many of the leaf's tasks have passed all their gates."""
-        for name in (("tenant.rate", leaf.tenant), ("function.rate", leaf.function)):
+        for name in rate_gates(leaf):
             bucket = self.buckets.get(name)
             if bucket is not None:
                 bucket.take(tasks, now_ms)
         self.downstreams.started(leaf, tasks, now_ms)
         self._stir(("function.retries", leaf.function))
 
-    def ended(self, leaf: Leaf, outcomes: Sequence[Outcome], others: int, now_ms: int) -> None:
-        """See `Downstreams.ended`."""
-        self.downstreams.ended(leaf, outcomes, others, now_ms)
+    def ended(self, leaf: Leaf, outcomes: Sequence[Outcome], back: int, vanished: int, now_ms: int) -> None:
+        """See `Downstreams.ended`. What was handed back has not started, so its tokens are there again."""
+        for name in rate_gates(leaf) if back else ():
+            bucket = self.buckets.get(name)
+            if bucket is not None:
+                bucket.give_back(back, now_ms)
+                self._stir(name)
+        self.downstreams.ended(leaf, outcomes, back, vanished, now_ms)
         self._stir(("function.retries", leaf.function))
         self._stir(("downstream.window", self.downstreams.name_of(leaf.function)))
 
@@ -251,6 +256,11 @@ class Gates:
     def _class_quota(self, priority: Priority) -> Quota:
         policy = self.policies.get(("class", priority))
         return policy.quota if isinstance(policy, ClassPolicy) else Quota()
+
+
+def rate_gates(leaf: Leaf) -> tuple[Name, Name]:
+    """What bounds how many of the leaf's tasks start in a second."""
+    return ("tenant.rate", leaf.tenant), ("function.rate", leaf.function)
 
 
 def submit_gates(tenant: TenantId, function: FunctionName) -> tuple[Name, Name]:

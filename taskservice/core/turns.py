@@ -92,9 +92,9 @@ class Turns:
             self.gates.downstreams.open_window(function, now_ms)
             self.function_changed(function)
 
-    def ended(self, leaf: Leaf, outcomes: Sequence[Outcome], others: int, now_ms: int) -> None:
-        """See `Downstreams.ended`."""
-        self.gates.ended(leaf, outcomes, others, now_ms)
+    def ended(self, leaf: Leaf, outcomes: Sequence[Outcome], back: int, vanished: int, now_ms: int) -> None:
+        """See `Gates.ended`."""
+        self.gates.ended(leaf, outcomes, back, vanished, now_ms)
 
     def hungry(self) -> list[Owner]:
         """Those that have less of the pool than is kept for them; the one with the least part of that comes first."""
