@@ -85,6 +85,10 @@ class Function:
     max_crashes: int
     priority: Priority
     ttl_ms: int | None
+    deadline_ms: int | None
+    off_peak: bool
+    labels: tuple[tuple[str, str], ...]
+    spread: bool
     memory_retry_factor: float | None
     memory_max_bytes: int | None
 
@@ -109,6 +113,10 @@ class Function:
             max_crashes=self.max_crashes,
             priority=self.priority,
             ttl_ms=self.ttl_ms,
+            off_peak=self.off_peak,
+            deadline_ms=self.deadline_ms,
+            labels=self.labels,
+            spread=self.spread,
             memory_retry_factor=self.memory_retry_factor,
             memory_max_bytes=self.memory_max_bytes,
         )
@@ -145,6 +153,10 @@ class App:
         max_crashes: int = 3,
         priority: str = "normal",
         ttl: str | float | None = None,
+        deadline: str | float | None = None,
+        off_peak: bool = False,
+        labels: Mapping[str, str] | None = None,
+        spread: bool = False,
         memory_retry_factor: float | None = None,
         memory_max: str | int | None = None,
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
@@ -157,6 +169,9 @@ class App:
         `retry`: see `Retry`. `concurrency`: attempts at once in one process, for `async def` only. `max_crashes`:
         after as many ended processes the task is given up. `priority`: of tasks that do not say their own. `ttl`: likewise;
         a task that has not started by then, counted from its submission, ends as expired. None: it waits for as long as it takes.
+        `deadline`: likewise when it is to have ended; later it runs all the same. `off_peak`: likewise; its tasks can wait for
+        off-peak hours or an idle pool, while their deadlines leave time. `labels`: of the machines that may run them, such as
+        `{"ray.io/availability-zone": "a"}`. `spread`: they run where the fewest others of the function do.
         `memory_retry_factor`: a task that has run out of memory has so many times as much the next time, up to `memory_max` and
         what the largest machine has; None: as much again.
         Raises TypeError or ValueError for an option that cannot be.
@@ -179,6 +194,10 @@ class App:
         max_crashes: int = 3,
         priority: str = "normal",
         ttl: str | float | None = None,
+        deadline: str | float | None = None,
+        off_peak: bool = False,
+        labels: Mapping[str, str] | None = None,
+        spread: bool = False,
         memory_retry_factor: float | None = None,
         memory_max: str | int | None = None,
     ) -> Callable[..., Any]:
@@ -213,6 +232,10 @@ class App:
             max_crashes=_bounded("max_crashes", max_crashes, 100),
             priority=_priority(priority),
             ttl_ms=None if ttl is None else _positive_ms("ttl", ttl),
+            deadline_ms=None if deadline is None else _positive_ms("deadline", deadline),
+            off_peak=_yes_or_no("off_peak", off_peak),
+            labels=_labels(labels or {}),
+            spread=_yes_or_no("spread", spread),
             memory_retry_factor=memory_retry_factor,
             memory_max_bytes=None if memory_max is None else parse_bytes(memory_max),
         )
@@ -230,6 +253,19 @@ def _positive_ms(name: str, duration: object) -> int:
     if duration_ms == 0:
         raise ValueError(f"{name} must be longer than 0")
     return duration_ms
+
+
+def _yes_or_no(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r:.50}")
+    return value
+
+
+def _labels(labels: object) -> tuple[tuple[str, str], ...]:
+    pairs = labels.items() if isinstance(labels, Mapping) else [(None, None)]
+    if not all(isinstance(name, str) and name and isinstance(value, str) for name, value in pairs):
+        raise TypeError(f'labels must map names to texts, such as {{"zone": "a"}}, not {labels!r:.100}')
+    return tuple(sorted((str(name), str(value)) for name, value in pairs))
 
 
 def _check_growth(memory_bytes: int, factor: object, most: str | int | None) -> None:

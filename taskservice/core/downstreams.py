@@ -10,7 +10,7 @@ from taskservice.core.flow.running import Running
 from taskservice.core.flow.window import CEILING, Ended, Window
 from taskservice.core.lease_wire import Outcome
 from taskservice.core.specs import DownstreamPolicy, FunctionSpec, Policy
-from taskservice.core.types import FunctionName, Lane, Leaf, OutcomeKind
+from taskservice.core.types import RETRY_LANES, FunctionName, Leaf, OutcomeKind
 
 _CONGESTED = (OutcomeKind.THROTTLED, OutcomeKind.TIMEOUT)
 """What says that a downstream has too much to do."""
@@ -65,7 +65,7 @@ class Downstreams:
         if window is not None:
             window.started(tasks, now_ms)
         budget = self.budget_of(leaf.function, now_ms)
-        if leaf.lane is Lane.RETRY:
+        if leaf.lane in RETRY_LANES.values():
             budget.take(tasks, now_ms)
         else:
             budget.first(tasks, now_ms)
@@ -94,7 +94,7 @@ class Downstreams:
         budget = self.budget_of(leaf.function, now_ms)
         succeeded = sum(each.kind is OutcomeKind.SUCCEEDED for each in outcomes)
         failed = sum(each.kind is not OutcomeKind.SUCCEEDED and each.kind not in _SILENT for each in outcomes)
-        if leaf.lane is Lane.RETRY:
+        if leaf.lane in RETRY_LANES.values():
             budget.give_back(0, silent)
             budget.succeeded(0, succeeded)
             budget.failed(failed)

@@ -3,7 +3,7 @@
 - a tenant: its rate, its running_max
 - a function: paused, its rate, its max_running, its downstream's window; and, since it says what a task takes: the maximum of
   its class, of its tenant and of itself
-- a leaf: key_max_running; for retries the function's budget
+- a leaf: key_max_running; for retries the function's budget; for the off-peak lanes the hours, or an idle pool
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from taskservice.core.fair.line import Line
 from taskservice.core.fair.tree import Path
 from taskservice.core.flow.bucket import Bucket, RateLimit
 from taskservice.core.flow.gate import Gate, Reason
+from taskservice.core.flow.off_peak import NAME, OffPeak, OffPeakGate
 from taskservice.core.flow.quota import Owner, QuotaGate, Usage, owners
 from taskservice.core.flow.running import AtMost, Running, key_name
 from taskservice.core.lease_wire import Outcome
+from taskservice.core.limits import Limits
 from taskservice.core.memory import resources_of
 from taskservice.core.resources import amounts
 from taskservice.core.specs import (
@@ -33,7 +35,7 @@ from taskservice.core.specs import (
     Rate,
     Tenant,
 )
-from taskservice.core.types import FunctionName, Lane, Leaf, Priority, Task, TenantId
+from taskservice.core.types import PRESSED_LANES, RETRY_LANES, FunctionName, Leaf, Priority, Task, TenantId
 
 Name = tuple[object, ...]
 """What a gate is called here: what it is about, and whose it is."""
@@ -66,7 +68,9 @@ class Gates:
     running: Running
     usage: Usage
     stirred: dict[Line, None]
+    limits: Limits
     downstreams: Downstreams = field(init=False)
+    off_peak: OffPeak = field(init=False)
     buckets: dict[Name, Bucket] = field(default_factory=dict)
     now_ms: int = 0
     """The time of the last turn: what is made in it begins there."""
@@ -75,9 +79,11 @@ class Gates:
     """Each for as long as a node stands before its gate: there may be as many keys as a tenant has users."""
     _maxima: dict[Owner, dict[Name, None]] = field(default_factory=dict)
     """The gates that keep each owner below its maximum: one for each need that came up."""
+    _off_peak_lines: dict[Name, None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.downstreams = Downstreams(self.functions, self.policies, self.running)
+        self.off_peak = OffPeak(self.limits, self.usage)
 
     def restart(self, now_ms: int) -> None:
         """What was let through before is not known, and may have been all that was to be had."""
@@ -158,6 +164,12 @@ class Gates:
         self.downstreams.policy_changed(policy, self.now_ms)
         self._stir(("downstream.window", policy.name))
 
+    def look(self, capacity: Mapping[str, int], now_ms: int) -> None:
+        """A round begins, or ends: the gates know what the pool has, and what time it is."""
+        self.now_ms = now_ms
+        if self.off_peak.look(capacity, now_ms):
+            self._stir_off_peak()
+
     def freed(self, leaf: Leaf) -> None:
         """Tasks of the leaf run no more, or a lease of it is over: there may be room behind what counts them."""
         self._stir(("tenant.running_max", leaf.tenant))
@@ -167,6 +179,7 @@ class Gates:
         for owner in owners(leaf):
             for name in self._maxima.get(owner, ()):
                 self._stir(name)
+        self._stir_off_peak()
 
     def _of_tenant(self, id: TenantId) -> Iterator[Line]:
         tenant = self.tenants.get(id)
@@ -202,10 +215,14 @@ class Gates:
         resources = resources_of(function, leaf)
         if resources != function.resources:
             yield from self._maxima_of(leaf.priority, leaf.tenant, leaf.function, amounts(resources))
-        if leaf.lane is Lane.RETRY:
+        if leaf.lane in RETRY_LANES.values():
             yield self._line(
                 ("function.retries", leaf.function), self.downstreams.budget_of(leaf.function, self.now_ms)
             )
+        if leaf.lane in PRESSED_LANES:
+            gate = OffPeakGate(self.off_peak, tuple(sorted(amounts(function.resources))))
+            self._off_peak_lines[NAME, gate.need] = None
+            yield self._line((NAME, gate.need), gate)
 
     def _rated(self, what: str, of: str) -> Iterable[Line]:
         bucket = self.buckets.get((what, of))
@@ -240,6 +257,10 @@ class Gates:
             line = self._lines[name] = Line(gate, self.stirred)
         line.gate = gate
         return line
+
+    def _stir_off_peak(self) -> None:
+        for name in self._off_peak_lines:
+            self._stir(name)
 
     def _stir(self, name: Name) -> None:
         line = self._lines.get(name)

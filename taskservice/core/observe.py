@@ -78,6 +78,7 @@ def _speed(state: State, lease: Lease, ended: Sequence[Outcome]) -> None:
     if succeeded:
         speed = state.speeds.setdefault(lease.leaf.function, Speed())
         speed.learn(sum(outcome.duration_us for outcome in succeeded), len(succeeded))
+        speed.spread(outcome.duration_us for outcome in succeeded)
 
 
 def _joined(state: State, event: e.RunnerJoined, now_ms: int) -> None:

@@ -25,7 +25,7 @@ from taskservice.core.records import (
 )
 from taskservice.core.specs import FunctionSpec
 from taskservice.core.state import Lease, OpenAttempt, State
-from taskservice.core.types import ErrorInfo, Lane, Leaf, OutcomeKind, TaskNo, Token
+from taskservice.core.types import RETRY_LANES, ErrorInfo, Leaf, OutcomeKind, TaskNo, Token
 from taskservice.core.values import MARK, keys_of
 
 POISON = "poison"
@@ -169,7 +169,7 @@ def _settle_bad(
         return
     charged = attempt.attempt if rule.charged else attempt.attempt - 1
     due_ms = now_ms + delay_ms(function.retry, attempt.attempt, outcome, rng)
-    lane = Lane.RETRY if rule.budgeted else leaf.lane
+    lane = RETRY_LANES.get(leaf.lane, leaf.lane) if rule.budgeted else leaf.lane
     memory_bytes = leaf.memory_bytes
     if outcome.kind is OutcomeKind.OUT_OF_MEMORY:
         largest_bytes = state.pool.most(state.turns.demand_of(leaf), "memory")

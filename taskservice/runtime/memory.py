@@ -30,6 +30,9 @@ LOOKING_RATIO_MAX = 0.05
 LEFT_RATIO_MAX = 0.25
 """Share of what a lease may have that a warm child may have kept of the leases before."""
 
+LATELY_S = 10.0
+"""The kernel's kills are of no interest after so long."""
+
 _TAKEN = re.compile(rb"^Rss(?:Anon|Shmem):\s*(\d+) kB", re.MULTILINE)
 _SHARE = re.compile(rb"^Pss_(?:Anon|Shmem):\s*(\d+) kB", re.MULTILINE)
 _OOM_KILLS = re.compile(rb"^oom_kill (\d+)", re.MULTILINE)
@@ -99,9 +102,11 @@ class OomKills:
 
     def look(self, now_s: float) -> None:
         """What is counted now was before, from the next look on that is a second later. Looks no more than once a second."""
-        if now_s - self.looked_s >= 1.0:
-            self.looked_s = now_s
-            self._before, self._lately = self._lately, self._count()
+        passed_s = now_s - self.looked_s
+        if passed_s >= 1.0:
+            count = self._count()
+            self._before = self._lately if passed_s < LATELY_S else count
+            self._lately, self.looked_s = count, now_s
 
     def recent(self) -> int:
         """How many there have been in the last seconds."""
