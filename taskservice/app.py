@@ -212,19 +212,15 @@ class App:
             raise ValueError(f"{name}: concurrency above 1 is for async functions; make it `async def`")
         retry = retry or Retry()
         retry.policy()
-        memory_bytes = parse_bytes(memory)
-        _check_growth(memory_bytes, memory_retry_factor, memory_max)
         self._functions[name] = Function(
             name=name,
             call=call,
             signature=Signature(call),
             resources=Resources(
-                cpu_m=_thousandths("cpus", cpus),
-                gpu_m=_thousandths("gpus", gpus),
-                memory_bytes=memory_bytes,
-                custom_m=tuple(
-                    (kind, _thousandths(kind, amount)) for kind, amount in sorted((resources or {}).items())
-                ),
+                _thousandths("cpus", cpus),
+                _thousandths("gpus", gpus),
+                _memory_bytes(memory, memory_retry_factor, memory_max),
+                tuple((kind, _thousandths(kind, amount)) for kind, amount in sorted((resources or {}).items())),
             ),
             timeout_ms=_positive_ms("timeout", timeout),
             retry=retry,
@@ -268,8 +264,9 @@ def _labels(labels: object) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((str(name), str(value)) for name, value in pairs))
 
 
-def _check_growth(memory_bytes: int, factor: object, most: str | int | None) -> None:
-    """How much memory a task asks for when it has run out of it can be. Raises ValueError otherwise."""
+def _memory_bytes(memory: str | int, factor: object, most: str | int | None) -> int:
+    """What `memory` is. Raises ValueError if the other two do not fit it."""
+    memory_bytes = parse_bytes(memory)
     number = isinstance(factor, int | float) and not isinstance(factor, bool)
     if factor is not None and not (number and MEMORY_FACTOR_MIN <= factor <= MEMORY_FACTOR_MAX):  # type: ignore[operator]
         message = f"memory_retry_factor must be {MEMORY_FACTOR_MIN:g} to {MEMORY_FACTOR_MAX:g}, not {factor!r:.50}"
@@ -278,6 +275,7 @@ def _check_growth(memory_bytes: int, factor: object, most: str | int | None) -> 
         raise ValueError("memory_retry_factor says how much more than `memory`: state that as well")
     if most is not None and (factor is None or parse_bytes(most) < memory_bytes):
         raise ValueError("memory_max is for memory_retry_factor, and at least `memory`")
+    return memory_bytes
 
 
 def _priority(priority: str) -> Priority:
