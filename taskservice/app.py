@@ -14,10 +14,11 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from taskservice.core.specs import Bundle, FunctionSpec, Resources, RetryPolicy
 from taskservice.core.types import FunctionName, Priority
+from taskservice.flow_options import Flow, FlowOptions, flow_of
 from taskservice.signature import Signature
 from taskservice.units import parse_bytes, parse_duration_ms
 
@@ -91,6 +92,7 @@ class Function:
     spread: bool
     memory_retry_factor: float | None
     memory_max_bytes: int | None
+    flow: Flow
 
     @property
     def is_async(self) -> bool:
@@ -119,6 +121,7 @@ class Function:
             spread=self.spread,
             memory_retry_factor=self.memory_retry_factor,
             memory_max_bytes=self.memory_max_bytes,
+            **self.flow._asdict(),
         )
 
 
@@ -159,6 +162,7 @@ class App:
         spread: bool = False,
         memory_retry_factor: float | None = None,
         memory_max: str | int | None = None,
+        **flow: Unpack[FlowOptions],
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
     def task(self, function: Callable[..., Any] | None = None, **options: Any) -> Any:
@@ -169,6 +173,7 @@ class App:
         `retry`: see `Retry`. `concurrency`: attempts at once in one process, for `async def` only. `max_crashes`:
         after as many ended processes the task is given up. `priority`: of tasks that do not say their own. `ttl`: likewise;
         a task that has not started by then, counted from its submission, ends as expired. None: it waits for as long as it takes.
+        `rate`, `submit_rate`, `max_running`, `key`, `key_max_running`, `downstream`, `retry_share`: see `FlowOptions`.
         `deadline`: likewise when it is to have ended; later it runs all the same. `off_peak`: likewise; its tasks can wait for
         off-peak hours or an idle pool, while their deadlines leave time. `labels`: of the machines that may run them, such as
         `{"ray.io/availability-zone": "a"}`. `spread`: they run where the fewest others of the function do.
@@ -200,6 +205,7 @@ class App:
         spread: bool = False,
         memory_retry_factor: float | None = None,
         memory_max: str | int | None = None,
+        **flow: Unpack[FlowOptions],
     ) -> Callable[..., Any]:
         if not inspect.isfunction(call):
             raise TypeError(f"{call!r:.100} cannot be a task: decorate a function")
@@ -212,10 +218,11 @@ class App:
             raise ValueError(f"{name}: concurrency above 1 is for async functions; make it `async def`")
         retry = retry or Retry()
         retry.policy()
+        signature = Signature(call)
         self._functions[name] = Function(
             name=name,
             call=call,
-            signature=Signature(call),
+            signature=signature,
             resources=Resources(
                 _thousandths("cpus", cpus),
                 _thousandths("gpus", gpus),
@@ -234,8 +241,16 @@ class App:
             spread=_yes_or_no("spread", spread),
             memory_retry_factor=memory_retry_factor,
             memory_max_bytes=None if memory_max is None else parse_bytes(memory_max),
+            flow=_flow(name, signature, flow),
         )
         return call
+
+
+def _flow(name: FunctionName, signature: Signature, options: FlowOptions) -> Flow:
+    try:
+        return flow_of(signature, options)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from None
 
 
 def _thousandths(name: str, amount: object) -> int:

@@ -51,6 +51,7 @@ DOCUMENTS = [
     "docs/durability.md",
     "docs/placement.md",
     "docs/schedules.md",
+    "docs/scheduling.md",
     "docs/simulator.md",
     "docs/time.md",
 ]

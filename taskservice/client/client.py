@@ -16,6 +16,7 @@ from taskservice.client.conversation import REFUSED_S, TIMEOUT_S, Patience, Talk
 from taskservice.client.discovery import discover
 from taskservice.client.handle import KnownTask
 from taskservice.client.mapping import map_results
+from taskservice.client.operating import Operating
 from taskservice.client.requests import Instant, ListFilters, TaskOptions
 from taskservice.client.schedules import ScheduleChanges, ScheduleOptions
 from taskservice.client.steps import Conversation, Emit, Heard, JsonObject, JsonObjects, Pause, Send, Stream
@@ -23,7 +24,7 @@ from taskservice.client.steps import Conversation, Emit, Heard, JsonObject, Json
 T = TypeVar("T")
 
 
-class Client:
+class Client(Operating):
     """The service at `url`, as the owner of `api_key`.
 
     What is not given comes from TASKSERVICE_URL and TASKSERVICE_API_KEY, else from this machine's own service. Each
@@ -232,16 +233,6 @@ class Client:
         """Tasks by state, unfinished tasks by function and state; for admins of all tenants, and the runners."""
         return self._run(self._talk.ask_object(requests.get("cluster")))
 
-    def tenants(self) -> JsonObjects:
-        """All tenants. For admins."""
-        return self._run(self._talk.ask_list("tenants"))
-
-    def create_tenant(
-        self, id: str, *, weight: float = 1.0, queued_max: int | None = None, running_max: int | None = None
-    ) -> JsonObject:
-        """The tenant exists. For admins. Raises ConflictError if it did before."""
-        return self._run(self._talk.ask_object(requests.create_tenant(id, weight, queued_max, running_max)))
-
     def keys(self) -> JsonObjects:
         """All keys, without their secrets. For admins."""
         return self._run(self._talk.ask_list("keys"))
@@ -322,6 +313,14 @@ class TaskHandle(KnownTask):
     def logs(self) -> str:
         """What the task's attempts have written."""
         return self._client.logs(self.id)
+
+    def why(self) -> JsonObject:
+        """Why the task does not run yet: see `Client.why`."""
+        return self._client.why(self.id)
+
+    def timeline(self) -> JsonObject:
+        """What the task has gone through: see `Client.timeline`."""
+        return self._client.timeline(self.id)
 
     def cancel(self) -> Self:
         """The task will not run. Raises ConflictError if it has started or ended."""
