@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import TypeVar
 
-from taskservice.core import bulk_apply, change_apply, schedules_apply
+from taskservice.core import bulk_apply, change_apply, orders_apply, schedules_apply
 from taskservice.core import records as r
 from taskservice.core.effects import CatalogChanged, Ended, Held, Launch
 from taskservice.core.lease import launch_spec
-from taskservice.core.notes import note_function, note_key, note_policy, note_tenant
+from taskservice.core.notes import note_function, note_key, note_orders, note_policy, note_tenant
+from taskservice.core.orders import OrdersGiven, TasksPreempted
 from taskservice.core.queues import HeadEntry
 from taskservice.core.specs import policy_key
 from taskservice.core.state import Lease, State, open_attempt
@@ -33,6 +34,7 @@ class Move(StrEnum):
     RETRY = "retry"
     FAIL = "fail"
     HAND_BACK = "hand_back"
+    PREEMPT = "preempt"
     CANCEL = "cancel"
     PAUSE = "pause"
     RESUME = "resume"
@@ -53,6 +55,7 @@ TRANSITIONS: dict[tuple[TaskState, Move], TaskState] = {
     (TaskState.RUNNING, Move.RETRY): TaskState.RETRYING,
     (TaskState.RUNNING, Move.FAIL): TaskState.FAILED,
     (TaskState.RUNNING, Move.HAND_BACK): TaskState.QUEUED,
+    (TaskState.RUNNING, Move.PREEMPT): TaskState.QUEUED,
     (TaskState.SCHEDULED, Move.CANCEL): TaskState.CANCELLED,
     (TaskState.QUEUED, Move.CANCEL): TaskState.CANCELLED,
     (TaskState.RETRYING, Move.CANCEL): TaskState.CANCELLED,
@@ -202,6 +205,16 @@ def _handed_back(state: State, record: r.TasksHandedBack) -> list[Held]:
     return []
 
 
+def _preempted(state: State, record: TasksPreempted) -> list[Held]:
+    state.table.preempt(record.nos, record.token)
+    lease = state.leases[record.token]
+    for no in record.nos:
+        attempt = lease.open[no]
+        _enqueue(state, lease.leaf, QueueKey(attempt.due_ms, no), attempt.payload_bytes)
+    _close(state, lease, record.nos)
+    return []
+
+
 def _archived(state: State, record: r.TasksArchived) -> list[Held]:
     state.table.past.archive(record.file, record.rows, last=record.last)
     return []
@@ -228,6 +241,8 @@ def _close(state: State, lease: Lease, nos: Sequence[TaskNo]) -> None:
     state.turns.gates.freed(lease.leaf)
     if not lease.open:
         del state.leases[lease.token]
+        if lease.orders:
+            note_orders(state.table, lease.token, ())
 
 
 def _bump(counts: dict[TenantId, int], tenant: TenantId, change: int) -> None:
@@ -262,6 +277,8 @@ _APPLY = dict(
         _for(r.TasksRetrying, _retrying),
         _for(r.TasksFailed, _failed),
         _for(r.TasksHandedBack, _handed_back),
+        _for(TasksPreempted, _preempted),
+        _for(OrdersGiven, orders_apply.given),
         _for(r.TasksCancelled, change_apply.cancelled),
         _for(r.TasksChanged, change_apply.changed),
         _for(r.TasksExpired, change_apply.expired),

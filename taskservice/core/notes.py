@@ -8,10 +8,11 @@ import msgspec
 from msgspec import Struct
 
 from taskservice.core.operations import Operation, Operations
+from taskservice.core.orders import Order
 from taskservice.core.schedules import Progress, Schedule, ScheduleKey, ScheduleState
 from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant, policy_key
 from taskservice.core.table import TaskTable
-from taskservice.core.types import FunctionName, TenantId
+from taskservice.core.types import FunctionName, TenantId, Token
 
 TENANT = "tenant"
 KEY = "key"
@@ -19,6 +20,7 @@ FUNCTION = "function"
 POLICY = "policy"
 SHARD = "shard"
 OPERATIONS = "operations"
+ORDERS = "orders"
 SCHEDULE = "schedule"
 PROGRESS = "schedule progress"
 """Apart from the schedule: it changes with every task, and the payload is not written again."""
@@ -54,6 +56,11 @@ def note_policy(table: TaskTable, policy: Policy) -> None:
 def note_operations(table: TaskTable, owner: TenantId | None, operations: list[Operation]) -> None:
     """All that are remembered of one owner."""
     table.note(OPERATIONS, owner or "", _encoder.encode(operations))
+
+
+def note_orders(table: TaskTable, token: Token, orders: tuple[Order, ...]) -> None:
+    """All that the lease has been told; nothing is noted of one that has no orders."""
+    table.note(ORDERS, f"{token.epoch}.{token.seq}", _encoder.encode(orders) if orders else None)
 
 
 def note_schedule(table: TaskTable, schedule: Schedule) -> None:
@@ -107,6 +114,12 @@ def operations(table: TaskTable) -> Operations:
     for operation in merge(*noted, key=lambda each: each.upto_no):
         found.put(operation)
     return found
+
+
+def orders(table: TaskTable) -> dict[Token, tuple[Order, ...]]:
+    """The orders of each lease that has any."""
+    noted = [msgspec.msgpack.decode(value, type=tuple[Order, ...]) for value in table.notes(ORDERS).values()]
+    return {each[0].token: each for each in noted}
 
 
 def schedules(table: TaskTable) -> list[ScheduleState]:

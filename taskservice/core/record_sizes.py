@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from taskservice.core.orders import OrdersGiven
 from taskservice.core.records import (
     FilesDropped,
     HistoryForgotten,
@@ -44,6 +45,8 @@ def bytes_of(record: Record) -> int:
             return sum(len(row.error.detail) + ROW_BYTES for row in dead)
         case TasksArchived(rows=archived):
             return ROW_BYTES + NO_BYTES * len(archived)
+        case OrdersGiven(orders=orders):
+            return ROW_BYTES * len(orders)
         case HistoryForgotten(nos=nos) | TasksChanged(nos=nos) | TasksExpired(nos=nos):
             return ROW_BYTES + NO_BYTES * len(nos)
         case FilesDropped(keys=files, value_keys=values):

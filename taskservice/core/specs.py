@@ -86,6 +86,10 @@ class FunctionSpec(Struct, frozen=True, array_like=True):
     """Retries for each call, at most: see `flow.retry_budget`."""
     ttl_ms: int | None = None
     """Of tasks that do not say their own; None: they do not expire."""
+    preemptible: bool | None = None
+    """Whether its tasks may be stopped, to run again later, so that others get what is their own; None: unless they are critical."""
+    grace_ms: int = 5_000
+    """How long an attempt that is told to stop has before it is ended by force."""
 
 
 class Tenant(Struct, frozen=True, array_like=True):

@@ -14,7 +14,9 @@ from taskservice.core.costs import Costs
 from taskservice.core.flow.running import Running
 from taskservice.core.limits import Limits
 from taskservice.core.operations import Operations
+from taskservice.core.orders import Order, OrderKind
 from taskservice.core.pool import Pool
+from taskservice.core.promises import Preemption
 from taskservice.core.queues import LeafQueue
 from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
 from taskservice.core.speed import Speed
@@ -32,6 +34,7 @@ class OpenAttempt(Struct, frozen=True):
     attempt: int
     crashes: int
     losses: int
+    preempted: int
     max_attempts: int
     due_ms: int
     payload_bytes: int
@@ -46,6 +49,7 @@ def open_attempt(task: Task) -> OpenAttempt:
         task.attempt,
         task.crashes,
         task.losses,
+        task.preempted,
         task.max_attempts,
         task.due_ms,
         len(task.payload),
@@ -62,6 +66,13 @@ class Lease:
     leaf: Leaf
     open: dict[TaskNo, OpenAttempt]
     """Those not yet reported: exactly the running tasks that hold this token."""
+    orders: tuple[Order, ...] = ()
+    """What its supervisor has been told, or is being told."""
+
+    @property
+    def preempted(self) -> bool:
+        """Whether it is to stop for others."""
+        return any(order.kind is OrderKind.PREEMPT for order in self.orders)
 
 
 @dataclass(slots=True)
@@ -103,6 +114,7 @@ class State:
     turns: Turns = field(init=False)
     costs: Costs = field(default_factory=Costs)
     speeds: dict[FunctionName, Speed] = field(default_factory=dict)
+    preemption: Preemption = field(default_factory=Preemption)
 
     def __post_init__(self) -> None:
         self.turns = Turns(self.tenants, self.functions, self.policies, self.running)
@@ -111,6 +123,7 @@ class State:
         """Everybody's turns begin anew: what was learnt of them while a journal was read is not what happened."""
         self.turns = Turns(self.tenants, self.functions, self.policies, self.running)
         self.turns.begin(now_ms)
+        self.preemption = Preemption()
         for leaf in self.queues:
             self.turns.tree.wake(leaf)
 

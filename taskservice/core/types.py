@@ -77,6 +77,8 @@ class OutcomeKind(StrEnum):
     """The store could not be reached for long: a large payload could not be read, or a large result not be written."""
     VALUE_LOST = "value_lost"
     """The object that holds the payload is gone, or is not what was written."""
+    PREEMPTED = "preempted"
+    """It was told to stop, so that others get what is their own."""
 
 
 class Token(NamedTuple):
@@ -171,6 +173,8 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
 
     key: str = ""
     lane: Lane = Lane.MAIN
+    preempted: int = 0
+    """How often it was stopped for others in this run."""
 
     @property
     def leaf(self) -> Leaf:

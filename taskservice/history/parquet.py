@@ -64,6 +64,7 @@ SCHEMA = pa.schema(
         pa.field("result", _TEXT),
         pa.field("payload_at", _AT),
         pa.field("result_at", _AT),
+        pa.field("preempted", pa.int32()),
     ],
     metadata={_VERSION_KEY: str(VERSION).encode()},
 )
@@ -116,6 +117,7 @@ def batch(tasks: Sequence[Task]) -> pa.RecordBatch:
         _texts(results),
         payloads_at,
         results_at,
+        [task.preempted for task in tasks],
     ]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
     return pa.record_batch(arrays, schema=SCHEMA)
@@ -201,6 +203,7 @@ def _task(row: dict[str, Any]) -> Task:
         result=_value(row["result"], row["result_at"]),
         error=None if reason is None else ErrorInfo(reason, row["error_message"], row["error_detail"]),
         expires_ms=row["expires_at"],
+        preempted=row["preempted"] or 0,
     )
 
 

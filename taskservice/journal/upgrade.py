@@ -94,7 +94,12 @@ def _add_pauses_and_expiry(db: sqlite3.Connection) -> None:
         db.execute(statement)
 
 
-STEPS: Mapping[int, Step] = {1: _add_values_and_history, 2: _add_pauses_and_expiry}
+def _add_preempted(db: sqlite3.Connection) -> None:
+    """Version 4 counts how often a task was stopped for others."""
+    db.execute("ALTER TABLE task ADD COLUMN preempted INTEGER NOT NULL DEFAULT 0")
+
+
+STEPS: Mapping[int, Step] = {1: _add_values_and_history, 2: _add_pauses_and_expiry, 3: _add_preempted}
 """From a version to the next one. They say what the schema was then, and take nothing from `mapping`, which goes on."""
 
 

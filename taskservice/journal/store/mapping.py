@@ -12,7 +12,7 @@ from taskservice.core.types import ErrorInfo, Leaf, ListFilter, Task, TaskId, Ta
 APPLICATION_ID = 0x74736B74
 """Says in a file's header that it is one of these."""
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Of the files written now; others are not read."""
 
 SCHEMA = (
@@ -42,7 +42,8 @@ SCHEMA = (
         error TEXT,
         result BLOB,
         expires_ms INTEGER,
-        resume_ms INTEGER
+        resume_ms INTEGER,
+        preempted INTEGER NOT NULL DEFAULT 0
     )
     """,
     "CREATE TABLE payload (no INTEGER PRIMARY KEY, payload BLOB NOT NULL)",
@@ -109,7 +110,7 @@ SCHEMA = (
 
 COLUMNS = """
     no, id, leaf, state, payload, tags, created_ms, due_ms, max_attempts, timeout_ms, run, attempt, crashes, losses,
-    epoch, seq, started_ms, ended_ms, duration_us, result, error, expires_ms, resume_ms
+    epoch, seq, started_ms, ended_ms, duration_us, result, error, expires_ms, resume_ms, preempted
 """
 """What `to_task` wants, in its order: of `task`, and `payload`."""
 
@@ -157,13 +158,15 @@ def to_row(task: Task, tenant: int, leaf: int) -> Row:
         task.result,
         task.expires_ms,
         task.resume_ms,
+        task.preempted,
     )
 
 
 def to_task(row: Row, leaves: list[Leaf]) -> Task:
     """The task of a row of COLUMNS; `leaves` gives the leaf of each number."""
     no, id, leaf, state, payload, tags, created_ms, due_ms, max_attempts, timeout_ms, run, attempt, *rest = row
-    crashes, losses, epoch, seq, started_ms, ended_ms, duration_us, result, error, expires_ms, resume_ms = rest
+    crashes, losses, epoch, seq, started_ms, ended_ms, duration_us, result, error, expires_ms, resume_ms, *rest = rest
+    (preempted,) = rest
     tenant, function, priority, key, lane = leaves[leaf]
     return Task(
         TaskNo(no),
@@ -192,6 +195,7 @@ def to_task(row: Row, leaves: list[Leaf]) -> Task:
         resume_ms,
         key,
         lane,
+        preempted,
     )
 
 

@@ -162,6 +162,13 @@ class MemoryTable:
 
         self._move(moves.HAND_BACK, nos, token, queued_again)
 
+    def preempt(self, nos: Sequence[TaskNo], token: Token) -> None:
+        def queued_again(task: Task) -> Task:
+            back = replace(task, state=TaskState.QUEUED, attempt=task.attempt - 1, token=None, started_ms=None)
+            return replace(back, preempted=task.preempted + 1, expires_ms=None)
+
+        self._move(moves.PREEMPT, nos, token, queued_again)
+
     def change(self, change: Change, nos: Sequence[TaskNo]) -> list[Changed]:
         moves.check_change(change.kind, nos, self._tasks)
         return self._changed(self.load(nos), lambda task: changed(task, change))

@@ -41,6 +41,7 @@ SUCCEED = Move("succeed", (TaskState.RUNNING,), TaskState.SUCCEEDED)
 RETRY = Move("retry", (TaskState.RUNNING,), TaskState.RETRYING)
 FAIL = Move("fail", (TaskState.RUNNING,), TaskState.FAILED)
 HAND_BACK = Move("hand_back", (TaskState.RUNNING,), TaskState.QUEUED)
+PREEMPT = Move("preempt", (TaskState.RUNNING,), TaskState.QUEUED)
 EXPIRE = Move("expire", (TaskState.SCHEDULED, TaskState.QUEUED, TaskState.PAUSED), TaskState.EXPIRED)
 
 CHANGES: dict[OperationKind, tuple[Move, ...]] = {
@@ -56,7 +57,17 @@ CHANGES: dict[OperationKind, tuple[Move, ...]] = {
 }
 """Those that people ask for. Which of several a task makes follows from what it is; what is deleted makes none."""
 
-MOVES = (DUE, LEASE, SUCCEED, RETRY, FAIL, HAND_BACK, EXPIRE, *(move for moves in CHANGES.values() for move in moves))
+MOVES = (
+    DUE,
+    LEASE,
+    SUCCEED,
+    RETRY,
+    FAIL,
+    HAND_BACK,
+    PREEMPT,
+    EXPIRE,
+    *(move for moves in CHANGES.values() for move in moves),
+)
 """All of them."""
 
 assert all(move.name == "rerun" or state not in TERMINAL_STATES for move in MOVES for state in move.sources)

@@ -241,9 +241,15 @@ class SqliteTable:
         self._end_attempts(nos, before, moves.moved(before, moves.FAIL), token)
 
     def hand_back(self, nos: Sequence[TaskNo], token: Token) -> None:
-        before = self._check_running(moves.HAND_BACK, nos, token)
-        self._db.executemany(statements.HAND_BACK, [(no,) for no in nos])
-        self._end_attempts(nos, before, moves.moved(before, moves.HAND_BACK), token)
+        self._queue_again(moves.HAND_BACK, statements.HAND_BACK, nos, token)
+
+    def preempt(self, nos: Sequence[TaskNo], token: Token) -> None:
+        self._queue_again(moves.PREEMPT, statements.PREEMPT, nos, token)
+
+    def _queue_again(self, move: moves.Move, statement: str, nos: Sequence[TaskNo], token: Token) -> None:
+        before = self._check_running(move, nos, token)
+        self._db.executemany(statement, [(no,) for no in nos])
+        self._end_attempts(nos, before, moves.moved(before, move), token)
         self._counts.queued(self._sizes(nos), +1)
 
     def change(self, change: Change, nos: Sequence[TaskNo]) -> list[Changed]:

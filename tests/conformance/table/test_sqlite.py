@@ -111,7 +111,9 @@ INDEXED = {
     "LIST_NOS": "INTEGER PRIMARY KEY",
     "COUNT_NOS": "INTEGER PRIMARY KEY",
     "RUNNING": "INTEGER PRIMARY KEY (rowid=?)",
-    **dict.fromkeys(["MAKE_DUE", "LEASE", "SUCCEED", "RETRY", "FAIL", "HAND_BACK"], "INTEGER PRIMARY KEY (rowid=?)"),
+    **dict.fromkeys(
+        ["MAKE_DUE", "LEASE", "SUCCEED", "RETRY", "FAIL", "HAND_BACK", "PREEMPT"], "INTEGER PRIMARY KEY (rowid=?)"
+    ),
 }
 """By what each statement reaches tasks."""
 
