@@ -125,16 +125,18 @@ class DispatcherProcess(Dispatcher):
         path = take_place(settings.home, settings.state_dir, journal.epoch).path
         recovered = recover(journal, manifest, checkpointer, path, settings.core_limits(), now_ms())
         log.info("epoch %d: %s, and %d segments after it", journal.epoch, recovered.source, recovered.segments)
+        runners = LineRunners(run_dir(settings))
         super().__init__(
             journal,
             recovered.shard,
-            LineRunners(run_dir(settings)).launch,
+            runners.launch,
             _die,
             dispatcher_options(settings),
             keeper=lambda wake, failed: Keeper(
                 recovered.table, path, checkpointer, stop, wake, failed, keeper_options(settings)
             ),
             remover=Remover(self._values),
+            order=runners.order,
         )
 
     async def drain(self) -> None:

@@ -84,6 +84,8 @@ class Function:
     max_crashes: int
     priority: Priority
     ttl_ms: int | None
+    preemptible: bool | None
+    grace_ms: int
 
     @property
     def is_async(self) -> bool:
@@ -106,6 +108,8 @@ class Function:
             max_crashes=self.max_crashes,
             priority=self.priority,
             ttl_ms=self.ttl_ms,
+            preemptible=self.preemptible,
+            grace_ms=self.grace_ms,
         )
 
 
@@ -140,6 +144,8 @@ class App:
         max_crashes: int = 3,
         priority: str = "normal",
         ttl: str | float | None = None,
+        preemptible: bool | None = None,
+        grace: str | float = "5s",
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
     def task(self, function: Callable[..., Any] | None = None, **options: Any) -> Any:
@@ -149,6 +155,8 @@ class App:
         `retry`: see `Retry`. `concurrency`: attempts at once in one process, for `async def` only. `max_crashes`:
         after as many ended processes the task is given up. `priority`: of tasks that do not say their own. `ttl`: likewise;
         a task that has not started by then, counted from its submission, ends as expired. None: it waits for as long as it takes.
+        `preemptible`: whether its tasks may be stopped, and run again later, so that others get what is their own; None: unless
+        they are critical. `grace`: how long one that is asked to stop has (`Context.cancelled`) before it is ended by force.
         Raises TypeError or ValueError for an option that cannot be.
         """
         if function is not None:
@@ -169,6 +177,8 @@ class App:
         max_crashes: int = 3,
         priority: str = "normal",
         ttl: str | float | None = None,
+        preemptible: bool | None = None,
+        grace: str | float = "5s",
     ) -> Callable[..., Any]:
         if not inspect.isfunction(call):
             raise TypeError(f"{call!r:.100} cannot be a task: decorate a function")
@@ -199,6 +209,8 @@ class App:
             max_crashes=_bounded("max_crashes", max_crashes, 100),
             priority=_priority(priority),
             ttl_ms=None if ttl is None else _positive_ms("ttl", ttl),
+            preemptible=preemptible,
+            grace_ms=parse_duration_ms(grace),
         )
         return call
 
