@@ -93,6 +93,10 @@ class RunnerLine:
         self.unanswered += 1
         self._tell(Call(REPORT, "report", msgspec.Raw(_encode((body,)))))
 
+    def close(self) -> None:
+        """Nobody speaks here any more."""
+        self._socket.close()
+
     def begin(self) -> None:
         """Another lease speaks from now on."""
         self.stop = False

@@ -47,6 +47,8 @@ class TaskView(Struct, frozen=True, kw_only=True):
     attempt: int
     max_attempts: int
     crashes: int
+    preempted: int
+    """How often it was stopped so that others got what is their own."""
     duration_ms: float | None
     error: ErrorView | None
     payload: Raw | UnsetType = UNSET
@@ -171,6 +173,10 @@ class FunctionView(Struct, frozen=True):
     concurrency: int
     max_crashes: int
     priority: Priority
+    preemptible: bool | None
+    """Whether its tasks may be stopped for others; null: unless they are critical."""
+    grace_s: float
+    """What they have then before they are ended by force."""
 
 
 class FunctionsView(Struct, frozen=True):
@@ -262,6 +268,7 @@ def task_view(task: Task, values: TaskValues = NO_VALUES, duplicate: bool | Unse
         attempt=task.attempt,
         max_attempts=task.max_attempts,
         crashes=task.crashes,
+        preempted=task.preempted,
         duration_ms=None if task.duration_us is None else task.duration_us / 1000,
         error=None if task.error is None else _error_view(task.error),
         payload=UNSET if values.payload is None else Raw(values.payload),
@@ -310,6 +317,8 @@ def function_view(spec: FunctionSpec) -> FunctionView:
         concurrency=spec.concurrency,
         max_crashes=spec.max_crashes,
         priority=spec.priority,
+        preemptible=spec.preemptible,
+        grace_s=spec.grace_ms / 1000,
     )
 
 

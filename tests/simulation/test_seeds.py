@@ -37,6 +37,7 @@ def test_worlds_go_on_from_the_files_of_those_that_crashed(tmp_path: Path) -> No
     archived: Counter[str] = Counter()
     came_of_schedules: Counter[str] = Counter()
     held: Counter[OperationKind] = Counter()
+    stopped = 0
     for seed in range(FIRST, FIRST + FILE_SEEDS):
         disk = FileDisk(tmp_path / f"{seed}.sqlite", Random(seed))
         simulation = Simulation(seed, disk=disk)
@@ -45,6 +46,9 @@ def test_worlds_go_on_from_the_files_of_those_that_crashed(tmp_path: Path) -> No
         came_of_schedules += checkers.schedules_are_accounted_for(checkers.records_of(simulation))
         cuts += disk.taken_up
         archived += simulation.archived
+        stopped += sum(checkers.stops(checkers.records_of(simulation)).values())
+    print(f"{stopped} tasks were stopped for others")
+    assert stopped > 10
     assert 0 in cuts
     assert max(cuts) > 0
     assert min(archived[what] for what in ("written", "resumed", "removed")) > 0, "the archivers' lives are too tame"

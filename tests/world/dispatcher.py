@@ -7,7 +7,7 @@ from collections.abc import Callable
 from random import Random
 
 from taskservice.core.check import check
-from taskservice.core.effects import Answer, AnswerValue, Deleted, Effect, Ended, Launch
+from taskservice.core.effects import Answer, AnswerValue, Deleted, Effect, Ended, Launch, Ordered
 from taskservice.core.events import Event, OperationTurn, Ticked
 from taskservice.core.limits import Limits
 from taskservice.core.shard import Cut
@@ -22,6 +22,7 @@ from world.archiver import SimArchiver
 from world.clock import Clock
 from world.durable import Disk, check_restored
 from world.network import Network
+from world.rounds import Rounds
 
 LIMITS = Limits(
     lease_tasks_max=20,
@@ -54,6 +55,7 @@ class SimDispatcher:
         archived: Counter[str],
         launch: Callable[[int, Launch], None],
         ended: Callable[[Ended | Deleted], None],
+        order: Callable[[int, Ordered], None],
         *,
         checked: bool,
     ) -> None:
@@ -64,6 +66,8 @@ class SimDispatcher:
         self._disk = disk
         self._launch = launch
         self._ended = ended
+        self._order = order
+        self._rounds = Rounds()
         self._rng = Random(clock.rng.getrandbits(64))
         self._journal = MemoryJournal(store)
         self.shard = disk.recovered(self._journal, LIMITS)
@@ -143,6 +147,8 @@ class SimDispatcher:
             if self._rng.random() < BULK_RATIO:
                 self.shard.handle(OperationTurn(), now_ms, self._rng)
             self._clock.after(BULK_MS, self._plan_turn)
+        if self._checked:
+            self._rounds.check(self.shard.state, now_ms)
         if self._checked and (events or self.shard.pending_records):
             check(self.shard.state)
         self._commit()
@@ -191,5 +197,7 @@ class SimDispatcher:
             self._network.send(lambda: answered(effect.value))
         elif isinstance(effect, Launch):
             self._launch(self.epoch, effect)
+        elif isinstance(effect, Ordered):
+            self._order(self.epoch, effect)
         elif isinstance(effect, (Ended, Deleted)):
             self._ended(effect)
