@@ -83,8 +83,8 @@ class LeaseBook(Protocol):
     def on(self, runner: RunnerId) -> Iterable[RunningLease]:
         """All that the runner has."""
 
-    def leaving(self) -> Iterable[RunningLease]:
-        """All that were told to stop, wherever they are."""
+    def leaving(self) -> Iterable[tuple[Owner, Demand, RunnerId]]:
+        """All that were told to stop, wherever they are: whose they are, what they take, and where."""
 
 
 class Claim(NamedTuple):

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from taskservice.core.types import TaskNo, Token
+from taskservice.core.types import Leaf, TaskNo, Token
 
 
 class OrderKind(StrEnum):
@@ -34,6 +34,8 @@ class Order(Struct, frozen=True, array_like=True):
     """In words, for whoever reads the task's story."""
     nos: tuple[TaskNo, ...] = ()
     """Empty: all that have not ended."""
+    heir: Leaf | None = None
+    """Whose room that will be, if it is to be somebody's: known by who is restored as well."""
 
     def means(self, no: TaskNo) -> bool:
         """Whether that task is to stop."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from taskservice.core.claims import Account, Claim, LeaseBook, Promise, RunningLease, Share
+from taskservice.core.claims import Account, Claim, LeaseBook, Owner, Promise, RunningLease, Share
 from taskservice.core.demand import Demand
 from taskservice.core.pool import Pool
 from taskservice.core.resources import Amounts, add, dominant_share, subtract
@@ -22,7 +23,7 @@ PREEMPTED_MAX = 3
 CHOICE_MIN = 64
 """Runners that could make room for a claim, among which the best is looked for; in the next round it is among the next ones."""
 
-LOOKED_AT_MAX = 512
+LOOKED_AT_MAX = 256
 """Runners that are looked into in one round; in the next it is the next ones."""
 
 EVICTIONS_MAX = 128
@@ -66,20 +67,25 @@ class Round:
         self._first = now_ms // ROUND_MS * CHOICE_MIN % max(1, len(self._runners))
         self._leases = leases
         self._capacity = pool.capacity()
-        self._promised: dict[RunnerId, Amounts] = {}
+        self._promised: dict[RunnerId, list[Demand]] = {}
         self._taken: dict[RunnerId, Amounts] = {}
         self._candidates: dict[RunnerId, list[Candidate]] = {}
-        for lease in leases.leaving():
-            runner = pool.runners.get(lease.runner)
-            if runner is not None and not runner.draining:  # else nobody gets its room
-                self.standing.leaving(lease.owner, self.share(lease.need))
+        going: Counter[tuple[Owner, Demand]] = Counter()
+        for owner, demand, runner in leases.leaving():
+            known = pool.runners.get(runner)
+            if known is not None and not known.draining:  # else nobody gets its room
+                going[owner, demand] += 1
+        for (owner, demand), count in going.items():
+            self.standing.leaving(owner, count * self.share(dict(demand.need)))
 
     def keep(self, promises: Iterable[Promise]) -> None:
         """This room will be taken. Before anything else."""
+        of_all: Counter[tuple[Owner, Demand]] = Counter()
         for promise in promises:
-            need = dict(promise.demand.need)
-            add(self._promised.setdefault(promise.runner, {}), need)
-            self.standing.promised(promise.owner, self.share(need))
+            self._promised.setdefault(promise.runner, []).append(promise.demand)
+            of_all[promise.owner, promise.demand] += 1
+        for (owner, demand), count in of_all.items():
+            self.standing.promised(owner, count * self.share(dict(demand.need)))
 
     def share(self, need: Mapping[str, int]) -> float:
         """Of the pool."""
@@ -106,7 +112,8 @@ class Round:
 
     def _look_into(self, runner: Runner) -> None:
         taken = self._taken[runner.id] = dict(runner.used)
-        add(taken, self._promised.get(runner.id, {}))
+        for demand in self._promised.get(runner.id, ()):
+            add(taken, dict(demand.need))
         found = self._candidates[runner.id] = []
         for lease in self._leases.on(runner.id):
             if lease.leaving:

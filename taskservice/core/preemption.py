@@ -44,7 +44,7 @@ def look(state: State, closed: Collection[Demand], held: Container[Leaf], now_ms
         kept.due_ms = kept.looked_ms + ROUND_MS
         return None
     kept.looked_ms = now_ms
-    kept.forget(state.pool.holds, now_ms)
+    kept.forget(lambda token: token in state.leases or state.pool.holds(token), now_ms)
     waits = list(_waits(state, refused(state.turns.tree, closed, now_ms), held))
     shares = shares_of(state.turns, state.pool.capacity(), waits)
     claims = _claims(state, waits, shares, now_ms)
@@ -103,12 +103,12 @@ def _claims(state: State, waits: Iterable[Wait], shares: Shares, now_ms: int) ->
 def _carried_out(state: State, book: Book, eviction: Eviction, now_ms: int) -> Iterator[Order]:
     claim = eviction.claim
     why = f"{claim.owner.tenant} is to have room for {claim.owner.function} ({claim.owner.priority})"
+    heir = Leaf(claim.owner.tenant, claim.owner.function, claim.owner.priority)
     victims: dict[Token, Told] = {}
     for token in eviction.victims:
         lease = state.leases[token]
-        need = state.pool.runners[eviction.runner].leases[token].need
-        victims[token] = Told(owner_of(lease.leaf), eviction.runner, need)
-        yield Order(token, OrderKind.PREEMPT, state.functions[lease.leaf.function].grace_ms, why)
+        victims[token] = Told(owner_of(lease.leaf), state.turns.demand_of(lease.leaf), eviction.runner)
+        yield Order(token, OrderKind.PREEMPT, state.functions[lease.leaf.function].grace_ms, why, heir=heir)
     state.pool.clear(eviction.runner, claim.demand, eviction.ready_ms, now_ms)
     state.preemption.evicts(eviction, victims, now_ms)
 
@@ -125,10 +125,9 @@ class Book:
         for token, occupied in self._state.pool.runners[runner].leases.items():
             yield self._row(token, runner, occupied)
 
-    def leaving(self) -> Iterator[RunningLease]:
+    def leaving(self) -> Iterable[tuple[Owner, Demand, RunnerId]]:
         """See `LeaseBook`."""
-        for token, told in self._state.preemption.told.items():
-            yield RunningLease(token, told.runner, told.owner, told.need, 0, None, False, 0, 0, leaving=True)
+        return self._state.preemption.told.values()
 
     def _row(self, token: Token, runner: RunnerId, occupied: Occupied) -> RunningLease:
         lease = self._state.leases.get(token)

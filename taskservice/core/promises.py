@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from taskservice.core.claims import Account, Eviction, Owner, Promise
 from taskservice.core.demand import Demand
+from taskservice.core.orders import Order
 from taskservice.core.preempt import CLAIM_AGAIN_MS
-from taskservice.core.resources import Amounts
 from taskservice.core.types import Leaf, RunnerId, Token
 
 PROMISE_MS = 5_000
@@ -20,8 +20,8 @@ class Told(NamedTuple):
     """A lease that was told to stop."""
 
     owner: Owner
+    demand: Demand
     runner: RunnerId
-    need: Amounts
 
 
 def owner_of(leaf: Leaf) -> Owner:
@@ -44,6 +44,18 @@ class Preemption:
     told: dict[Token, Told] = field(default_factory=dict)
     """Leases that were told to stop, and perhaps some that have."""
     _promises: dict[tuple[Owner, Demand], list[Promise]] = field(default_factory=dict)
+
+    def restore(
+        self, leases: Iterable[tuple[Token, Told, Order]], demand_of: Callable[[Leaf], Demand], now_ms: int
+    ) -> None:
+        """What the orders say that leases were given before this dispatcher began: who is leaving, and for whom."""
+        for token, told, order in leases:
+            self.told[token] = told
+            if order.heir is not None:
+                key = owner_of(order.heir), demand_of(order.heir)
+                promises = self._promises.setdefault(key, [])
+                if all(each.runner != told.runner for each in promises):
+                    promises.append(Promise(*key, told.runner, now_ms + order.grace_ms + PROMISE_MS))
 
     def evicts(self, eviction: Eviction, victims: dict[Token, Told], now_ms: int) -> None:
         """The victims have been told, and their room is promised."""
@@ -76,9 +88,9 @@ class Preemption:
             if not promises:
                 del self._promises[key]
 
-    def forget(self, holds: Callable[[Token], bool], now_ms: int) -> None:
+    def forget(self, known: Callable[[Token], bool], now_ms: int) -> None:
         """What is over by now is forgotten."""
-        self.told = {token: told for token, told in self.told.items() if holds(token)}
+        self.told = {token: told for token, told in self.told.items() if known(token)}
         self.stopped_ms = {owner: ms for owner, ms in self.stopped_ms.items() if now_ms - ms < CLAIM_AGAIN_MS}
         for key, promises in list(self._promises.items()):
             promises[:] = [promise for promise in promises if now_ms < promise.until_ms]

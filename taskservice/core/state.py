@@ -6,6 +6,7 @@ again after a restart; changed by `observe` and by the scheduler, never journall
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from msgspec import Struct
@@ -16,7 +17,7 @@ from taskservice.core.limits import Limits
 from taskservice.core.operations import Operations
 from taskservice.core.orders import Order, OrderKind
 from taskservice.core.pool import Pool
-from taskservice.core.promises import Preemption
+from taskservice.core.promises import Preemption, Told, owner_of
 from taskservice.core.queues import LeafQueue
 from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
 from taskservice.core.speed import Speed
@@ -124,8 +125,16 @@ class State:
         self.turns = Turns(self.tenants, self.functions, self.policies, self.running)
         self.turns.begin(now_ms)
         self.preemption = Preemption()
+        self.preemption.restore(self._told(), self.turns.demand_of, now_ms)
         for leaf in self.queues:
             self.turns.tree.wake(leaf)
+
+    def _told(self) -> Iterator[tuple[Token, Told, Order]]:
+        """Leases that have been told to stop for others."""
+        for token, lease in self.leases.items():
+            for order in lease.orders:
+                if order.kind is OrderKind.PREEMPT:
+                    yield token, Told(owner_of(lease.leaf), self.turns.demand_of(lease.leaf), lease.runner), order
 
     def queue(self, leaf: Leaf) -> LeafQueue:
         """The leaf's queue, which stands in the order as long as it is not `emptied`."""

@@ -142,8 +142,11 @@ def test_an_order_outlives_the_dispatcher_and_is_sent_again(machine: Machine) ->
     go_on(machine, 5_000)
     assert orders(machine) == [victim, victim], "and nobody else is, for it is known to be leaving"
     stop(machine, victim)
+    (granted,) = machine.dispatch()
+    assert [task.id for task in granted.tasks] == ["urgent"], "whose room it was made for is known as well"
     stop_again = machine.report(victim, bad(machine.task("b0").no, OutcomeKind.PREEMPTED))
     assert stop_again.gone == (victim,)
+    assert machine.task("b0").state is TaskState.QUEUED
     assert (machine.task("b0").attempt, machine.task("b0").preempted) == (0, 1), "once, though it was told twice"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from random import Random
 
 from taskservice.core.claims import Account, AccountKind, Claim, Eviction, Owner, RunningLease, Share
-from taskservice.core.demand import demand_for
+from taskservice.core.demand import Demand, demand_for
 from taskservice.core.pool import Pool
 from taskservice.core.preempt import (
     plan,
@@ -42,8 +42,9 @@ class Listed:
     def on(self, runner: RunnerId) -> list[RunningLease]:
         return self._by_runner.get(runner, [])
 
-    def leaving(self) -> Iterator[RunningLease]:
-        return (lease for there in self._by_runner.values() for lease in there if lease.leaving)
+    def leaving(self) -> Iterator[tuple[Owner, Demand, RunnerId]]:
+        leaving = (lease for there in self._by_runner.values() for lease in there if lease.leaving)
+        return ((each.owner, Demand(tuple(sorted(each.need.items()))), each.runner) for each in leaving)
 
 
 class Scene:

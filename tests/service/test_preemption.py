@@ -21,7 +21,7 @@ def test_a_critical_task_does_not_wait_for_batch_tasks_that_take_a_minute(
     begun, let_go = tmp_path / "begun", tmp_path / "let_go"
     cpus = round(sum(runner["cpus"] for runner in client.status()["runners"]))
     payload = {"file": str(begun), "until": str(let_go)}
-    batch = client.submit_many([{"payload": payload}] * cpus, "work.linger").results
+    batch = client.submit_many([payload] * cpus, "work.linger").results
     eventually(lambda: lines(begun) == cpus, 60)
     submitted_s = time.time()
     started_s = client.submit("work.when", {}, priority="critical").result(timeout=30)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from helpers.runner_bench import BOUND_S, Bench, ok, outcomes, spec
+from helpers.runner_bench import BOUND_S, Bench, ok, outcomes, settle, spec
 from taskservice.actors.lease_task import RunnerLine, RunnerReports
 from taskservice.actors.line_ports import LineRunners, runner_socket, serve_runner
 from taskservice.core.lease_wire import LeaseReport
@@ -29,13 +29,13 @@ def test_an_order_waits_for_whoever_asks_and_is_told_once() -> None:
         bench = Bench()
         await bench.launch(spec(1))
         asked = asyncio.create_task(bench.runner.orders(FIRST, 0))
-        await asyncio.sleep(0)
+        await settle()
         assert not asked.done()
         assert await order(bench, STOP_ALL)
         assert await asked == [STOP_ALL]
         assert await order(bench, STOP_ALL), "it comes again"
         again = asyncio.create_task(bench.runner.orders(FIRST, 1))
-        await asyncio.sleep(0)
+        await settle()
         assert not again.done()
         assert await order(bench, STOP_ONE)
         assert await again == [STOP_ONE]

@@ -25,7 +25,7 @@ class Rounds:
         assert self._last_ms is None or not 0 <= now_ms - self._last_ms < ROUND_MS, "two rounds within one's time"
         self._last_ms = now_ms
         capacity = state.pool.capacity()
-        total = sum(dominant_share(told.need, capacity) for told in new.values())
+        total = sum(dominant_share(dict(told.demand.need), capacity) for told in new.values())
         runners = {told.runner for told in new.values()}
         assert total <= ROUND_RATIO_MAX + 1e-9 or len(runners) == 1, f"{total:.2f} of the pool was stopped at once"
         claimants = [promise.owner.priority for promise in state.preemption.promises()]

@@ -72,7 +72,7 @@ _MEAN_MS = {
     "world.many": 20,
     "world.brief": 100,
     "world.urgent": 20,
-    "world.lengthy": 4_000,
+    "world.lengthy": 1_500,
 }
 
 

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from typing import NamedTuple, NoReturn, Protocol
 
+from msgspec.structs import replace
+
 from taskservice.core.operations import SOURCES, OperationKind
 from taskservice.core.table import IllegalMove
 from taskservice.core.types import (
@@ -111,6 +113,16 @@ def _check(
     if wrong:
         needed = " or ".join(sources) + (f" under token {token.epoch}.{token.seq}" if token else "")
         refuse(f"{name} needs {needed}", wrong)
+
+
+def handed_back(task: Task) -> Task:
+    """The task, as it was before its lease."""
+    return replace(task, state=TaskState.QUEUED, attempt=task.attempt - 1, token=None, started_ms=None)
+
+
+def preempted(task: Task) -> Task:
+    """Likewise, when it had started and was stopped for others."""
+    return replace(handed_back(task), preempted=task.preempted + 1, expires_ms=None)
 
 
 def moved(before: Sequence[tuple[Leaf, TaskState]], move: Move) -> list[tuple[Leaf, TaskState]]:
