@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shlex
 import threading
 import time
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from taskservice.config import Settings
 from taskservice.core.shard import DEFAULT_TENANT
 from taskservice.core.specs import ApiKey, Bundle, FunctionSpec
 from taskservice.core.types import RunnerId
-from taskservice.errors import BackOffError, RequestError, ServiceBug
+from taskservice.errors import BackOffError, ConflictError, RequestError, ServiceBug
 from taskservice.gateway.keys import hash_secret, key_id, may_be_secret, new_secret
 from taskservice.runtime.options import RuntimeOptions
 
@@ -55,14 +56,17 @@ class Service:
         """Where an embedded Ray keeps its sockets and logs; None on a cluster that was there before."""
         self._settings = settings
         self._ray = ray_
+        self._superseded = False
 
     def ensure_key(self, secret: str | None) -> str:
         """A secret that opens everything: the given one if it may still be used, or else a new one. Durable."""
         return asyncio.run(_ensure_key(self._settings, secret))
 
     def wait(self, stop: threading.Event) -> None:
-        """Returns when `stop` is set. Raises ServiceBug if dispatcher or gateway have ended for good before that."""
+        """Returns when `stop` is set. Raises ConflictError if another service has taken the state over before that, ServiceBug if
+        dispatcher or gateway have ended for good."""
         while not stop.wait(LOOK_INTERVAL_S):
+            self._check_superseded()
             asyncio.run(_check_actors(self._settings))
 
     def stop(self) -> None:
@@ -71,9 +75,17 @@ class Service:
         Running leases get `stop_grace_s` to end. An embedded Ray ends as well, a cluster that was there stays.
         """
         try:
-            asyncio.run(_stop_actors(self._settings))
+            asyncio.run(_end_actors() if self._superseded else _stop_actors(self._settings))
         finally:
             self._ray.stop()
+
+    def _check_superseded(self) -> None:
+        from taskservice.actors.processes import superseded_file  # noqa: PLC0415
+
+        told = superseded_file(self._settings)
+        if told.exists():
+            self._superseded = True  # what runs is the other's by now, and nobody here can make anything durable
+            raise ConflictError(told.read_text(), code="superseded")
 
 
 def start(settings: Settings, bundles: Sequence[Bundle]) -> Service:
@@ -219,7 +231,8 @@ async def _start_actors(settings: Settings, bundles: Sequence[Bundle]) -> tuple[
 
 
 async def _ready(actor: ray.actor.ActorHandle[Any], method: str, what: str, settings: Settings) -> None:
-    """The actor has started and answers. Raises RequestError with the last words of one that could not start."""
+    """The actor has started and answers. Raises RequestError with the last words of one that could not start, BackOffError
+    with what to look at if it takes too long."""
     from taskservice.actors import ray_port  # noqa: PLC0415
 
     wait_s = settings.ready_timeout_s
@@ -227,6 +240,13 @@ async def _ready(actor: ray.actor.ActorHandle[Any], method: str, what: str, sett
         await ray_port.patient_call(actor, method, patience_s=wait_s, timeout_s=wait_s)
     except ray_port.ActorGone as error:
         raise RequestError(f"the {what} could not start; {error}", code="not_started", detail=error.detail) from error
+    except BackOffError as error:
+        place = shlex.quote(settings.state_dir)
+        message = (
+            f"the {what} did not get ready within {wait_s:g} s (ready_timeout_s): {error}."
+            f" `taskservice doctor --state-dir {place}` says whether its state can be reached."
+        )
+        raise BackOffError(message, code="not_ready") from error
 
 
 def _refuse_unfit(settings: Settings) -> None:

@@ -23,9 +23,11 @@ from taskservice.actors.commits import Commits
 from taskservice.actors.dispatcher_options import DispatcherOptions
 from taskservice.actors.keeper import Keeper
 from taskservice.actors.notifier import Notifier
+from taskservice.actors.pauses import Pauses
 from taskservice.actors.pushes import Push, pushed
 from taskservice.actors.remover import Remover
 from taskservice.actors.schedule_calls import ScheduleCalls
+from taskservice.actors.ticks import Ticks
 from taskservice.core import effects as fx
 from taskservice.core import events as e
 from taskservice.core.lease_wire import LeaseSpec, ReportAck, RunnerReport
@@ -33,7 +35,6 @@ from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.orders import Order
 from taskservice.core.shard import Shard
 from taskservice.core.specs import ApiKey, FunctionSpec, Tenant
-from taskservice.core.ticks import next_tick_ms
 from taskservice.core.types import TERMINAL_STATES, ListFilter, NewTask, RunnerId, TaskId, TaskNo, TenantId
 from taskservice.errors import BackOffError
 from taskservice.journal import Journal
@@ -96,7 +97,9 @@ class Dispatcher(ScheduleCalls):
         self._keeper = keeper(self._wake.set, self._die) if keeper is not None else None
         self._remover = remover
         self._tasks: list[asyncio.Task[None]] = []
-        self._bulk = BulkTurns(shard, self._wake.set)
+        self._pauses = Pauses()
+        self._ticks = Ticks(shard, self._pauses)
+        self._bulk = BulkTurns(shard, self._pauses)
         self._closing = False
         self._fatal: BaseException | None = None
 
@@ -155,13 +158,13 @@ class Dispatcher(ScheduleCalls):
         events, self._mailbox = self._mailbox, []
         for event in events:
             self._shard.handle(event, now_ms, self._rng)
-        moments = [self._tick(now_ms)]
+        moments = [self._ticks.run_once(now_ms, self._rng, may=not self._behind())]
         leases = 0
         if not self._behind():
             leases = self._shard.dispatch(now_ms)
             moments.append(self._shard.opens_ms)
             if not self._closing:
-                self._bulk.run_once(now_ms, self._rng)
+                moments.append(self._bulk.run_once(now_ms, self._rng))
         self._set_timer(min((ms for ms in moments if ms is not None), default=None), now_ms)
         self._commits.begin()
         released = self._shard.release()
@@ -181,19 +184,8 @@ class Dispatcher(ScheduleCalls):
         if not self._commits.idle:
             return True
         self._keeper.rest(self._journal.position, self._commits.appended_bytes)
-        self._bulk.put_off()
+        self._pauses.put_off()
         return False
-
-    def _tick(self, now_ms: int) -> int | None:
-        """What was due by the clock has happened; gives when the next is. While the journal is behind, nothing happens, and the
-        end of a commit leads here again."""
-        next_ms = next_tick_ms(self._shard.state)
-        if next_ms is None or next_ms > now_ms:
-            return next_ms
-        if self._behind():
-            return None
-        self._shard.handle(e.Ticked(), now_ms, self._rng)
-        return next_tick_ms(self._shard.state)
 
     def _set_timer(self, next_ms: int | None, now_ms: int) -> None:
         if next_ms == self._timer_ms:
@@ -226,7 +218,6 @@ class Dispatcher(ScheduleCalls):
     def _stop(self, answer: BackOffError) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._bulk.stop()
         for task in self._tasks:
             task.cancel()
         for future in self._answers.values():
@@ -297,7 +288,10 @@ class Dispatcher(ScheduleCalls):
             answer = await asyncio.wait_for(future, self.options.commit_timeout_s)
         except TimeoutError:
             trouble = f": {self._journal.trouble}" if self._journal.trouble else ""
-            message = f"the journal did not answer within {self.options.commit_timeout_s} s (commit_timeout_s){trouble}"
+            message = (
+                f"the journal did not answer within {self.options.commit_timeout_s} s (commit_timeout_s){trouble}. What was"
+                " accepted is safe; send this again later, with the same id."
+            )
             raise BackOffError(message, retry_after_s=2.0, code="journal_slow") from None
         finally:
             self._answers.pop(ref, None)
@@ -317,7 +311,10 @@ class Dispatcher(ScheduleCalls):
         if waited_s <= self.options.commit_timeout_s and records <= self.options.records_max:
             return ""
         trouble = f": {self._journal.trouble}" if self._journal.trouble else ""
-        return f"the journal is behind: {waited_s:.1f} s for one commit so far, {records} records wait{trouble}"
+        return (
+            f"the journal is behind: {waited_s:.1f} s for one commit so far, {records} records wait{trouble}. What was"
+            " accepted is safe; send this again later, with the same id."
+        )
 
     async def submit(
         self, tenant: TenantId, tasks: Sequence[NewTask], reject_duplicates: bool = False

@@ -39,6 +39,7 @@ from taskservice.journal.failures import check_room
 from taskservice.journal.opening import open_state
 from taskservice.journal.recovery import recover
 from taskservice.journal.store.place import take_place
+from taskservice.journal.tenure import Superseded, Tenure
 from taskservice.objects.location import open_objects
 from taskservice.runtime.logstore import LogStore
 from taskservice.values import Values, values_in
@@ -71,6 +72,13 @@ class DispatcherProcess(Dispatcher):
         again = await asyncio.to_thread(restarted)
         try:
             await asyncio.to_thread(self._open, settings, again)
+        except Superseded as error:
+            log.warning("%s", error)
+            whole = superseded_file(settings).with_suffix(".draft")
+            whole.write_text(str(error))
+            whole.rename(superseded_file(settings))
+            self._server = await refuse_callers(run_dir(settings), BackOffError(str(error), code="superseded"))
+            await asyncio.Event().wait()  # until the service ends, which looks at that file
         except Exception as error:
             if again:
                 # Whoever started the service is not there to be told, and the disk may have room again soon.
@@ -111,12 +119,15 @@ class DispatcherProcess(Dispatcher):
     def _open(self, settings: Settings, again: bool) -> None:
         for path in (settings.home, *([Path(settings.state_dir)] if settings.state_is_local else [])):
             check_room(path)
+        if not again:
+            superseded_file(settings).unlink(missing_ok=True)
         self._state = state = open_state(
             settings.state_dir,
             now_ms=now_ms,
             in_flight_max=settings.commits_max,
             file_bytes_max=settings.journal_file_bytes_max,
             proven=again,
+            tenure=Tenure(run_dir(settings) / "claims", again=again),
         )
         self._values = Values(lambda: state.store, now_ms)
         journal, stop = self._state.journal, threading.Event()
@@ -262,6 +273,11 @@ def gateway_settings(settings: Settings) -> GatewaySettings:
 def run_dir(settings: Settings) -> Path:
     """Where the service's processes answer each other."""
     return settings.home / "run"
+
+
+def superseded_file(settings: Settings) -> Path:
+    """Says which other service has the state now; it is there only if one has."""
+    return run_dir(settings) / "superseded"
 
 
 def logs_dir(settings: Settings) -> Path:

@@ -32,6 +32,8 @@ T = TypeVar("T")
 CALL_TIMEOUT_S = 30.0
 """An actor that has not answered by then counts as not reachable; far above what any call may take."""
 RETRY_INTERVAL_S = 0.1
+OUR_ERRORS = ("taskservice.objects.", "taskservice.journal.", "taskservice.errors.RequestError")
+"""An error of ours for people says all there is to say; for any other the trace is shown."""
 
 
 class ActorGone(BackOffError):
@@ -48,7 +50,8 @@ async def answer(reference: ray.ObjectRef[T], timeout_s: float = CALL_TIMEOUT_S)
             raise cause from None
         raise ServiceBug(f"it failed in its process: {cause!r}", detail=str(error)) from error
     except ActorDiedError as error:
-        raise ActorGone(f"it is dead: {last_words(error)}", detail=str(error)) from error
+        words = last_words(error)
+        raise ActorGone(f"it is dead: {words}", detail="" if words.startswith(OUR_ERRORS) else str(error)) from error
     except TimeoutError as error:
         raise BackOffError(f"no answer within {timeout_s} s") from error
     except RayError as error:

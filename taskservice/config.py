@@ -246,7 +246,7 @@ class Settings(BaseSettings):
     @classmethod
     def _state_dir(cls, given: str | Path, info: ValidationInfo) -> str:
         state_dir = str(given)
-        if "://" in state_dir:
+        if "://" in state_dir or state_dir.lower().startswith("s3:"):
             if not _BUCKET.fullmatch(state_dir):
                 raise ValueError(f"{state_dir!r} is neither a directory nor s3://bucket/prefix")
             return state_dir.rstrip("/")

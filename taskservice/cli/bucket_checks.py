@@ -16,6 +16,7 @@ from taskservice.cli.checks import Check, Finding, fail, ok, warn
 from taskservice.config import Settings
 from taskservice.journal import JournalError
 from taskservice.journal.manifest import latest
+from taskservice.journal.opening import refuse_remains
 from taskservice.objects import NoSuchObject, ObjectInfo, ObjectStore, StoreError, StoreRefused, StoreUnavailable
 from taskservice.objects.location import open_objects
 from taskservice.objects.probe import probe
@@ -220,6 +221,7 @@ class BucketChecks:
     def _check_journal(self, store: ObjectStore) -> Finding:
         manifest = latest(store)
         if manifest is None:
+            refuse_remains(store)
             return ok("none yet: `taskservice up` makes one")
         newest = next(iter(manifest.checkpoints), None)
         place = "no checkpoint yet" if newest is None else f"newest checkpoint at {newest.epoch}/{newest.segment}"

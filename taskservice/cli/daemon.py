@@ -28,7 +28,9 @@ from taskservice.errors import ConflictError, TaskServiceError
 STOP_MARGIN_S = 45.0
 """What a service may take to stop beyond the grace of its running tasks."""
 START_MARGIN_S = 60.0
-LOG_TAIL_BYTES = 4_000
+LOG_TAIL_CHARS = 4_000
+LOG_LOOK_BYTES = 256 << 10
+"""How far back the words of a service that did not start are looked for."""
 
 
 class PidRecord(Struct, frozen=True):
@@ -43,6 +45,8 @@ class PidRecord(Struct, frozen=True):
     url: str = ""
     """Empty while it starts."""
     ray_temp_dir: str | None = None
+    state_dir: str = ""
+    """Where it keeps its state, whoever said so."""
 
 
 class ServiceReady(Struct, frozen=True):
@@ -66,6 +70,16 @@ def read_record(home: Path) -> PidRecord | None:
         return msgspec.json.decode(pid_file(home).read_bytes(), type=PidRecord)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
+
+
+def state_in_use(settings: Settings) -> Settings:
+    """The settings, with the state of the service that runs from this home, unless somebody said where to look."""
+    record = read_record(settings.home)
+    if "state_dir" in settings.model_fields_set or record is None or not record.state_dir:
+        return settings
+    if processes.find(record.pid, record.started_s) is None:
+        return settings
+    return settings.model_copy(update={"state_dir": record.state_dir})
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -114,7 +128,7 @@ def claimed(settings: Settings) -> Generator[Claim]:
         start_s = processes.started_s(pid)
         assert start_s is not None, "we run"
         os.environ[processes.MARK_VARIABLE] = mark
-        claim = Claim(home, PidRecord(pid, start_s, mark, settings.stop_grace_s))
+        claim = Claim(home, PidRecord(pid, start_s, mark, settings.stop_grace_s, state_dir=settings.state_dir))
         try:
             yield claim
         finally:
@@ -193,10 +207,12 @@ def _give_up(settings: Settings, child: subprocess.Popen[bytes], linger_s: float
 
 
 def _tail(log: Path, began: int) -> str:
-    """The end of what was logged from that place on."""
+    """Why it ended, if it said so in words at last; else the end of what was logged from that place on."""
     with log.open("rb") as file:
-        file.seek(max(began, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
-        return file.read().decode(errors="replace").strip() or "(nothing)"
+        file.seek(max(began, file.seek(0, os.SEEK_END) - LOG_LOOK_BYTES))
+        said = file.read().decode(errors="replace").strip()
+    _, error, words = f"\n{said}".rpartition("\nError: ")
+    return words[:LOG_TAIL_CHARS] if error else words[-LOG_TAIL_CHARS:].strip() or "(nothing)"
 
 
 def tell_ready(fd: int, ready: ServiceReady) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from taskservice.cli import render
+from taskservice.cli import daemon, render
 from taskservice.cli.checks import CHECKS, LOCAL_STATE, Check, Finding, Level, fail, without_secrets
 from taskservice.cli.tasks import AsJson
 from taskservice.cli.up import ConfigFile
@@ -19,12 +19,14 @@ STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
 
 def doctor(
-    state_dir: Annotated[str | None, typer.Option(help="Local directory, or s3://bucket/prefix.")] = None,
+    state_dir: Annotated[
+        str | None, typer.Option(help="Local directory, or s3://bucket/prefix; the running service's own if not given.")
+    ] = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Check this machine, its state and its service, and say what to do. Exit code 1 if something fails."""
-    settings = load_settings(state_dir=state_dir, config=config)
+    settings = daemon.state_in_use(load_settings(state_dir=state_dir, config=config))
     findings: list[tuple[str, Finding]] = []
     with _checks(settings) as checks:
         for name, check in checks:

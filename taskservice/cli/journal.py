@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from taskservice.cli import daemon
 from taskservice.cli.tasks import AsJson
 from taskservice.cli.up import ConfigFile
 from taskservice.config import load_settings
@@ -111,7 +112,7 @@ def _work() -> Any:
 
 def _place(state_dir: str | None, config: Path | None) -> str:
     """Where the state is, as the service would understand it. Raises RequestError."""
-    return load_settings(state_dir=state_dir, config=config).state_dir
+    return daemon.state_in_use(load_settings(state_dir=state_dir, config=config)).state_dir
 
 
 def _position(text: str | None) -> tuple[int, int] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import sys
 import time
@@ -128,7 +129,7 @@ def copy_log(source: str, target: str, *, last: tuple[int, int] | None, at_ms: i
             ("checkpoints", " ".join(made.checkpoints) or "none"),
             ("other objects", made.objects),
             ("left out", "\n".join(made.left_out)),
-            ("next", f"taskservice journal verify --state-dir {target}"),
+            ("next", f"taskservice journal verify --state-dir {shlex.quote(target)}"),
         ]
     )
 

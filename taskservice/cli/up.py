@@ -32,7 +32,9 @@ def up(
     app: Annotated[
         list[str], typer.Option(metavar="MODULE:NAME", help="An App, importable from here; may be repeated.")
     ],
-    state_dir: Annotated[str | None, typer.Option(help="Local directory of the journal.")] = None,
+    state_dir: Annotated[
+        str | None, typer.Option(help="Where the state is: a local directory, or s3://bucket/prefix.")
+    ] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster to join: auto, or its address.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,

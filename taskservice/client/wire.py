@@ -57,5 +57,6 @@ def silence_of(error: httpx.TransportError, place: Place) -> Silence:
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return Silence(f"No service answers at {place.url} ({error}). {HOW_TO_START}", connected=False)
     if isinstance(error, httpx.TimeoutException):
-        return Silence(f"{place.url} did not answer in time.", connected=True)
+        advice = "Try again; `taskservice doctor` on its machine says what is wrong."
+        return Silence(f"{place.url} did not answer in time. {advice}", connected=True)
     return Silence(f"The connection to {place.url} broke ({type(error).__name__}).", connected=True)

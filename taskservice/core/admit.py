@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from taskservice.core.bulk import deletions, make_way, may_come_to
 from taskservice.core.decision import Decision
 from taskservice.core.effects import ItemAnswer, ItemsAnswer, ItemStatus, Refusal
 from taskservice.core.events import Submitted
@@ -33,10 +34,25 @@ def admit(state: State, event: Submitted, now_ms: int) -> Decision:
     if tenant is None:
         return Decision(answer=ItemsAnswer(tuple(_unknown_tenant(event, task) for task in event.tasks)))
     accepted: list[Task] = []
-    admission = Admission(state, tenant, [task.id for task in event.tasks], accepted, now_ms, rated=True)
+    known = find(state, tenant, [task.id for task in event.tasks])
+    way = make_way(state, *known, now_ms)
+    admission = Admission(state, tenant, known, accepted, now_ms, rated=True)
     items = tuple(admission.take(new, reject=event.reject_duplicates) for new in event.tasks)
     records = (TasksAccepted(now_ms, tuple(accepted)),) if accepted else ()
-    return Decision(records, ItemsAnswer(items))
+    return Decision((*way, *records), ItemsAnswer(items))
+
+
+class Known(NamedTuple):
+    """What there is of the ids that are asked about."""
+
+    here: dict[TaskId, Task]
+    past: dict[TaskId, Past]
+
+
+def find(state: State, tenant: Tenant, ids: Sequence[TaskId]) -> Known:
+    """The tenant's tasks of these ids, in the table and in history."""
+    here = state.table.find(tenant.id, ids)
+    return Known(here, state.table.past.find(tenant.id, [id for id in ids if id not in here]))
 
 
 class Admission:
@@ -46,20 +62,19 @@ class Admission:
         self,
         state: State,
         tenant: Tenant,
-        ids: Collection[TaskId],
+        known: Known,
         accepted: list[Task],
         now_ms: int,
         *,
         rated: bool = False,
     ) -> None:
-        """`ids`: of all the tasks that will be asked about. `accepted` is added to; there may be others' in it. `rated`: they may come
+        """`known`: of all the ids that will be asked about. `accepted` is added to; there may be others' in it. `rated`: they may come
         only as fast as may be submitted."""
         self._state = state
         self._tenant = tenant
         self._accepted = accepted
         self._now_ms = now_ms
-        self._known: dict[TaskId, Task] = state.table.find(tenant.id, list(ids))
-        self._past = state.table.past.find(tenant.id, [id for id in ids if id not in self._known])
+        self._known, self._past = known
         self._room = _room(state, tenant)
         self._rated = rated
         self._taken: Counter[Name] = Counter()
@@ -68,7 +83,7 @@ class Admission:
         """The task is accepted, known already (and refused if `reject`), or refused."""
         before = self._known.get(new.id)
         if before is not None:
-            return _known(new, before, reject=reject)
+            return _may_go(self._state, new, before) or _known(new, before, reject=reject)
         gone = self._past.get(new.id)
         if gone is not None:
             return _known_in_history(new, gone, reject=reject)
@@ -120,6 +135,17 @@ def _room(state: State, tenant: Tenant) -> int | None:
 def _unknown_tenant(event: Submitted, new: NewTask) -> ItemAnswer:
     message = f"there is no tenant {event.tenant!r}"
     return ItemAnswer(new.id, ItemStatus.REFUSED, refusal=Refusal.UNKNOWN_TENANT, message=message)
+
+
+def _may_go(state: State, new: NewTask, before: Task) -> ItemAnswer | None:
+    """A refusal if an operation may still delete the task, though not as it is now: nobody can say yet that it is known."""
+    if before.state in TERMINAL_STATES:
+        return None
+    operation = next((each for each in deletions(state) if may_come_to(each, before)), None)
+    if operation is None:
+        return None
+    message = f"operation {operation.id} may still delete task {new.id!r}; submit it again when that is done"
+    return ItemAnswer(new.id, ItemStatus.REFUSED, before, Refusal.OPERATION_AHEAD, message, retry_after_ms=1_000)
 
 
 def _known(new: NewTask, before: Task, *, reject: bool) -> ItemAnswer:

@@ -11,13 +11,14 @@ from taskservice.core.changes import is_over
 from taskservice.core.decision import Decision
 from taskservice.core.effects import OperationAnswer, Refusal
 from taskservice.core.events import BulkAsked, OperationAsked
-from taskservice.core.filters import by_place, passes, touches
+from taskservice.core.filters import by_place, ended_only, passes, touches
 from taskservice.core.operations import SOURCES, Operation, OperationKind
+from taskservice.core.past import Past
 from taskservice.core.queues import LeafQueue
-from taskservice.core.records import OperationBegun, OperationStep
+from taskservice.core.records import HistoryForgotten, OperationBegun, OperationCaught, OperationStep
 from taskservice.core.state import State
-from taskservice.core.stretches import Reach
-from taskservice.core.types import Leaf, ListFilter, Task, TaskNo, TaskState
+from taskservice.core.stretches import Reach, Stretch
+from taskservice.core.types import Leaf, ListFilter, Task, TaskId, TaskNo, TaskState
 
 LEAVES_MAX = 200
 """Leaves that one turn visits."""
@@ -64,15 +65,14 @@ def go_on(state: State, now_ms: int) -> Decision:
     operation = state.operations.next()
     if operation is None:
         return Decision()
-    counts = _counts(state, operation.kind, operation.filter)
-    leaves = [
-        leaf for leaf in dict.fromkeys(place.leaf for place in counts) if operation.done_with(leaf) < operation.upto_no
-    ]
-    leaves.sort()
+    places: dict[Leaf, list[_Place]] = {}
+    for place in _counts(state, operation.kind, operation.filter):
+        places.setdefault(place.leaf, []).append(place)
+    leaves = sorted(leaf for leaf in places if operation.done_with(leaf) < operation.upto_no)
     steps: list[OperationStep] = []
     left = max(1, state.limits.operation_batch_max // EFFORT.get(operation.kind, 1))
     for at, leaf in enumerate(leaves[:LEAVES_MAX]):
-        reach = _reach(state, operation, [place for place in counts if place.leaf == leaf], left)
+        reach = _reach(state, operation, places[leaf], left)
         last = at == len(leaves) - 1 and reach.to_no == operation.upto_no
         steps.append(OperationStep(now_ms, operation.id, leaf, reach.to_no, last, operation.kind))
         left -= reach.tasks
@@ -96,6 +96,42 @@ def _reach(state: State, operation: Operation, places: list[_Place], limit: int)
     return Reach(gone.to_no, reach.tasks + gone.tasks)
 
 
+def make_way(
+    state: State, known: dict[TaskId, Task], past: dict[TaskId, Past], now_ms: int
+) -> tuple[OperationCaught | HistoryForgotten, ...]:
+    """Those of these tasks that are to be deleted are deleted now, and known no more: whoever submits such an id means a
+    new task, and must not be told that there is one which goes a moment later."""
+    caught: dict[str, list[TaskNo]] = {}
+    forgotten: list[TaskNo] = []
+    for operation in deletions(state):
+        gone = [id for id, task in known.items() if wants(operation, task)]
+        caught[operation.id] = [known.pop(id).no for id in gone]
+        forgettable = [id for id, each in past.items() if _wants_past(state, operation, each)]
+        forgotten += [past.pop(id).no for id in forgettable]
+    records = [OperationCaught(now_ms, id, tuple(nos), OperationKind.DELETE) for id, nos in caught.items() if nos]
+    return (*records, HistoryForgotten(now_ms, tuple(forgotten))) if forgotten else tuple(records)
+
+
+def deletions(state: State) -> list[Operation]:
+    """Those under way that delete."""
+    under_way = state.operations.under_way.values()
+    return [each for each in under_way if each.kind is OperationKind.DELETE and not each.dry_run]
+
+
+def wants(operation: Operation, task: Task) -> bool:
+    """Whether the operation will change the task when it comes to it, if the task stays as it is."""
+    return _wants(operation, task) and operation.concerns(task)
+
+
+def _wants_past(state: State, operation: Operation, past: Past) -> bool:
+    """The same of a task in history, for one that deletes."""
+    leaf = Leaf(past.tenant, past.function, past.priority)
+    if past.state not in operation.filter.states or not operation.holds(leaf, past.no):
+        return False
+    alone = Stretch(leaf, TaskNo(past.no - 1), past.no)
+    return by_place(operation.filter) or state.table.past.count_between(alone, ended_only(operation.filter)) > 0
+
+
 def ahead_of(state: State, task: Task, kind: OperationKind) -> Operation | None:
     """An operation that is still to come to the task and would undo what is done to it now, or be escaped by it."""
     return next((each for each in state.operations.under_way.values() if _is_ahead(each, task, kind)), None)
@@ -106,8 +142,12 @@ def _is_ahead(operation: Operation, task: Task, kind: OperationKind) -> bool:
         return False
     if kind is OperationKind.CANCEL and operation.kind is not OperationKind.DELETE:
         return False  # what has ended is not paused or resumed any more
-    in_any_state = replace(operation.filter, states=())
-    return operation.holds(task.leaf, task.no) and passes(task, in_any_state)
+    return may_come_to(operation, task)
+
+
+def may_come_to(operation: Operation, task: Task) -> bool:
+    """Whether the operation would change the task if it were in another state by then."""
+    return operation.holds(task.leaf, task.no) and passes(task, replace(operation.filter, states=()))
 
 
 def wanted_by(state: State, task: Task) -> Operation | None:
@@ -118,9 +158,14 @@ def wanted_by(state: State, task: Task) -> Operation | None:
 def leasable(state: State, queue: LeafQueue, size: int, now_ms: int) -> tuple[TaskNo, ...]:
     """The next tasks of the queue, at most `size`, that have not expired and that no operation holds.
 
-    They are the first of the queue if no operation may hold any of them. Else they are those near its head that no operation
-    wants, and then tasks that were accepted after the operations began: these are found by their numbers, so they do not
-    wait until the operations have come through the millions before them.
+    They are the first of the queue if no operation may hold any of them. Else those that `Searches` finds among what was there
+    when the operations began, and then tasks that were accepted later: these are found by their numbers, so they do not wait
+    until the operations have come through the millions before them.
+
+    A round of leases looks at about `head_tasks_max` tasks at the heads of all queues, and as many behind them; the next one goes
+    on from there, and each step of an operation brings a round. So a task that no operation wants is leased in the first
+    round with room for it if fewer wanted ones than that are before it, in its own queue and at the heads of others; and
+    behind n of them in about the n / `head_tasks_max`th, however far the operations have come.
     """
     leaf = queue.leaf
     gates = [
@@ -130,23 +175,12 @@ def leasable(state: State, queue: LeafQueue, size: int, now_ms: int) -> tuple[Ta
     ]
     if not gates:
         return tuple(entry.no for entry in queue.first(size, now_ms))
-    nos = _not_held(state, leaf, gates, [entry.no for entry in queue.first(state.limits.lease_tasks_max, now_ms)])
+    nos = state.searches.free(state.table, queue, gates, state.limits, size, now_ms)
     if len(nos) < size:
         newest = max(operation.upto_no for operation in gates)
         later = [key.no for key in state.table.queued_since(leaf, newest, size) if not is_over(key.expires_ms, now_ms)]
         nos = list(dict.fromkeys([*nos, *later]))
     return tuple(nos[:size])
-
-
-def _not_held(state: State, leaf: Leaf, gates: list[Operation], nos: list[TaskNo]) -> list[TaskNo]:
-    """Those of these queued tasks that none of the operations wants; only filters that ask for more than the leaf need the tasks
-    themselves."""
-    for operation in gates:
-        if by_place(operation.filter):
-            nos = [no for no in nos if not operation.holds(leaf, no)]
-        else:
-            nos = [task.no for task in state.table.load(nos) if not _wants(operation, task)]
-    return nos
 
 
 def _wants(operation: Operation, task: Task) -> bool:

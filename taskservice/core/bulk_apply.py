@@ -11,11 +11,11 @@ from taskservice.core import records as r
 from taskservice.core.change_apply import TOLD, follow
 from taskservice.core.changes import Change
 from taskservice.core.effects import Held
+from taskservice.core.filters import ended_only
 from taskservice.core.notes import note_operations
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.state import State
 from taskservice.core.stretches import Stretch
-from taskservice.core.types import TERMINAL_STATES, ListFilter
 
 
 def begun(state: State, record: r.OperationBegun) -> list[Held]:
@@ -60,19 +60,14 @@ def _count(state: State, operation: Operation, stretch: Stretch, since_ms: int) 
     here = state.table.count_between(stretch, operation.filter, since_ms)
     if operation.kind is not OperationKind.DELETE:
         return here
-    return here + state.table.past.count_between(stretch, _ended_only(operation))
+    return here + state.table.past.count_between(stretch, ended_only(operation.filter))
 
 
 def _forget(state: State, operation: Operation, stretch: Stretch) -> int:
     """What passes in history is known no longer, if the operation deletes; gives how many tasks these are."""
     if operation.kind is not OperationKind.DELETE:
         return 0
-    return state.table.past.forget_between(stretch, _ended_only(operation))
-
-
-def _ended_only(operation: Operation) -> ListFilter:
-    states = tuple(each for each in operation.filter.states if each in TERMINAL_STATES)
-    return replace(operation.filter, states=states)
+    return state.table.past.forget_between(stretch, ended_only(operation.filter))
 
 
 def _change(operation: Operation, at_ms: int) -> Change:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from taskservice.core.types import Leaf, ListFilter, Task
+from msgspec.structs import replace
+
+from taskservice.core.types import TERMINAL_STATES, Leaf, ListFilter, Task
 
 
 def passes(task: Task, wanted: ListFilter) -> bool:
@@ -34,3 +36,8 @@ def meets(one: ListFilter, other: ListFilter) -> bool:
 def by_place(wanted: ListFilter) -> bool:
     """Whether leaf and state alone say if a task is wanted: then the counters know how many are."""
     return (wanted.tag, wanted.created_after_ms, wanted.created_before_ms) == (None, None, None)
+
+
+def ended_only(wanted: ListFilter) -> ListFilter:
+    """The same filter, for tasks that have ended."""
+    return replace(wanted, states=tuple(state for state in wanted.states if state in TERMINAL_STATES))

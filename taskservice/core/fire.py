@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from taskservice.core.admit import Admission
+from taskservice.core.admit import Admission, find
 from taskservice.core.effects import ItemStatus, Refusal
 from taskservice.core.limits import Limits
 from taskservice.core.records import Record, ScheduleFired, TasksAccepted
@@ -65,7 +65,7 @@ def fire(state: State, now_ms: int) -> tuple[Record, ...]:
         ids.setdefault(plan.schedule.tenant, []).extend(plan.ids)
     accepted: list[Task] = []
     admissions = {
-        tenant: Admission(state, state.tenants[tenant], of_tenant, accepted, now_ms)
+        tenant: Admission(state, state.tenants[tenant], find(state, state.tenants[tenant], of_tenant), accepted, now_ms)
         for tenant, of_tenant in ids.items()
     }
     fired = tuple(

@@ -7,13 +7,14 @@ The archiver writes the files and asks; what is chosen here is only what may go,
 
 from __future__ import annotations
 
+from taskservice.core.bulk import deletions, wants
 from taskservice.core.decision import Decision
 from taskservice.core.effects import CountAnswer, EndedAnswer, FilesAnswer, KeysAnswer
 from taskservice.core.events import DropAsked, EndedAsked, FileWritten, ForgetAsked, OldFileRead, StrangersAsked
 from taskservice.core.past import DAY_MS, HistoryFile
 from taskservice.core.records import FilesDropped, HistoryForgotten, TasksArchived
 from taskservice.core.state import State
-from taskservice.core.types import TaskState
+from taskservice.core.types import TaskNo, TaskState
 
 DEAD = (TaskState.FAILED,)
 DONE = (TaskState.SUCCEEDED, TaskState.CANCELLED, TaskState.EXPIRED)
@@ -42,17 +43,35 @@ def ended(state: State, event: EndedAsked, now_ms: int) -> Decision:
 def archive(state: State, event: FileWritten, now_ms: int) -> Decision:
     """The tasks of the file leave the table, but those that are not any more what the file says they were.
 
-    Such a task was run again, or is in history already, when the same part of a file is told twice.
+    Such a task was run again, or is in history already, when the same part of a file is told twice. One that an operation is
+    still to delete stays for it as well, if its place in history is one that the operation has done with.
     """
     past = state.table.past
     standing = past.standing([row.no for row in event.rows])
-    rows = tuple((row.no, row.row) for row in event.rows if standing.get(row.no) == (row.run, row.state))
+    staying = _escaping(state, [row.no for row in event.rows if row.no in standing])
+    rows = tuple(
+        (row.no, row.row)
+        for row in event.rows
+        if standing.get(row.no) == (row.run, row.state) and row.no not in staying
+    )
     open_ = any(file.key == event.file.key for file in past.unfinished())
     if not open_ and past.known([event.file.key]):
         rows = ()  # it is finished
     ends = event.last and open_
     records = (TasksArchived(now_ms, event.file, rows, event.last),) if rows or ends else ()
     return Decision(records, CountAnswer(len(rows)))
+
+
+def _escaping(state: State, nos: list[TaskNo]) -> frozenset[TaskNo]:
+    operations = deletions(state)
+    if not operations:
+        return frozenset()
+    return frozenset(
+        task.no
+        for task in state.table.load(nos)
+        for operation in operations
+        if wants(operation, task) and not operation.holds(task.leaf.plain, task.no)
+    )
 
 
 def unfinished(state: State) -> Decision:

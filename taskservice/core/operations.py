@@ -18,7 +18,7 @@ from itertools import takewhile
 from msgspec import Struct
 
 from taskservice.core.filters import meets, touches
-from taskservice.core.types import Leaf, ListFilter, TaskNo, TaskState, TenantId
+from taskservice.core.types import Leaf, ListFilter, Task, TaskNo, TaskState, TenantId
 
 KEPT_MAX = 100
 """Operations of one tenant that are remembered after they are done; the oldest go first."""
@@ -94,6 +94,10 @@ class Operation(Struct, frozen=True, array_like=True):
     def holds(self, leaf: Leaf, no: TaskNo) -> bool:
         """Whether the operation is still to come to this task, if it passes the filter."""
         return not self.dry_run and touches(leaf, self.filter) and self.done_with(leaf) < no <= self.upto_no
+
+    def concerns(self, task: Task) -> bool:
+        """Whether the task had not ended by itself after the operation took its first step."""
+        return task.ended_ms is None or self.since_ms is None or task.ended_ms <= self.since_ms
 
 
 @dataclass(slots=True)

@@ -29,7 +29,7 @@ class HeadEntry(NamedTuple):
 class LeafQueue:
     """The queued tasks of one leaf, by due time and then by order of acceptance."""
 
-    __slots__ = ("complete", "count", "head", "head_max", "leaf", "payload_bytes")
+    __slots__ = ("changes", "complete", "count", "head", "head_max", "leaf", "payload_bytes")
 
     def __init__(self, leaf: Leaf, head_max: int) -> None:
         self.leaf = leaf
@@ -42,10 +42,13 @@ class LeafQueue:
         """The sum over all queued tasks."""
         self.complete = True
         """Whether `head` is the whole queue."""
+        self.changes = 0
+        """How often tasks have come or gone: as long as it is the same, so is the queue."""
 
     def add(self, key: QueueKey, payload_bytes: int, segment: int) -> None:
         """One more task is queued; it is in the head if its place is there."""
         self.count += 1
+        self.changes += 1
         self.payload_bytes += payload_bytes
         entry = HeadEntry(key.due_ms, key.no, segment, key.expires_ms)
         head = self.head
@@ -66,6 +69,7 @@ class LeafQueue:
     def add_all(self, keys: Sequence[QueueKey], payload_bytes: int, segment: int) -> None:
         """These tasks are queued as well; those are in the head whose place is there."""
         self.count += len(keys)
+        self.changes += 1
         self.payload_bytes += payload_bytes
         entries = [HeadEntry(key.due_ms, key.no, segment, key.expires_ms) for key in keys]
         if not self.complete:
@@ -93,6 +97,7 @@ class LeafQueue:
         `refill_max`: how many to read if the head has become empty; all that there is room for if it is not given.
         """
         self.count -= len(nos)
+        self.changes += 1
         self.payload_bytes -= payload_bytes
         removed = self._remove_first(nos) if self._starts_with(nos) else self._remove_anywhere(nos)
         if not self.head and self.count:

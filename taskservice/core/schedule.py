@@ -34,6 +34,7 @@ class Round:
 def begin(state: State, now_ms: int) -> Round:
     """A round, in which leases that last longer than was paid for have been charged more."""
     state.turns.gates.now_ms = now_ms
+    state.searches.begin(state.limits, operating=bool(state.operations.under_way))
     for leaf, seconds, price in state.costs.late(now_ms):
         state.speeds.setdefault(leaf.function, Speed()).at_least(seconds * 1e6)
         state.turns.tree.correct(leaf, price)

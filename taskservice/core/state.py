@@ -19,6 +19,7 @@ from taskservice.core.orders import Order, OrderKind
 from taskservice.core.pool import Pool
 from taskservice.core.promises import Preemption, Told, owner_of
 from taskservice.core.queues import LeafQueue
+from taskservice.core.searches import Searches
 from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
 from taskservice.core.speed import Speed
 from taskservice.core.table import TaskTable
@@ -115,6 +116,7 @@ class State:
     turns: Turns = field(init=False)
     costs: Costs = field(default_factory=Costs)
     speeds: dict[FunctionName, Speed] = field(default_factory=dict)
+    searches: Searches = field(default_factory=Searches)
     preemption: Preemption = field(default_factory=Preemption)
 
     def __post_init__(self) -> None:
@@ -150,3 +152,4 @@ class State:
         if queue is not None and not queue.count:
             del self.queues[leaf]
             self.turns.tree.sleep(leaf)
+            self.searches.forget(leaf)

@@ -160,6 +160,10 @@ class TaskTable(Protocol):
     def queued_since(self, leaf: Leaf, after_no: TaskNo, limit: int) -> list[QueueKey]:
         """The leaf's queued tasks with numbers above `after_no`, in the order of their numbers."""
 
+    def passing(self, nos: Sequence[TaskNo], wanted: ListFilter) -> list[TaskNo]:
+        """Those of these tasks, of leaves and in states that the filter wants, that pass it, in the order given: what it says of
+        tags and times decides. Takes no time with their payloads."""
+
     def counts(self, tenant: TenantId | None = None) -> dict[tuple[Leaf, TaskState], int]:
         """How many tasks there are of each leaf and state. Zero counts may be left out."""
 

@@ -49,8 +49,16 @@ class BucketJournal:
     the store raises if it cannot be reached.
     """
 
-    def __init__(self, store: ObjectStore, *, now_ms: Callable[[], int], in_flight_max: int = IN_FLIGHT_MAX) -> None:
-        marker = os.urandom(16)
+    def __init__(
+        self,
+        store: ObjectStore,
+        *,
+        now_ms: Callable[[], int],
+        in_flight_max: int = IN_FLIGHT_MAX,
+        nonce: str | None = None,
+    ) -> None:
+        """`nonce`: the owner's name, 16 random bytes in hexadecimal that were never used before."""
+        marker = os.urandom(16) if nonce is None else bytes.fromhex(nonce)
         self.in_flight_max = in_flight_max
         self._store = store
         self.ownership = manifests.claim(

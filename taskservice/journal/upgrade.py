@@ -94,12 +94,36 @@ def _add_pauses_and_expiry(db: sqlite3.Connection) -> None:
         db.execute(statement)
 
 
+_STATES_ONE_BY_ONE = (
+    "DROP INDEX task_waiting",
+    "CREATE INDEX task_waiting ON task (due_ms) WHERE state = 'scheduled' OR state = 'retrying'",
+    "DROP INDEX task_expiry",
+    """
+    CREATE INDEX task_expiry ON task (expires_ms)
+    WHERE expires_ms IS NOT NULL AND (state = 'scheduled' OR state = 'queued' OR state = 'paused')
+    """,
+    "DROP INDEX task_done",
+    "CREATE INDEX task_done ON task (ended_ms) WHERE state = 'succeeded' OR state = 'cancelled' OR state = 'expired'",
+)
+
+
+def _tell_states_one_by_one(db: sqlite3.Connection) -> None:
+    """Version 4 has the same rows; but its indexes of several states serve those as well who ask for one of them."""
+    for statement in _STATES_ONE_BY_ONE:
+        db.execute(statement)
+
+
 def _add_preempted(db: sqlite3.Connection) -> None:
-    """Version 4 counts how often a task was stopped for others."""
+    """Version 5 counts how often a task was stopped for others."""
     db.execute("ALTER TABLE task ADD COLUMN preempted INTEGER NOT NULL DEFAULT 0")
 
 
-STEPS: Mapping[int, Step] = {1: _add_values_and_history, 2: _add_pauses_and_expiry, 3: _add_preempted}
+STEPS: Mapping[int, Step] = {
+    1: _add_values_and_history,
+    2: _add_pauses_and_expiry,
+    3: _tell_states_one_by_one,
+    4: _add_preempted,
+}
 """From a version to the next one. They say what the schema was then, and take nothing from `mapping`, which goes on."""
 
 

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from taskservice.cli import daemon, processes
+from taskservice.config import load_settings
 from taskservice.errors import ConflictError, TaskServiceError
 
 BOUND_S = 30
@@ -184,6 +185,31 @@ def test_detached_and_not_started_it_says_why(home, settings, fake_command):
         daemon.detach(settings, fake_command("broken"))
     assert "earlier run" not in failure.value.message
     assert not daemon.pid_file(home).exists()
+
+
+def test_detached_and_not_started_its_words_are_not_buried_in_what_a_library_logged(home, settings):
+    """Ray logs the trace of each actor that dies, before and after: more than is shown of a log."""
+    words = "Error: the bucket is not there\\n  the second line"
+    chatter = "Traceback (most recent call last):\\n" * 200
+    command = [sys.executable, "-c", f"print('{chatter}{words}', flush=True); raise SystemExit(2)"]
+    with pytest.raises(TaskServiceError, match=r"ended with 2\. .*\n.*the bucket is not there") as failure:
+        daemon.detach(settings, command)
+    assert "the second line" in failure.value.message
+    assert "Traceback" not in failure.value.message
+
+
+def test_the_state_is_that_of_the_service_that_runs_unless_somebody_says_otherwise(
+    home, settings, fake_service, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("TASKSERVICE_STATE_DIR", "s3://bucket/prod")  # as by `up --state-dir`: this shell only
+    process = fake_service("good")
+    monkeypatch.delenv("TASKSERVICE_STATE_DIR")
+    assert daemon.state_in_use(settings).state_dir == "s3://bucket/prod"
+    assert daemon.state_in_use(load_settings(state_dir=str(tmp_path))).state_dir == str(tmp_path)
+    process.kill()
+    process.wait()
+    assert daemon.state_in_use(settings).state_dir == str(home / "state")
+    daemon.stop(home)
 
 
 def test_detached_and_hanging_it_is_given_up(home, settings):

@@ -77,6 +77,17 @@ def test_a_journal_that_the_running_service_holds(settings, tmp_path, fake_servi
         assert checks.check_journal(settings).level is Level.OK
 
 
+def test_it_looks_at_the_state_of_the_service_that_runs(run, tmp_path, fake_service, monkeypatch):
+    """It praised an empty directory that nobody used, while the service had its state elsewhere."""
+    elsewhere = tmp_path / "elsewhere"
+    monkeypatch.setenv("TASKSERVICE_STATE_DIR", str(elsewhere))
+    fake_service("good")
+    monkeypatch.delenv("TASKSERVICE_STATE_DIR")
+    found = {each["check"]: each["found"] for each in json.loads(run("doctor", "--json").stdout)}
+    assert found["state"].startswith(f"{elsewhere}: ")
+    assert f"{elsewhere}: there is no state here" in " ".join(run("journal", "verify").stderr.split())
+
+
 def test_a_port_that_is_taken(settings):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

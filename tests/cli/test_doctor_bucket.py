@@ -59,6 +59,12 @@ class Refusing(UnreliableObjects):
         return super().list(prefix, after)
 
 
+def test_a_part_of_a_state_is_not_called_empty(tmp_path: Path):
+    store = DirectoryObjects(tmp_path)
+    store.put_if_absent("log/00000001/0000000000", b"hello")
+    assert "no manifest" in found(store)["journal"].advice
+
+
 @pytest.mark.parametrize(
     ("verb", "bad"),
     [

@@ -8,15 +8,11 @@ import pytest
 
 from core.test_bulk import by_state, names
 from core.test_changes import failed
-from core.test_history import archived, ended, file_of, look, tell, written
-from helpers.large import key, reference
 from taskservice.core import records as r
-from taskservice.core.effects import Deleted, ItemStatus, ValuesDropped
-from taskservice.core.events import OperationTurn
 from taskservice.core.limits import Limits
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.types import OutcomeKind, TaskState
-from world.machine import Machine, bad, function, ok
+from world.machine import Machine, bad, function
 
 CANCEL, PAUSE, RESUME, RETRY, DELETE = OperationKind
 
@@ -236,110 +232,6 @@ def test_what_an_earlier_operation_cancels_runs_again_with_the_others(machine: M
     machine.later(1)
     machine.finish_bulk()
     assert by_state(machine) == {"queued": 20}
-
-
-# Delete
-
-
-def test_what_is_deleted_has_never_been(machine: Machine) -> None:
-    """Whatever it was: here or in history, waiting or ended, with large values or without."""
-    archived(machine, "past")
-    machine.submit("large", payload=reference(1))
-    lease = machine.dispatch()[0]
-    machine.report(lease.token, ok(lease.tasks[0].no, reference(2)))
-    failed(machine, "failed")
-    machine.submit("scheduled", delay_ms=60_000)
-    machine.submit("paused", "cancelled")
-    machine.change(PAUSE, "paused")
-    machine.cancel("cancelled")
-    machine.run("running")
-    machine.submit(*names("q", 3))
-    ids = ["past", "large", "failed", "scheduled", "paused", "cancelled", *names("q", 3)]
-    operation = machine.bulk(DELETE)
-    assert (operation.matched, operation.running) == (len(ids), 1)
-    machine.step(2)
-    machine.restart()
-    machine.finish_bulk()
-    assert machine.states() == {"running": "running"}
-    assert now(machine, operation).changed == len(ids)
-    assert look(machine, "past").past is None
-    assert [(item.id, item.status) for item in machine.submit(*ids)] == [(id, ItemStatus.ACCEPTED) for id in ids]
-
-
-def test_whoever_waits_is_told_and_values_are_dropped_once_it_is_durable(machine: Machine) -> None:
-    machine.submit("a", payload=reference(1))
-    machine.bulk(DELETE)
-    machine.handle(OperationTurn())
-    assert not any(isinstance(effect, (Deleted, ValuesDropped)) for effect in machine.shard.release())
-    told = machine.commit()
-    assert [effect for effect in told if isinstance(effect, (Deleted, ValuesDropped))] == [
-        ValuesDropped((key(1),)),
-        Deleted((("default", "a"),)),
-    ]
-
-
-def test_what_ran_when_it_began_is_not_deleted_when_it_ends(machine: Machine) -> None:
-    lease = machine.run("running")
-    machine.submit(*names("a", 5))
-    operation = machine.bulk(DELETE)
-    machine.step()
-    machine.later(1)
-    machine.succeed(lease)
-    machine.finish_bulk()
-    assert machine.states() == {"running": "succeeded"}
-    assert now(machine, operation).changed == 5
-
-
-def test_a_task_that_leaves_for_history_meanwhile_is_deleted_there(machine: Machine) -> None:
-    machine.submit(*names("a", 4))
-    for id in names("a", 4):
-        machine.cancel(id)
-    operation = machine.bulk(DELETE)
-    machine.step()
-    machine.later(10_000)
-    tasks = ended(machine)
-    assert len(tasks) == 3
-    assert tell(machine, file_of(tasks), written(tasks[:2]), last=False) == 2
-    machine.step()
-    machine.restart()
-    machine.finish_bulk()
-    assert tell(machine, file_of(tasks), written(tasks[2:], 2)) == 0
-    assert machine.states() == {}
-    assert machine.state.table.past.files() == {"history/a": 0}
-    assert now(machine, operation).changed == 4
-
-
-def test_only_what_passes_is_deleted_in_history(machine: Machine) -> None:
-    archived(machine, "f")
-    machine.submit("g", function="app.g")
-    machine.succeed(machine.dispatch()[0])
-    machine.later(10_000)
-    tasks = ended(machine)
-    tell(machine, file_of(tasks, "history/b"), written(tasks))
-    assert machine.bulk(DELETE, dry_run=True, states=(TaskState.QUEUED,)).matched == 0
-    assert machine.bulk(DELETE, dry_run=True, function="app.g", states=(TaskState.SUCCEEDED,)).matched == 1
-    assert machine.bulk(CANCEL, dry_run=True).matched == 0
-    deep = machine.bulk(DELETE, dry_run=True, created_before_ms=10**15)
-    machine.finish_bulk()
-    assert now(machine, deep).matched == 2
-    machine.bulk(DELETE, function="app.g")
-    machine.finish_bulk()
-    assert look(machine, "g").past is None
-    assert look(machine, "f").past is not None
-
-
-def test_tenants_delete_their_own(machine: Machine) -> None:
-    acme = machine.tenant("acme")
-    machine.submit("a", tenant=acme)
-    machine.submit("a")
-    machine.bulk(DELETE, tenant=acme)
-    machine.finish_bulk()
-    assert machine.task("a").state is TaskState.QUEUED
-    assert machine.state.table.find(acme, ["a"]) == {}
-    assert (machine.state.unfinished["default"], machine.state.unfinished[acme]) == (1, 0)
-    machine.bulk(DELETE, tenant=None)
-    machine.finish_bulk()
-    assert machine.states() == {}
 
 
 @pytest.mark.parametrize("kind", OperationKind)

@@ -265,6 +265,9 @@ class Twins:
         states, after = self.rng.choice((DONE, DEAD)), EndedKey(self.rng.randrange(TIMES_MS), self.rng.randrange(9))
         wanted = self.wish()
         assert self.plain.count_running(wanted) == self.sqlite.count_running(wanted)
+        held = [one.no for one in self.plain.listing(replace(wanted, tag=None), None, EVERYTHING)]
+        self.rng.shuffle(held)
+        assert self.plain.passing(held, wanted) == self.sqlite.passing(held, wanted)
         for wish in ((now_ms, None, limit, 99), (now_ms, after, 99, limit), (99, after, limit, 99)):
             assert self.plain.past.ended(states, *wish) == self.sqlite.past.ended(states, *wish)
         nos = range(self.next_no)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -97,10 +99,21 @@ def test_an_app_that_cannot_be_loaded_is_refused_with_its_traceback(settings: Se
 def test_a_journal_that_another_process_has_is_refused_in_words(settings: Settings) -> None:
     other = LocalJournal(Path(settings.state_dir) / "journal")
     try:
-        with pytest.raises(RequestError, match=r"the dispatcher could not start.*JournalLocked"):
+        with pytest.raises(RequestError, match=r"the dispatcher could not start.*JournalLocked") as refused:
             deploy.start(settings, [APP])
     finally:
         other.close()
+    assert refused.value.detail == "", "an error in words needs no traceback"
+
+
+def test_a_dispatcher_that_waits_for_its_store_is_given_up_with_what_to_look_at(settings: Settings) -> None:
+    async def wait() -> None:
+        silent = SimpleNamespace(status=SimpleNamespace(remote=asyncio.get_running_loop().create_future))
+        await deploy._ready(silent, "status", "dispatcher", impatient)
+
+    impatient = settings.model_copy(update={"ready_timeout_s": 0.05, "state_dir": "s3://bucket/prod"})
+    with pytest.raises(BackOffError, match=r"ready_timeout_s.*doctor --state-dir s3://bucket/prod"):
+        asyncio.run(wait())
 
 
 SERVE = """

@@ -208,3 +208,15 @@ def wait_for_all(client: Client, count: int, others: int = 0) -> None:
         return counts["succeeded"] in wanted and not any(counts[state] for state in UNFINISHED)
 
     eventually(all_ended, 60, "every accepted task ends")
+
+
+def test_a_service_whose_state_is_taken_over_by_another_ends_and_says_so(homes: list[Live]) -> None:
+    """They took it from each other for ever: each service started its fenced dispatcher again."""
+    first, second = homes
+    with first.up(*STATE) as client:
+        client.submit("work.tick", {"file": str(first.home / "ticks"), "seconds": 60.0}, id="tick")
+    with second.up(*STATE) as client:
+        eventually(lambda: not first.processes(), 90)
+        assert "another service" in (first.home / "logs" / "service.log").read_text()
+        assert client.get("tick").state in UNFINISHED
+        assert client.submit("work.noop", {"i": 7}).result(timeout=60) == 7

@@ -51,6 +51,19 @@ def test_thousands_are_cancelled_in_one_call_and_others_go_on(live: Live, client
     assert client.cancel_all(state="scheduled")["changed"] == 1
 
 
+def test_ten_thousand_expire_at_once_and_single_submits_go_on(client: Client) -> None:
+    """Paused, so that none of them starts before; each single one has its result while they expire."""
+    for _ in range(5):
+        client.submit_many(({"i": i} for i in range(2_000)), "work.noop", delay="14s", ttl="15s", tags={"job": "short"})
+    assert client.pause_all(tag="job=short")["changed"] == 10_000
+    handles = 0
+    while client.cancel_all(tag="job=short", state="paused", dry_run=True)["matched"]:
+        assert client.submit("work.noop", {"i": handles}).result(timeout=30) == handles
+        handles += 1
+    assert handles > 0
+    assert {task.state for task in client.list(tag="job=short", limit=10_000)} == {"expired"}
+
+
 @pytest.mark.parametrize(
     ("how", "reason", "said"),
     [

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from random import Random
 
 from shells.test_dispatcher import Bench, new, run
-from taskservice.actors.bulk import BulkTurns
 from taskservice.core.limits import Limits
 from taskservice.core.operations import OperationKind
 from taskservice.core.shard import DEFAULT_TENANT
 from taskservice.core.types import ListFilter, TaskId, TaskState
 from taskservice.journal.memory import MemoryStore
-from world.machine import Machine
 
 
 def test_a_bulk_operation_goes_on_by_itself_and_lets_others_in() -> None:
@@ -52,48 +49,6 @@ def test_closing_leaves_bulk_operations_to_the_next_dispatcher() -> None:
             assert task.state is TaskState.CANCELLED
 
     run(test)
-
-
-def test_a_step_is_followed_by_a_pause_as_long_as_the_step_took() -> None:
-    async def test() -> None:
-        machine = Machine(Limits(operation_batch_max=1))
-        machine.register()
-        machine.submit("a", "b", "c")
-        machine.bulk()
-        times_s = iter([10.0, 10.5, 10.9, 11.0, 11.25])
-        woken = asyncio.Event()
-        turns = BulkTurns(machine.shard, woken.set, lambda: next(times_s))
-        took = [turns.run_once(machine.now_ms, Random(1)) for _ in range(3)]
-        assert took == [True, False, True]
-        await woken.wait()
-        turns.stop()
-
-    run(test)
-
-
-def test_a_turn_that_has_had_enough_to_do_takes_no_step() -> None:
-    """A fold of the table and a step in one turn were what others waited for the longest."""
-
-    async def test() -> None:
-        machine = Machine(Limits(operation_batch_max=1))
-        machine.register()
-        machine.submit("a", "b", "c")
-        machine.bulk()
-        times_s = iter([10.0, 10.0, 10.01, 10.02])
-        woken = asyncio.Event()
-        turns = BulkTurns(machine.shard, woken.set, lambda: next(times_s))
-        turns.put_off()
-        assert not turns.run_once(machine.now_ms, Random(1))
-        await woken.wait()
-        assert turns.run_once(machine.now_ms, Random(1))
-        turns.stop()
-
-    run(test)
-
-
-def test_with_nothing_under_way_nobody_is_woken() -> None:
-    machine = Machine()
-    assert not BulkTurns(machine.shard, lambda: None).run_once(machine.now_ms, Random(1))
 
 
 def test_whoever_waits_for_a_task_is_told_that_it_is_deleted() -> None:

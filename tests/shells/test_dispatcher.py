@@ -261,7 +261,8 @@ def test_a_journal_that_does_not_answer_turns_callers_away_and_loses_nothing() -
             with pytest.raises(BackOffError) as refused:
                 await bench.dispatcher.submit(DEFAULT_TENANT, [new("a")])
             assert refused.value.code == "journal_slow"
-            with pytest.raises(BackOffError):
+            assert "same id" in refused.value.message
+            with pytest.raises(BackOffError, match="same id"):
                 await bench.dispatcher.submit(DEFAULT_TENANT, [new("b")])
             bench.journal.may_write.set()
             lease = await bench.runner.launched.get()

@@ -83,6 +83,7 @@ def test_a_bad_file_is_refused_by_name(tmp_path, name, text, said):
     [
         ({"port": 70_000}, r"port: .*65535.*\(it is 70000\)"),
         ({"state_dir": "gs://bucket/prefix"}, "state_dir: .*neither a directory nor s3://bucket/prefix"),
+        ({"state_dir": "s3:/bucket/prefix"}, "state_dir: .*neither a directory nor s3://bucket/prefix"),
         ({"state_dir": "s3://Bucket"}, "state_dir: .*neither a directory nor s3://bucket/prefix"),
         ({"state_dir": "s3://bucket/a//b"}, "state_dir: .*neither a directory nor s3://bucket/prefix"),
         ({"payload_bytes_max": "65MiB"}, r"payload_bytes_max cannot be above body_bytes_max \(67108864\)"),

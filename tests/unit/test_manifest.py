@@ -9,7 +9,7 @@ import pytest
 
 from taskservice.journal import BEGINNING, Fenced, JournalCorrupt, codec
 from taskservice.journal.manifest import CheckpointRef, Ownership, claim, key_of, latest, superseded
-from taskservice.journal.opening import open_state
+from taskservice.journal.opening import open_state, refuse_remains
 from taskservice.objects import ObjectStore, StoreUnavailable
 from taskservice.objects.memory import MemoryObjects
 
@@ -175,6 +175,25 @@ def test_what_a_newer_version_has_used_is_refused_before_it_is_touched(fields: d
     with pytest.raises(JournalCorrupt, match="newer version"):
         open_state(str(tmp_path), now_ms=lambda: 1)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("key", ["log/00000001/0000000000", "checkpoint/00000001-0000000006"])
+def test_a_part_of_a_state_is_refused_before_it_is_touched(key: str):
+    """A prefix with a segment and no manifest was claimed, and the dispatcher then died of it again and again."""
+    store = MemoryObjects()
+    store.put_if_absent(key, b"hello")
+    with pytest.raises(JournalCorrupt, match=f"{key} and no manifest"):
+        refuse_remains(store)
+    assert [info.key for info in store.list("")] == [key]
+    claimed(store, "a")
+    refuse_remains(store)
+
+
+def test_what_is_not_of_a_log_is_no_part_of_a_state():
+    store = MemoryObjects()
+    for key in ("probe/1/2", "log/README", "checkpoint/notes.txt", "photos/1.jpg"):
+        store.put_if_absent(key, b"")
+    refuse_remains(store)
 
 
 def test_a_newer_manifest_of_another_shape_is_not_called_damaged():

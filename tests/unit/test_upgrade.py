@@ -36,3 +36,37 @@ def test_tasks_in_history_are_counted_when_they_come_from_version_2(tmp_path: Pa
     assert upgrade(path) == 2
     with closing(SqliteTable.open(path, lambda stored: 0, any_boot=True)) as table:
         assert seen(table) == before
+
+
+def test_the_indexes_of_version_3_are_made_anew_and_the_rows_stay(tmp_path: Path) -> None:
+    """What version 3 had of them: no checkpoint of it was ever released, but whoever ran it has one."""
+    path, fresh = tmp_path / "table.sqlite", tmp_path / "fresh.sqlite"
+    SqliteTable(fresh).close()
+    with closing(SqliteTable(path)) as table:
+        for no, state in enumerate(TaskState):
+            put(table, state, no, expires_ms=8_000 + no)
+        table.commit(mark(1, 1))
+        table.fold()
+        before = seen(table)
+    with closing(sqlite3.connect(path)) as db:
+        for name, on in (
+            ("task_waiting", "(due_ms) WHERE state IN ('scheduled', 'retrying')"),
+            ("task_expiry", "(expires_ms) WHERE expires_ms IS NOT NULL AND state IN ('scheduled', 'queued', 'paused')"),
+            ("task_done", "(ended_ms) WHERE state IN ('succeeded', 'cancelled', 'expired')"),
+        ):
+            db.execute(f"DROP INDEX {name}")
+            db.execute(f"CREATE INDEX {name} ON task {on}")
+        db.execute("PRAGMA user_version = 3")
+        db.commit()
+    assert indexes(path) != indexes(fresh)
+    assert upgrade(path) == 3
+    assert indexes(path) == indexes(fresh)
+    with closing(SqliteTable.open(path, lambda stored: 0, any_boot=True)) as table:
+        assert seen(table) == before
+
+
+def indexes(path: Path) -> dict[str, str]:
+    """What each is on, without spaces."""
+    with closing(sqlite3.connect(path)) as db:
+        found = db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL").fetchall()
+    return {name: "".join(sql.split()) for name, sql in found}

@@ -32,7 +32,7 @@ def everything(simulation: Simulation) -> Counter[OperationKind]:
     state = simulation.dispatcher.shard.state
     check(state)
     records = records_of(simulation)
-    promises = Promises(records)
+    promises = Promises(records, simulation.said)
     promises.check()
     _each_task_is_in_one_place(records)
     everywhere = [*all_tasks(state), *_in_history(simulation, state)]

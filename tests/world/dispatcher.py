@@ -6,13 +6,24 @@ from collections import Counter
 from collections.abc import Callable
 from random import Random
 
+from taskservice.core.bulk import deletions
 from taskservice.core.check import check
-from taskservice.core.effects import Answer, AnswerValue, Deleted, Effect, Ended, Launch, Ordered
-from taskservice.core.events import Event, OperationTurn, Ticked
+from taskservice.core.effects import (
+    Answer,
+    AnswerValue,
+    Deleted,
+    Effect,
+    Ended,
+    ItemsAnswer,
+    ItemStatus,
+    Launch,
+    Ordered,
+)
+from taskservice.core.events import Event, OperationTurn, Submitted, Ticked
 from taskservice.core.limits import Limits
 from taskservice.core.shard import Cut
 from taskservice.core.ticks import next_tick_ms
-from taskservice.core.types import TaskState
+from taskservice.core.types import TaskNo, TaskState
 from taskservice.journal import Fenced
 from taskservice.journal.codec import encode
 from taskservice.journal.marks import mark_at
@@ -21,6 +32,7 @@ from taskservice.objects.memory import MemoryObjects
 from world.archiver import SimArchiver
 from world.clock import Clock
 from world.durable import Disk, check_restored
+from world.faults import STALL_MS
 from world.network import Network
 from world.rounds import Rounds
 
@@ -53,6 +65,7 @@ class SimDispatcher:
         disk: Disk,
         objects: MemoryObjects,
         archived: Counter[str],
+        said: set[tuple[TaskNo, str]],
         launch: Callable[[int, Launch], None],
         ended: Callable[[Ended | Deleted], None],
         order: Callable[[int, Ordered], None],
@@ -73,11 +86,16 @@ class SimDispatcher:
         self.shard = disk.recovered(self._journal, LIMITS)
         self.shard.open(mark_at(None, self._journal.epoch, -1), clock.wall_ms)
         self._mailbox: list[Event] = []
+        self._said = said
+        self._deletions: dict[int, list[str]] = {}
+        """Those under way when a caller's tasks were looked at, by its number."""
         self._callers: dict[int, Callable[[AnswerValue], None]] = {}
         self._near: dict[int, Callable[[AnswerValue], None]] = {}
         self._refs = 0
         self._committing = False
         self._turn_planned = False
+        self._alarm_ms: float | None = None
+        """When the clock next leads to a turn, on its own time."""
         self._plan_turn()
         SimArchiver(clock, objects, self.ask_near, self.epoch, lambda: self.alive, archived)
 
@@ -123,7 +141,21 @@ class SimDispatcher:
     def _plan_turn(self) -> None:
         if not self._turn_planned:
             self._turn_planned = True
-            self._clock.after(1, self._turn)
+            stalls = self._clock.rng.random() < self._network.faults.stall
+            self._clock.after(STALL_MS if stalls else 1, self._turn)
+
+    def _plan_turn_after(self, ms: int) -> None:
+        """As each turn looks for what comes next, only the earliest alarm is kept."""
+        at_ms = self._clock.true_ms + max(1, min(60_000, ms))
+        if self._alarm_ms is not None and self._alarm_ms <= at_ms:
+            return
+        self._alarm_ms = at_ms
+        self._clock.after(at_ms - self._clock.true_ms, lambda: self._alarm(at_ms))
+
+    def _alarm(self, at_ms: float) -> None:
+        if self._alarm_ms == at_ms:
+            self._alarm_ms = None
+            self._plan_turn()
 
     def _turn(self) -> None:
         self._turn_planned = False
@@ -132,6 +164,8 @@ class SimDispatcher:
         now_ms = self._clock.wall_ms
         events, self._mailbox = self._mailbox, []
         for event in events:
+            if isinstance(event, Submitted):
+                self._deletions[event.ref] = [each.id for each in deletions(self.shard.state)]
             self.shard.handle(event, now_ms, self._rng)
         due_ms = next_tick_ms(self.shard.state)
         if due_ms is not None:
@@ -139,14 +173,14 @@ class SimDispatcher:
                 self.shard.handle(Ticked(), now_ms, self._rng)
                 self._plan_turn()
             else:
-                self._clock.after(min(60_000, due_ms - now_ms), self._plan_turn)
+                self._plan_turn_after(due_ms - now_ms)
         self.shard.dispatch(now_ms)
         if self.shard.opens_ms is not None:
-            self._clock.after(max(1, min(60_000, self.shard.opens_ms - now_ms)), self._plan_turn)
+            self._plan_turn_after(self.shard.opens_ms - now_ms)
         if self.shard.operating:
             if self._rng.random() < BULK_RATIO:
                 self.shard.handle(OperationTurn(), now_ms, self._rng)
-            self._clock.after(BULK_MS, self._plan_turn)
+            self._plan_turn_after(BULK_MS)
         if self._checked:
             self._rounds.check(self.shard.state, now_ms)
         if self._checked and (events or self.shard.pending_records):
@@ -188,11 +222,19 @@ class SimDispatcher:
         self.shard.durable(number)
         self._plan_turn()
 
+    def _remember(self, answer: Answer) -> None:
+        """Whoever is told that a task is known may rely on it, whatever was to be deleted by then."""
+        under_way = self._deletions.pop(answer.ref, None)
+        if under_way and isinstance(answer.value, ItemsAnswer):
+            known = [item.task or item.past for item in answer.value.items if item.status is ItemStatus.DUPLICATE]
+            self._said.update((task.no, id) for task in known if task is not None for id in under_way)
+
     def _perform(self, effect: Effect) -> None:
         if isinstance(effect, Answer):
             if effect.ref in self._near:
                 self._near.pop(effect.ref)(effect.value)
                 return
+            self._remember(effect)
             answered = self._callers.pop(effect.ref)
             self._network.send(lambda: answered(effect.value))
         elif isinstance(effect, Launch):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from random import Random
 
+STALL_MS = 700
+
 
 @dataclass(frozen=True, slots=True)
 class Faults:
@@ -23,6 +25,8 @@ class Faults:
     commit_ms: float = 2.0
     slow_commit: float = 0.0
     """How often a commit takes a hundred times as long."""
+    stall: float = 0.0
+    """How often a dispatcher's turn comes `STALL_MS` late, as if its machine were busy with something else."""
 
     def healed(self) -> Faults:
         """The same world without its faults."""
@@ -47,4 +51,5 @@ def draw(rng: Random) -> Faults:
         message_delay_ms=rng.choice([1.0, 5.0, 50.0]),
         commit_ms=rng.choice([0.5, 5.0, 40.0]),
         slow_commit=min(0.5, maybe(0.05)),
+        stall=min(0.05, maybe(0.005)),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 
 from taskservice.core import records as r
 from taskservice.core.apply import apply
@@ -23,7 +24,9 @@ Named = r.TasksCancelled | r.TasksChanged | r.TasksExpired | r.TasksDue | r.Hist
 class Promises:
     """Follows the journal from its beginning; `held` counts the tasks that operations of each kind held when they began."""
 
-    def __init__(self, records: list[r.Record]) -> None:
+    def __init__(self, records: list[r.Record], said: Collection[tuple[TaskNo, str]] = ()) -> None:
+        """`said`: tasks that a producer was told are known, and deletions under way then: none of these may delete them."""
+        self._said = said
         self.held: Counter[OperationKind] = Counter()
         self._records = records
         self._state = State(MemoryTable(), LIMITS)
@@ -112,6 +115,7 @@ class Promises:
         if operation.dry_run:
             return
         held = self._held[record.id]
+        left_alone: set[TaskNo] = set()
         for task in stretch:
             meant = passes(task, operation.filter) and (task.ended_ms is None or task.ended_ms <= since_ms)
             self._require(self._is_changed(task) is meant, f"{record.id} came past", task.no)
@@ -119,10 +123,14 @@ class Promises:
                 self._require(task.state in TERMINAL_STATES, f"{record.id} held it", task.no)
             if meant:
                 self._changed_by(operation, task.no)
+            else:
+                left_alone.add(task.no)
         gone = [no for no, leaf in held.items() if leaf == record.leaf and no <= record.to_no]
         if operation.kind is DELETE:
-            past = [no for no in gone if any(one.no == no for one in self._past())]
+            past = {one.no for one in self._past()}.intersection(gone)
             self._require(not past, f"{record.id} held it", *past)
+            relied_on = [no for no in gone if no not in left_alone and (no, record.id) in self._said]
+            self._require(not relied_on, f"it was said to be known, and {record.id} deleted it", *relied_on)
         self._let_go(held, gone)
         if record.done:
             self._require(not held, f"{record.id} is done, and has not come to it", *held)
@@ -135,6 +143,9 @@ class Promises:
 
     def _changed_by(self, operation: Operation, no: TaskNo) -> None:
         """An operation that began later finds the task as this one has left it; an earlier one must have come to it."""
+        self._require(
+            (no, operation.id) not in self._said, f"it was said to be known, and {operation.id} deleted it", no
+        )
         earlier = True
         for id, held in self._held.items():
             earlier = earlier and id != operation.id

@@ -20,7 +20,7 @@ from taskservice.core.events import (
 from taskservice.core.lease_wire import RunnerReport
 from taskservice.core.operations import OperationKind
 from taskservice.core.ticks import next_tick_ms
-from taskservice.core.types import ListFilter, RunnerId
+from taskservice.core.types import ListFilter, RunnerId, TaskNo
 from taskservice.journal.memory import MemoryStore
 from taskservice.objects.memory import MemoryObjects
 from world.client import TENANTS, SimClient
@@ -54,6 +54,8 @@ class Simulation:
         self.objects = MemoryObjects()
         """Where history is."""
         self.archived: Counter[str] = Counter()
+        self.said: set[tuple[TaskNo, str]] = set()
+        """Tasks of which a producer was told that they are known, each with a deletion that was under way then."""
         """What archivers did."""
         self.disk = disk or Disk(Random(rng.getrandbits(64)))
         self.dispatcher = self._boot()
@@ -89,6 +91,7 @@ class Simulation:
             self.disk,
             self.objects,
             self.archived,
+            self.said,
             self._launch,
             self._ended,
             self._order,

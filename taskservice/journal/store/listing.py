@@ -56,6 +56,12 @@ class Listing:
         count: int = self._db.execute(statements.COUNT_NOS, wish).fetchone()[0]
         return count
 
+    def passing(self, nos: Sequence[TaskNo], wanted: ListFilter) -> list[TaskNo]:
+        """See `TaskTable.passing`."""
+        wish = {**mapping.beyond_place(wanted), "nos": mapping.json_list(nos)}
+        found = dict.fromkeys(self._nos(statements.PASSING, wish))
+        return [no for no in nos if no in found]
+
     def _by_place(self, places: Sequence[LeafState], wish: Mapping[str, object]) -> list[TaskNo]:
         """Of each of these places the newest that fulfil the wish, in no order."""
         nos: list[TaskNo] = []

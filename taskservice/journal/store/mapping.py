@@ -12,7 +12,7 @@ from taskservice.core.types import ErrorInfo, Leaf, ListFilter, Task, TaskId, Ta
 APPLICATION_ID = 0x74736B74
 """Says in a file's header that it is one of these."""
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Of the files written now; others are not read."""
 
 SCHEMA = (
@@ -53,13 +53,14 @@ SCHEMA = (
         tenant INTEGER NOT NULL, id TEXT NOT NULL, no INTEGER NOT NULL, PRIMARY KEY (tenant, id)
     ) WITHOUT ROWID
     """,
-    # Each ends with `no`, and is ordered by it where the rest is equal: SQLite puts the row's own number there.
+    # Each ends with `no`, and is ordered by it where the rest is equal: SQLite puts the row's own number there. Where several
+    # states are meant, they are told one by one: so that SQLite sees that the index has the tasks of any one of them.
     "CREATE INDEX task_queue ON task (leaf, due_ms) WHERE state = 'queued'",
-    "CREATE INDEX task_waiting ON task (due_ms) WHERE state IN ('scheduled', 'retrying')",
+    "CREATE INDEX task_waiting ON task (due_ms) WHERE state = 'scheduled' OR state = 'retrying'",
     # Of the tasks that may expire, or are to be resumed, only: others cost nothing here.
     """
     CREATE INDEX task_expiry ON task (expires_ms)
-    WHERE expires_ms IS NOT NULL AND state IN ('scheduled', 'queued', 'paused')
+    WHERE expires_ms IS NOT NULL AND (state = 'scheduled' OR state = 'queued' OR state = 'paused')
     """,
     "CREATE INDEX task_resume ON task (resume_ms) WHERE resume_ms IS NOT NULL AND state = 'paused'",
     # What runs is listed from RAM: leaving it out spares each task's life two changes of this index.

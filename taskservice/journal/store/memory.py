@@ -228,6 +228,9 @@ class MemoryTable:
         newer = self._between(leaf, after_no, self._order[-1]) if self._order else ()
         return [_key(task) for task in newer if task.state is TaskState.QUEUED][:limit]
 
+    def passing(self, nos: Sequence[TaskNo], wanted: ListFilter) -> list[TaskNo]:
+        return [no for no in nos if passes(self._tasks[no], wanted)]
+
     def counts(self, tenant: TenantId | None = None) -> dict[tuple[Leaf, TaskState], int]:
         return dict(self._counts.items(tenant))
 
@@ -302,9 +305,8 @@ class MemoryTable:
             if after is not None:
                 self._put(task, after)
         for task in gone:
-            self._leave(task)
             del self._nos[task.tenant, task.id]
-        self._forget(gone)
+        self._left(gone)
         here = [after for _, after in pairs if after is not None]
         left = [task for task in tasks if task.state is TaskState.QUEUED]
         entered = [task for task in here if task.state is TaskState.QUEUED]
@@ -326,7 +328,7 @@ class MemoryTable:
         self._enter(after)
 
     def _left(self, tasks: Sequence[Task]) -> None:
-        """They have left for history, and are not in the table any more."""
+        """They are not in the table any more."""
         for task in tasks:
             self._leave(task)
         self._forget(tasks)

@@ -8,7 +8,7 @@ from taskservice.journal.store.ranges import PASSES_PAST
 
 SCHEMA = (
     # The terms of a partial index are repeated in the statements that use it. Ordered by `no` where the time is the same.
-    "CREATE INDEX task_done ON task (ended_ms) WHERE state IN ('succeeded', 'cancelled', 'expired')",
+    "CREATE INDEX task_done ON task (ended_ms) WHERE state = 'succeeded' OR state = 'cancelled' OR state = 'expired'",
     "CREATE INDEX task_dead ON task (ended_ms) WHERE state = 'failed'",
     # By number, as the tasks come and go: so archiving and forgetting write neighbours. The ids stay where they were, in
     # `task_id`, which knows tasks here and there; `tenant` and `id` say which of its rows to remove.
@@ -48,26 +48,26 @@ SCHEMA = (
     "CREATE INDEX file_unused ON history_file (day) WHERE finished = 1 AND known = 0",
 )
 
-_ENDED = f"SELECT {COLUMNS} FROM task JOIN payload USING (no)"
+_ENDED = f"SELECT {COLUMNS} FROM task INDEXED BY {{}} JOIN payload USING (no) WHERE {{}}"
+
+# The terms of each index, which is named so that SQLite takes no other one, whatever it has heard of the file.
+_DONE = _ENDED.format("task_done", "(state = 'succeeded' OR state = 'cancelled' OR state = 'expired')")
+
+_DEAD = _ENDED.format("task_dead", "state = 'failed'")
 
 # Two of each, because SQLite would walk through all that ended at the same time to compare pairs of time and number.
-DONE_THEN = f"""
-    {_ENDED} WHERE state IN ('succeeded', 'cancelled', 'expired') AND ended_ms = ? AND no > ? AND ended_ms < ?
-    ORDER BY no LIMIT ?
-"""
+# Where the time is given, the plus keeps SQLite from going by the other bound.
+_THEN = "AND ended_ms = ? AND no > ? AND +ended_ms < ? ORDER BY no LIMIT ?"
 
-DONE_LATER = f"""
-    {_ENDED} WHERE state IN ('succeeded', 'cancelled', 'expired') AND ended_ms > ? AND ended_ms < ?
-    ORDER BY ended_ms, no LIMIT ?
-"""
+_LATER = "AND ended_ms > ? AND ended_ms < ? ORDER BY ended_ms, no LIMIT ?"
 
-DEAD_THEN = f"""
-    {_ENDED} WHERE state = 'failed' AND ended_ms = ? AND no > ? AND ended_ms < ? ORDER BY no LIMIT ?
-"""
+DONE_THEN = f"{_DONE} {_THEN}"
 
-DEAD_LATER = f"""
-    {_ENDED} WHERE state = 'failed' AND ended_ms > ? AND ended_ms < ? ORDER BY ended_ms, no LIMIT ?
-"""
+DONE_LATER = f"{_DONE} {_LATER}"
+
+DEAD_THEN = f"{_DEAD} {_THEN}"
+
+DEAD_LATER = f"{_DEAD} {_LATER}"
 
 STANDING = "SELECT no, run, state FROM task WHERE no IN (SELECT value FROM json_each(?))"
 

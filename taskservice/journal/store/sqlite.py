@@ -313,6 +313,9 @@ class SqliteTable:
     def queued_since(self, leaf: Leaf, after_no: TaskNo, limit: int) -> list[QueueKey]:
         return self._ranges.queued_since(leaf, after_no, limit)
 
+    def passing(self, nos: Sequence[TaskNo], wanted: ListFilter) -> list[TaskNo]:
+        return self._listing.passing(nos, wanted)
+
     def counts(self, tenant: TenantId | None = None) -> dict[LeafState, int]:
         return dict(self._counts.items(tenant))
 

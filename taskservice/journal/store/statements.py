@@ -89,34 +89,41 @@ SETTLE = "INSERT OR IGNORE INTO task_id VALUES (?, ?, ?)"
 
 # Two, because SQLite would walk through all that are due at the same time to compare pairs of time and number.
 NEXT_DUE_THEN = """
-    SELECT due_ms, no, expires_ms FROM task
+    SELECT due_ms, no, expires_ms FROM task INDEXED BY task_queue
     WHERE leaf = ? AND state = 'queued' AND due_ms = ? AND no > ? ORDER BY no LIMIT ?
 """
 
 NEXT_DUE_LATER = """
-    SELECT due_ms, no, expires_ms FROM task
+    SELECT due_ms, no, expires_ms FROM task INDEXED BY task_queue
     WHERE leaf = ? AND state = 'queued' AND due_ms > ? ORDER BY due_ms, no LIMIT ?
 """
 
-# The terms of a partial index must be repeated word for word, or SQLite does not see that it may use it.
+# The terms of a partial index are repeated, or SQLite does not see that it may use it. It is named, so that SQLite takes no other
+# one, whatever it has heard of the file, and refuses the statement if it cannot use it.
+_WAITS = "(state = 'scheduled' OR state = 'retrying')"
+
 DUE_BY = f"""
-    {_TASKS} WHERE state IN ('scheduled', 'retrying') AND due_ms <= ? ORDER BY due_ms, no LIMIT ?
+    SELECT {COLUMNS} FROM task INDEXED BY task_waiting JOIN payload USING (no)
+    WHERE {_WAITS} AND due_ms <= ? ORDER BY due_ms, no LIMIT ?
 """
 
-_EXPIRES = "expires_ms IS NOT NULL AND state IN ('scheduled', 'queued', 'paused')"
+_EXPIRES = """
+    INDEXED BY task_expiry
+    WHERE expires_ms IS NOT NULL AND (state = 'scheduled' OR state = 'queued' OR state = 'paused')
+"""
 
-EXPIRED_BY = f"SELECT no FROM task WHERE {_EXPIRES} AND expires_ms <= ? ORDER BY expires_ms, no LIMIT ?"
+EXPIRED_BY = f"SELECT no FROM task {_EXPIRES} AND expires_ms <= ? ORDER BY expires_ms, no LIMIT ?"
 
-_RESUMES = "resume_ms IS NOT NULL AND state = 'paused'"
+_RESUMES = "INDEXED BY task_resume WHERE resume_ms IS NOT NULL AND state = 'paused'"
 
-RESUMED_BY = f"SELECT no FROM task WHERE {_RESUMES} AND resume_ms <= ? ORDER BY resume_ms, no LIMIT ?"
+RESUMED_BY = f"SELECT no FROM task {_RESUMES} AND resume_ms <= ? ORDER BY resume_ms, no LIMIT ?"
 
 # The least of three, each the first of its index; NULL where there is none.
 NEXT_TIMED = f"""
     SELECT min(at_ms) FROM (
-        SELECT min(due_ms) AS at_ms FROM task WHERE state IN ('scheduled', 'retrying')
-        UNION ALL SELECT min(expires_ms) FROM task WHERE {_EXPIRES}
-        UNION ALL SELECT min(resume_ms) FROM task WHERE {_RESUMES}
+        SELECT min(due_ms) AS at_ms FROM task INDEXED BY task_waiting WHERE {_WAITS}
+        UNION ALL SELECT min(expires_ms) FROM task {_EXPIRES}
+        UNION ALL SELECT min(resume_ms) FROM task {_RESUMES}
     )
 """
 
@@ -128,6 +135,8 @@ LIST_ALL = f"SELECT no FROM task WHERE {_PASSES}"
 LIST_PLACE = f"SELECT no FROM task WHERE leaf = :leaf AND state = :state AND state <> 'running' AND {_PASSES}"
 
 LIST_NOS = f"SELECT no FROM task WHERE no IN (SELECT value FROM json_each(:nos)) AND {_PASSES}"
+
+PASSING = f"SELECT no FROM task WHERE no IN (SELECT value FROM json_each(:nos)) AND {BEYOND_PLACE}"
 
 COUNT_NOS = f"SELECT count(*) FROM task WHERE no IN (SELECT value FROM json_each(:nos)) AND {BEYOND_PLACE}"
 

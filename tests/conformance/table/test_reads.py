@@ -211,3 +211,18 @@ def test_a_commit_takes_nothing_away(table: TaskTable) -> None:
     table.commit(mark(1, 1))
     assert seen(table) == before
     table.succeed([(1, b"1", 4_000, 1)], LEASE, 5_000)
+
+
+def test_passing_says_which_of_these_tasks_have_the_tag_and_the_age(table: TaskTable) -> None:
+    """In the order given; ids and numbers that are not asked about do not matter."""
+    for no in range(1, 7):
+        tags = (("job", "1"), ("x", "y")) if no % 2 else (("job", "11"),)
+        put(table, TaskState.QUEUED if no < 5 else TaskState.PAUSED, no, tags=tags, created_ms=1_000 * no)
+    nos = [6, 5, 3, 1, 2]
+    assert table.passing(nos, ListFilter()) == nos
+    assert table.passing(nos, ListFilter("acme", tag=("job", "1"))) == [5, 3, 1]
+    assert table.passing(nos, ListFilter(created_after_ms=3_000)) == [6, 5, 3]
+    assert table.passing(nos, ListFilter(created_before_ms=3_000)) == [1, 2]
+    assert table.passing(nos, ListFilter(tag=("job", "1"), created_after_ms=2_000, created_before_ms=5_000)) == [3]
+    assert table.passing([], ListFilter()) == []
+    assert table.passing([2], ListFilter(tag=("job", "2"))) == []

@@ -109,6 +109,7 @@ INDEXED = {
     "LIST_ALL": "INTEGER PRIMARY KEY (rowid<?)",
     "LIST_PLACE": "task_listing (leaf=? AND state=? AND rowid<?)",
     "LIST_NOS": "INTEGER PRIMARY KEY",
+    "PASSING": "INTEGER PRIMARY KEY",
     "COUNT_NOS": "INTEGER PRIMARY KEY",
     "RUNNING": "INTEGER PRIMARY KEY (rowid=?)",
     **dict.fromkeys(
