@@ -2,9 +2,9 @@
 
     refused tasks -> shares -> who lacks something, since when -> claims -> plan -> orders, on record -> runners
 
-A round is made while somebody is refused for want of room, at most one in `ROUND_MS`. It is by the clock only while somebody has
-less than its own: so a pool with room costs nothing, and a full one in which everybody has its own very little. Claims are
-made for each tenant's function in each class, never for a task.
+A round is made while somebody is refused for want of room, at most one in `ROUND_MS`, and fewer where more than 400 wait. It is by
+the clock only while somebody has less than its own: so a pool with room costs nothing, and a full one in which everybody has its
+own very little. Claims are made for each tenant's function in each class, never for a task.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ FAIR_AFTER_MS = 5_000
 """How long a tenant has had less than its fair share before that is a claim: until then leases that end by themselves may do. A
 class has the shorter `CLAIM_AFTER_MS`, and so has a reservation."""
 
+LOOK_MS_PER_WAIT = 0.5
+"""How much further apart rounds are for each function of a tenant that waits in a class: a twentieth of the time goes into them at most."""
+
 NOBODY = Leaf("", "", Priority.BATCH)  # type: ignore[arg-type]  # ids of nobody
 
 
@@ -40,16 +43,17 @@ def look(state: State, closed: Collection[Demand], held: Container[Leaf], now_ms
     if not closed:
         kept.since_ms.clear()
         return None
-    if kept.looked_ms is not None and 0 <= now_ms - kept.looked_ms < ROUND_MS:
-        kept.due_ms = kept.looked_ms + ROUND_MS
+    if kept.looked_ms is not None and 0 <= now_ms - kept.looked_ms < kept.rest_ms:
+        kept.due_ms = kept.looked_ms + kept.rest_ms
         return None
     kept.looked_ms = now_ms
     kept.forget(lambda token: token in state.leases or state.pool.holds(token), now_ms)
     waits = list(_waits(state, refused(state.turns.tree, closed, now_ms), held))
+    kept.rest_ms = max(ROUND_MS, int(LOOK_MS_PER_WAIT * len(waits)))
     shares = shares_of(state.turns, state.pool.capacity(), waits)
     claims = _claims(state, waits, shares, now_ms)
     if kept.since_ms:
-        kept.due_ms = now_ms + ROUND_MS
+        kept.due_ms = now_ms + kept.rest_ms
     if not claims:
         return None
     book = Book(state, now_ms)

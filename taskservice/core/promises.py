@@ -10,6 +10,7 @@ from taskservice.core.claims import Account, Eviction, Owner, Promise
 from taskservice.core.demand import Demand
 from taskservice.core.orders import Order
 from taskservice.core.preempt import CLAIM_AGAIN_MS
+from taskservice.core.preempt_round import ROUND_MS
 from taskservice.core.types import Leaf, RunnerId, Token
 
 PROMISE_MS = 5_000
@@ -37,6 +38,8 @@ class Preemption:
     """When the next round is to be; None: not before something happens."""
     looked_ms: int | None = None
     """When the last one was."""
+    rest_ms: int = ROUND_MS
+    """How long after that the next one may be."""
     since_ms: dict[Account, int] = field(default_factory=dict)
     """Who has less than its own, and since when."""
     stopped_ms: dict[Owner, int] = field(default_factory=dict)

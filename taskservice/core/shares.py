@@ -52,12 +52,14 @@ class Wish(NamedTuple):
 
 def divided(total: float, wishes: Mapping[K, Wish]) -> dict[K, float]:
     """Parts of the whole by weight, none larger than is wanted; nobody has less than its floor if the whole has so much."""
-    parts = _by_weight(total, wishes)
-    short = {key: wish.floor for key, wish in wishes.items() if parts[key] < wish.floor}
-    if short:
-        left = max(0.0, total - sum(short.values()))
-        parts |= _by_weight(left, {key: wish for key, wish in wishes.items() if key not in short}) | short
-    return parts
+    pinned: dict[K, float] = {}
+    while True:
+        others = {key: wish for key, wish in wishes.items() if key not in pinned}
+        parts = _by_weight(max(0.0, total - sum(pinned.values())), others)
+        short = {key: wish.floor for key, wish in others.items() if parts[key] < wish.floor - ROUNDING}
+        if not short:
+            return parts | pinned
+        pinned |= short
 
 
 def _by_weight(total: float, wishes: Mapping[K, Wish]) -> dict[K, float]:

@@ -8,9 +8,11 @@ from taskservice.core.orders import OrderKind, OrdersGiven, TasksPreempted
 from taskservice.core.preempt import CLAIM_AFTER_MS, CLAIM_AGAIN_MS
 from taskservice.core.preempt_round import PREEMPTED_MAX, ROUND_MS
 from taskservice.core.preemption import FAIR_AFTER_MS
+from taskservice.core.records import LeaseGranted, TasksAccepted
 from taskservice.core.specs import Quota, Resources
 from taskservice.core.story import story
-from taskservice.core.types import OutcomeKind, Priority, TaskState, TenantId, Token
+from taskservice.core.types import OutcomeKind, Priority, TaskId, TaskState, TenantId, Token
+from taskservice.journal.dump import Wanted
 from world.machine import Machine, bad, function, ok
 
 LONG = function("app.long", timeout_ms=3_600_000, grace_ms=2_000)
@@ -299,3 +301,17 @@ def test_records_say_what_happened(machine: Machine) -> None:
     assert (order.kind, order.grace_ms, order.nos) == (OrderKind.PREEMPT, 2_000, ())
     (stopped,) = [record for record in machine.records if isinstance(record, TasksPreempted)]
     assert (stopped.token, stopped.nos) == (order.token, (machine.task("b0").no,))
+
+
+def test_a_dump_of_one_task_has_the_orders_of_its_leases_only(machine: Machine) -> None:
+    full_of_batch(machine, cpus=1)
+    machine.submit("urgent", priority=Priority.CRITICAL)
+    machine.dispatch()
+    go_on(machine, CLAIM_AFTER_MS + 2 * ROUND_MS)
+    stop(machine, orders(machine)[0])
+    kinds = {}
+    for id in ("b0", "urgent"):
+        wanted = Wanted(task=TaskId(id))
+        kinds[id] = [type(part) for record in machine.records if (part := wanted.part_of(record)) is not None]
+    assert kinds["b0"] == [TasksAccepted, LeaseGranted, OrdersGiven, TasksPreempted]
+    assert kinds["urgent"] == [TasksAccepted]
