@@ -162,7 +162,9 @@ class _LeaseRun:
             selector.register(child.exit, selectors.EVENT_READ)
             self._heard_s = time.monotonic()
             while self._waiting and not self._stopped:
-                self._listen(selector)
+                self._listen()
+                if self._listens is not None and self._listens not in selector.get_map():
+                    selector.register(self._listens, selectors.EVENT_READ)
                 interest = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.wants_to_write else 0)
                 selector.modify(child.control, interest)
                 selector.select(self._patience_s(child))
@@ -225,13 +227,11 @@ class _LeaseRun:
 
     # Orders
 
-    def _listen(self, selector: selectors.BaseSelector) -> None:
+    def _listen(self) -> None:
         """Once it has lasted for a while, the lease hears of orders at once. No order comes to what is over so soon."""
         if not self._listening and time.monotonic() - self._began_s >= LISTEN_AFTER_S:
             self._listening = True
             self._listens = self._port.listen(self._spec.token)
-        if self._listens is not None and self._listens not in selector.get_map():
-            selector.register(self._listens, selectors.EVENT_READ)
 
     def _heed_orders(self) -> None:
         """What was ordered is known: until when who may go on, and that no other begins."""
@@ -332,8 +332,10 @@ class _LeaseRun:
         now_ns = time.monotonic_ns()
         if not self._listening:
             waits.append(self._began_s + LISTEN_AFTER_S - now_s)
-        waits += [by_s - now_s for no, (by_s, _) in self._stops.items() if no in self._waiting]
-        waits += [(since_ns + self._timeout_ns(no) - now_ns) / 1e9 for no, since_ns in self._running(child)]
+        for no, since_ns in self._running(child):
+            waits.append((since_ns + self._timeout_ns(no) - now_ns) / 1e9)
+            if no in self._stops:
+                waits.append(self._stops[no][0] - now_s)
         return max(0.001, min(waits))
 
     def _slice_is_over(self) -> bool:
@@ -359,8 +361,9 @@ class _LeaseRun:
     def _while_loading(self) -> None:
         """An import may last a minute: the runner hears that this lease lives, and may end it."""
         self._report_due(time.monotonic())
+        self._listen()
         self._heed_orders()
-        if self._stopped or all(no in self._stops for no in (*self._waiting, *self._later)):
+        if self._stopped or (self._stops and all(no in self._stops for no in (*self._waiting, *self._later))):
             raise _Gone
 
     def _report_due(self, now_s: float) -> None:
