@@ -84,6 +84,10 @@ class Function:
     max_crashes: int
     priority: Priority
     ttl_ms: int | None
+    deadline_ms: int | None
+    off_peak: bool
+    labels: tuple[tuple[str, str], ...]
+    spread: bool
     preemptible: bool | None
     grace_ms: int
 
@@ -108,6 +112,10 @@ class Function:
             max_crashes=self.max_crashes,
             priority=self.priority,
             ttl_ms=self.ttl_ms,
+            off_peak=self.off_peak,
+            deadline_ms=self.deadline_ms,
+            labels=self.labels,
+            spread=self.spread,
             preemptible=self.preemptible,
             grace_ms=self.grace_ms,
         )
@@ -144,6 +152,10 @@ class App:
         max_crashes: int = 3,
         priority: str = "normal",
         ttl: str | float | None = None,
+        deadline: str | float | None = None,
+        off_peak: bool = False,
+        labels: Mapping[str, str] | None = None,
+        spread: bool = False,
         preemptible: bool | None = None,
         grace: str | float = "5s",
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
@@ -155,6 +167,9 @@ class App:
         `retry`: see `Retry`. `concurrency`: attempts at once in one process, for `async def` only. `max_crashes`:
         after as many ended processes the task is given up. `priority`: of tasks that do not say their own. `ttl`: likewise;
         a task that has not started by then, counted from its submission, ends as expired. None: it waits for as long as it takes.
+        `deadline`: likewise when it is to have ended; later it runs all the same. `off_peak`: likewise; its tasks can wait for
+        off-peak hours or an idle pool, while their deadlines leave time. `labels`: of the machines that may run them, such as
+        `{"ray.io/availability-zone": "a"}`. `spread`: they run where the fewest others of the function do.
         `preemptible`: whether its tasks may be stopped, and run again later, so that others get what is their own; None: unless
         they are critical. `grace`: how long one that is asked to stop has (`Context.cancelled`) before it is ended by force.
         Raises TypeError or ValueError for an option that cannot be.
@@ -177,6 +192,10 @@ class App:
         max_crashes: int = 3,
         priority: str = "normal",
         ttl: str | float | None = None,
+        deadline: str | float | None = None,
+        off_peak: bool = False,
+        labels: Mapping[str, str] | None = None,
+        spread: bool = False,
         preemptible: bool | None = None,
         grace: str | float = "5s",
     ) -> Callable[..., Any]:
@@ -209,6 +228,10 @@ class App:
             max_crashes=_bounded("max_crashes", max_crashes, 100),
             priority=_priority(priority),
             ttl_ms=None if ttl is None else _positive_ms("ttl", ttl),
+            deadline_ms=None if deadline is None else _positive_ms("deadline", deadline),
+            off_peak=_yes_or_no("off_peak", off_peak),
+            labels=_labels(labels or {}),
+            spread=_yes_or_no("spread", spread),
             preemptible=preemptible,
             grace_ms=parse_duration_ms(grace),
         )
@@ -226,6 +249,19 @@ def _positive_ms(name: str, duration: object) -> int:
     if duration_ms == 0:
         raise ValueError(f"{name} must be longer than 0")
     return duration_ms
+
+
+def _yes_or_no(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r:.50}")
+    return value
+
+
+def _labels(labels: object) -> tuple[tuple[str, str], ...]:
+    pairs = labels.items() if isinstance(labels, Mapping) else [(None, None)]
+    if not all(isinstance(name, str) and name and isinstance(value, str) for name, value in pairs):
+        raise TypeError(f'labels must map names to texts, such as {{"zone": "a"}}, not {labels!r:.100}')
+    return tuple(sorted((str(name), str(value)) for name, value in pairs))
 
 
 def _priority(priority: str) -> Priority:

@@ -45,7 +45,15 @@ def test_what_the_makefile_runs_is_there():
     )
 
 
-DOCUMENTS = ["README.md", "ARCHITECTURE.md", "docs/durability.md", "docs/schedules.md", "docs/simulator.md"]
+DOCUMENTS = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "docs/durability.md",
+    "docs/placement.md",
+    "docs/schedules.md",
+    "docs/simulator.md",
+    "docs/time.md",
+]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

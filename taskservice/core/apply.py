@@ -14,8 +14,9 @@ from taskservice.core import bulk_apply, change_apply, orders_apply, schedules_a
 from taskservice.core import records as r
 from taskservice.core.effects import CatalogChanged, Ended, Held, Launch
 from taskservice.core.lease import launch_spec
-from taskservice.core.notes import note_function, note_key, note_orders, note_policy, note_tenant
+from taskservice.core.notes import note_deadlines, note_function, note_key, note_orders, note_policy, note_tenant
 from taskservice.core.orders import OrdersGiven, TasksPreempted
+from taskservice.core.press_records import PressesPutOff, TasksPressed
 from taskservice.core.queues import HeadEntry
 from taskservice.core.specs import policy_key
 from taskservice.core.state import Lease, State, open_attempt
@@ -41,6 +42,7 @@ class Move(StrEnum):
     RESUME_SCHEDULED = "resume_scheduled"
     RESUME_RETRYING = "resume_retrying"
     EXPIRE = "expire"
+    PRESS = "press"
     RERUN = "rerun"
 
 
@@ -69,6 +71,7 @@ TRANSITIONS: dict[tuple[TaskState, Move], TaskState] = {
     (TaskState.SCHEDULED, Move.EXPIRE): TaskState.EXPIRED,
     (TaskState.QUEUED, Move.EXPIRE): TaskState.EXPIRED,
     (TaskState.PAUSED, Move.EXPIRE): TaskState.EXPIRED,
+    (TaskState.QUEUED, Move.PRESS): TaskState.QUEUED,
     (TaskState.FAILED, Move.RERUN): TaskState.QUEUED,
     (TaskState.CANCELLED, Move.RERUN): TaskState.QUEUED,
     (TaskState.EXPIRED, Move.RERUN): TaskState.QUEUED,
@@ -184,6 +187,9 @@ def _ended(state: State, record: r.TasksSucceeded | r.TasksFailed, nos: list[Tas
     lease = state.leases[record.token]
     tenant = lease.leaf.tenant
     tasks = tuple((tenant, lease.open[no].id) for no in nos)
+    kept = state.deadlines.ended(lease.leaf, [lease.open[no].deadline_ms for no in nos], record.at_ms)
+    if kept is not None:
+        note_deadlines(state.table, lease.leaf, kept)
     _bump(state.unfinished, tenant, -len(nos))
     _close(state, lease, nos)
     return [(state.segment, Ended(how, tasks))]
@@ -195,22 +201,13 @@ def _retrying(state: State, record: r.TasksRetrying) -> list[Held]:
     return []
 
 
-def _handed_back(state: State, record: r.TasksHandedBack) -> list[Held]:
-    state.table.hand_back(record.nos, record.token)
-    lease = state.leases[record.token]
+def _handed_back(state: State, record: r.TasksHandedBack | TasksPreempted) -> list[Held]:
+    stopped, lease = isinstance(record, TasksPreempted), state.leases[record.token]
+    (state.table.preempt if stopped else state.table.hand_back)(record.nos, record.token)
     for no in record.nos:
         attempt = lease.open[no]
-        _enqueue(state, lease.leaf, QueueKey(attempt.due_ms, no, attempt.expires_ms), attempt.payload_bytes)
-    _close(state, lease, record.nos)
-    return []
-
-
-def _preempted(state: State, record: TasksPreempted) -> list[Held]:
-    state.table.preempt(record.nos, record.token)
-    lease = state.leases[record.token]
-    for no in record.nos:
-        attempt = lease.open[no]
-        _enqueue(state, lease.leaf, QueueKey(attempt.due_ms, no), attempt.payload_bytes)
+        expires_ms = None if stopped else attempt.expires_ms
+        _enqueue(state, lease.leaf, QueueKey(attempt.due_ms, no, expires_ms), attempt.payload_bytes)
     _close(state, lease, record.nos)
     return []
 
@@ -277,11 +274,13 @@ _APPLY = dict(
         _for(r.TasksRetrying, _retrying),
         _for(r.TasksFailed, _failed),
         _for(r.TasksHandedBack, _handed_back),
-        _for(TasksPreempted, _preempted),
+        _for(TasksPreempted, _handed_back),
         _for(OrdersGiven, orders_apply.given),
         _for(r.TasksCancelled, change_apply.cancelled),
         _for(r.TasksChanged, change_apply.changed),
         _for(r.TasksExpired, change_apply.expired),
+        _for(TasksPressed, change_apply.pressed),
+        _for(PressesPutOff, change_apply.put_off),
         _for(r.TasksArchived, _archived),
         _for(r.HistoryForgotten, _forgotten),
         _for(r.FilesDropped, _dropped),

@@ -12,6 +12,7 @@ from taskservice.core.changes import Change
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.orders import OrdersGiven, TasksPreempted
 from taskservice.core.past import HistoryFile
+from taskservice.core.press_records import PressesPutOff, TasksPressed
 from taskservice.core.schedules import Progress, Schedule, ScheduleId, ScheduleKey
 from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
 from taskservice.core.types import ErrorInfo, Lane, Leaf, ListFilter, RunnerId, Task, TaskNo, TenantId, Token
@@ -281,6 +282,8 @@ Record = (
     | TasksCancelled
     | TasksChanged
     | TasksExpired
+    | TasksPressed
+    | PressesPutOff
     | TasksArchived
     | HistoryForgotten
     | FilesDropped
