@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import NamedTuple, TypeVar
 
@@ -25,6 +25,7 @@ from taskservice.actors.insight_calls import InsightCalls
 from taskservice.actors.keeper import Keeper
 from taskservice.actors.notifier import Notifier
 from taskservice.actors.pauses import Pauses
+from taskservice.actors.pushes import Push, pushed
 from taskservice.actors.remover import Remover
 from taskservice.actors.schedule_calls import ScheduleCalls
 from taskservice.actors.ticks import Ticks
@@ -32,6 +33,7 @@ from taskservice.core import effects as fx
 from taskservice.core import events as e
 from taskservice.core.lease_wire import LeaseSpec, ReportAck, RunnerReport
 from taskservice.core.operations import Operation, OperationKind
+from taskservice.core.orders import Order
 from taskservice.core.shard import Shard
 from taskservice.core.specs import ApiKey, FunctionSpec, Tenant
 from taskservice.core.types import TERMINAL_STATES, ListFilter, NewTask, RunnerId, TaskId, TaskNo, TenantId
@@ -62,16 +64,17 @@ class Dispatcher(ScheduleCalls, InsightCalls):
         self,
         journal: Journal,
         shard: Shard,
-        launch: Callable[[RunnerId, int, bytes], Awaitable[bool]],
+        launch: Push,
         on_fatal: Callable[[BaseException], None],
         options: DispatcherOptions | None = None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         rng: Random | None = None,
         keeper: Callable[[Callable[[], None], Callable[[BaseException], None]], Keeper] | None = None,
         remover: Remover | None = None,
+        order: Push | None = None,
     ) -> None:
         """`keeper` makes that of the table's file, if it has one, from its own `wake` and `failed`. `remover` removes
-        values that nobody refers to; without it they stay."""
+        values that nobody refers to; without it they stay. `order`: see `Runner.order`; without it none are given."""
         self.options = options or DispatcherOptions()
         self.heard: dict[RunnerId, float] = {}
         """When each runner last reported, on the monotonic clock, in seconds."""
@@ -79,6 +82,7 @@ class Dispatcher(ScheduleCalls, InsightCalls):
         self._shard = shard
         self._launch_on = launch
         """See `Runner.launch`; with the runner's id before."""
+        self._order_on = order
         self._on_fatal = on_fatal
         self._now_ms = now_ms
         self._rng = rng or Random()
@@ -230,6 +234,7 @@ class Dispatcher(ScheduleCalls, InsightCalls):
 
     def _perform(self, effects: Iterable[fx.Effect]) -> None:
         launches: dict[RunnerId, list[LeaseSpec]] = {}
+        orders: dict[RunnerId, list[Order]] = {}
         for effect in effects:
             match effect:
                 case fx.Answer(ref, value):
@@ -238,6 +243,8 @@ class Dispatcher(ScheduleCalls, InsightCalls):
                         future.set_result(value)
                 case fx.Launch(runner, lease):
                     launches.setdefault(runner, []).append(lease)
+                case fx.Ordered(runner, order):
+                    orders.setdefault(runner, []).append(order)
                 case fx.Ended(_, tasks) | fx.Deleted(tasks):
                     self._notifier.ended(tasks)
                 case fx.CatalogChanged(version):
@@ -245,21 +252,16 @@ class Dispatcher(ScheduleCalls, InsightCalls):
                 case fx.ValuesDropped(keys) if self._remover is not None:
                     self._remover.remove(keys)
         for runner, leases in launches.items():
-            self._keep(asyncio.get_running_loop().create_task(self._launch(runner, leases)))
+            self._keep(asyncio.get_running_loop().create_task(self._push(self._launch_on, runner, leases)))
+        if self._order_on is not None:
+            for runner, given in orders.items():
+                self._keep(asyncio.get_running_loop().create_task(self._push(self._order_on, runner, given)))
 
-    async def _launch(self, runner: RunnerId, leases: list[LeaseSpec]) -> None:
-        """The runner has the leases, or is lost, and its leases with it."""
-        body = msgspec.msgpack.encode(leases)
-        while runner in self._shard.state.pool.runners:
-            try:
-                accepted = await self._launch_on(runner, self._journal.epoch, body)
-            except BackOffError as error:
-                log.warning("runner %s did not take %d leases: %s", runner, len(leases), error)
-                await asyncio.sleep(self.options.launch_retry_s)
-                continue
-            if not accepted:
-                self._die(RuntimeError(f"runner {runner} has served a later epoch than {self._journal.epoch}"))
-            return
+    async def _push(self, push: Push, runner: RunnerId, what: Sequence[LeaseSpec] | Sequence[Order]) -> None:
+        """The runner has it, or is lost, and its leases with it."""
+        known = self._shard.state.pool.runners.__contains__
+        if not await pushed(push, runner, self._journal.epoch, what, known, self.options.launch_retry_s):
+            self._die(RuntimeError(f"runner {runner} has served a later epoch than {self._journal.epoch}"))
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.append(task)

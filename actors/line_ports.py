@@ -24,9 +24,10 @@ from taskservice.core.effects import (
 )
 from taskservice.core.insight import TimelineAnswer, UsageAnswer, WhyAnswer
 from taskservice.core.operations import Operation, OperationKind
+from taskservice.core.orders import Order
 from taskservice.core.schedules import ScheduleId, ScheduleKey, ScheduleSpec
 from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
-from taskservice.core.types import ListFilter, NewTask, RunnerId, TaskId, TaskNo, TenantId
+from taskservice.core.types import ListFilter, NewTask, RunnerId, TaskId, TaskNo, TenantId, Token
 from taskservice.errors import BackOffError
 
 CALL_TIMEOUT_S = 30.0
@@ -57,6 +58,8 @@ DISPATCHER_METHODS = {
 }
 RUNNER_METHODS = {
     "launch": Method(tuple[int, bytes], bool),
+    "order": Method(tuple[int, bytes], bool),
+    "orders": Method(tuple[Token, int], list[Order]),
     "report": Method(tuple[bytes], bytes),
 }
 
@@ -91,7 +94,7 @@ async def refuse_callers(run_dir: Path, why: BackOffError) -> LineServer:
 
 async def serve_runner(runner: Runner, run_dir: Path) -> LineServer:
     """The runner is called by the dispatcher and by its supervisors from now on."""
-    server = LineServer({"launch": runner.launch, "report": runner.report}, RUNNER_METHODS)
+    server = LineServer({name: getattr(runner, name) for name in RUNNER_METHODS}, RUNNER_METHODS)
     await server.start(runner_socket(run_dir, runner.id))
     return server
 
@@ -216,7 +219,7 @@ async def dispatcher_line(run_dir: Path) -> AsyncIterator[LineDispatcher]:
 
 
 class LineRunners:
-    """The runners of this machine, and of others, as far as leases are given to them."""
+    """The runners of this machine, and of others, as far as leases and orders are given to them."""
 
     def __init__(self, run_dir: Path, far: Callable[[RunnerId], Line | None] = lambda _: None) -> None:
         """`far`: the way to a runner on another machine; None if it is on this one."""
@@ -225,9 +228,16 @@ class LineRunners:
         self._lines: dict[RunnerId, Line] = {}
 
     async def launch(self, id: RunnerId, epoch: int, body: bytes) -> bool:
-        """See `RunnerPort.launch`."""
+        """See `Runner.launch`."""
+        return await self._call(id, "launch", epoch, body)
+
+    async def order(self, id: RunnerId, epoch: int, body: bytes) -> bool:
+        """See `Runner.order`."""
+        return await self._call(id, "order", epoch, body)
+
+    async def _call(self, id: RunnerId, method: str, epoch: int, body: bytes) -> bool:
         line = self._lines.get(id)
         if line is None:
             line = self._lines[id] = self._far(id) or Line(runner_socket(self._run_dir, id), RUNNER_METHODS)
-        taken: bool = await line.call("launch", epoch, body, timeout_s=CALL_TIMEOUT_S)
+        taken: bool = await line.call(method, epoch, body, timeout_s=CALL_TIMEOUT_S)
         return taken

@@ -166,6 +166,7 @@ class DispatcherProcess(Dispatcher):
                 recovered.table, path, checkpointer, stop, wake, failed, keeper_options(settings)
             ),
             remover=Remover(self._values),
+            order=runners.order,
         )
 
     async def drain(self) -> None:

@@ -1,6 +1,7 @@
 """A node's runner: starts leases, and carries what they report to the dispatcher.
 
     launch   dispatcher -> runner: leases to start, each as a Ray task behind `LeaseLauncher`
+    order    dispatcher -> runner: what leases are to do; they ask for it with `orders`, which waits for some
     report   supervisor -> runner: numbered news of one lease; the answer may say stop
     run_once runner -> dispatcher: all news there is, in one call; one call is in flight at a time
 
@@ -20,6 +21,7 @@ import msgspec
 
 from taskservice.actors.ports import DispatcherPort
 from taskservice.core.lease_wire import HeldLease, LeaseReport, LeaseSpec, Outcome, ReportAck, RunnerReport
+from taskservice.core.orders import Order
 from taskservice.core.specs import Resources
 from taskservice.core.types import OutcomeKind, RunnerId, TaskNo, Token
 from taskservice.errors import BackOffError
@@ -40,6 +42,7 @@ log = logging.getLogger(__name__)
 _encode = msgspec.msgpack.encode
 _decode_launch = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 _decode_spec = msgspec.msgpack.Decoder(LeaseSpec).decode
+_decode_orders = msgspec.msgpack.Decoder(list[Order]).decode
 _decode_ack = msgspec.msgpack.Decoder(ReportAck).decode
 
 
@@ -92,6 +95,10 @@ class _Lease:
     """Its last report is in hand: nothing more comes from it."""
     stop: bool = False
     killer: asyncio.TimerHandle | None = None
+    orders: list[Order] = field(default_factory=list)
+    """In the order in which they came; none of them twice."""
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when there is an order more, or the lease is over."""
 
     def in_order(self, news: SupervisorNews) -> list[LeaseReport]:
         """What can be passed on now: this report and those that had overtaken it; nothing if it comes again."""
@@ -138,6 +145,8 @@ class Runner:
         self._epoch = 0
         self._leases: dict[Token, _Lease] = {}
         self._past: dict[Token, None] = {}
+        self._early: dict[Token, list[Order]] = {}
+        """Orders to leases that are still to come: calls may overtake each other."""
         self._followers: set[asyncio.Task[None]] = set()
         self._news: list[LeaseReport] = []
         self._batch: tuple[LeaseReport, ...] | None = None
@@ -162,6 +171,31 @@ class Runner:
             if spec.token not in self._leases and spec.token not in self._past:
                 self._start(spec_body, spec)
         return True
+
+    async def order(self, epoch: int, body: bytes) -> bool:
+        """The leases will be told (msgpack of a list of `Order`), once each, however often it comes. False: as for `launch`."""
+        if epoch < self._epoch:
+            return False
+        self._epoch = epoch
+        for order in _decode_orders(body):
+            lease = self._leases.get(order.token)
+            if lease is not None:
+                self._give(lease, order)
+            elif order.token not in self._past:
+                self._early.setdefault(order.token, []).append(order)
+                while len(self._early) > PAST_TOKENS_MAX:
+                    del self._early[next(iter(self._early))]
+        return True
+
+    async def orders(self, token: Token, known: int) -> list[Order]:
+        """The lease's orders after the first `known`, as soon as there are any; none once the lease is over."""
+        lease = self._leases.get(token)
+        while lease is not None and not lease.over:
+            if len(lease.orders) > known:
+                return lease.orders[known:]
+            lease.news.clear()
+            await lease.news.wait()
+        return []
 
     async def list_leases(self) -> list[HeldLease]:
         """Every lease that runs, or whose last report is not acknowledged yet."""
@@ -223,6 +257,8 @@ class Runner:
         lease = _Lease(spec.token, spec.resources, {task.no for task in spec.tasks})
         self._leases[spec.token] = lease
         self._idle.clear()
+        for order in self._early.pop(spec.token, ()):
+            self._give(lease, order)
         try:
             lease.run = self._launcher.start(body, spec)
         except Exception as error:
@@ -248,6 +284,7 @@ class Runner:
         lease.unreported.difference_update(report.handed_back, (outcome.no for outcome in report.outcomes))
         if report.done:
             lease.over = True
+            lease.news.set()
             lease.early.clear()
             if lease.killer is not None:
                 lease.killer.cancel()
@@ -261,7 +298,19 @@ class Runner:
             return
         lease.stop = True
         if lease.run is not None:
+            if lease.killer is not None:
+                lease.killer.cancel()
             lease.killer = asyncio.get_running_loop().call_later(self._kill_after_s, lease.run.kill)
+
+    def _give(self, lease: _Lease, order: Order) -> None:
+        """The lease's supervisor gets the order, unless it had it; if nothing came of it by long after the grace, it is killed."""
+        if lease.over or order in lease.orders:
+            return
+        lease.orders.append(order)
+        lease.news.set()
+        if not order.nos and lease.killer is None:
+            patience_s = order.grace_ms / 1000 + self._kill_after_s
+            lease.killer = asyncio.get_running_loop().call_later(patience_s, _kill, lease)
 
     def _take_batch(self) -> tuple[LeaseReport, ...]:
         size, count = 0, 0
@@ -304,6 +353,11 @@ class Runner:
                 await asyncio.wait_for(self._woken.wait(), self._heartbeat_s)
             except TimeoutError:
                 return  # time for a heartbeat
+
+
+def _kill(lease: _Lease) -> None:
+    if lease.run is not None:
+        lease.run.kill()
 
 
 def _has_news(report: LeaseReport) -> bool:

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from taskservice.app import App, NonRetryable, Retry, Throttled
-from taskservice.context import Context
+from taskservice.context import Cancelled, Context
 from taskservice.errors import (
     AuthError,
     BackOffError,
@@ -40,6 +40,7 @@ __all__ = [
     "AsyncClient",
     "AuthError",
     "BackOffError",
+    "Cancelled",
     "Client",
     "ConflictError",
     "Context",

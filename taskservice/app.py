@@ -93,6 +93,8 @@ class Function:
     memory_retry_factor: float | None
     memory_max_bytes: int | None
     flow: Flow
+    preemptible: bool | None
+    grace_ms: int
 
     @property
     def is_async(self) -> bool:
@@ -121,6 +123,8 @@ class Function:
             spread=self.spread,
             memory_retry_factor=self.memory_retry_factor,
             memory_max_bytes=self.memory_max_bytes,
+            preemptible=self.preemptible,
+            grace_ms=self.grace_ms,
             **self.flow._asdict(),
         )
 
@@ -162,6 +166,8 @@ class App:
         spread: bool = False,
         memory_retry_factor: float | None = None,
         memory_max: str | int | None = None,
+        preemptible: bool | None = None,
+        grace: str | float = "5s",
         **flow: Unpack[FlowOptions],
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
@@ -179,6 +185,8 @@ class App:
         `{"ray.io/availability-zone": "a"}`. `spread`: they run where the fewest others of the function do.
         `memory_retry_factor`: a task that has run out of memory has so many times as much the next time, up to `memory_max` and
         what the largest machine has; None: as much again.
+        `preemptible`: whether its tasks may be stopped, and run again later, so that others get what is their own; None: unless
+        they are critical. `grace`: how long one that is asked to stop has (`Context.cancelled`) before it is ended by force.
         Raises TypeError or ValueError for an option that cannot be.
         """
         if function is not None:
@@ -205,15 +213,11 @@ class App:
         spread: bool = False,
         memory_retry_factor: float | None = None,
         memory_max: str | int | None = None,
+        preemptible: bool | None = None,
+        grace: str | float = "5s",
         **flow: Unpack[FlowOptions],
     ) -> Callable[..., Any]:
-        if not inspect.isfunction(call):
-            raise TypeError(f"{call!r:.100} cannot be a task: decorate a function")
-        if not _NAME.fullmatch(call.__name__):
-            raise ValueError(f"{call.__name__!r} cannot name a task: letters, digits and _, at most 100")
-        name = FunctionName(f"{self.name}.{call.__name__}")
-        if name in self._functions:
-            raise ValueError(f"{name} is defined twice")
+        name = self._new_name(call)
         if _bounded("concurrency", concurrency, CONCURRENCY_MAX) > 1 and not inspect.iscoroutinefunction(call):
             raise ValueError(f"{name}: concurrency above 1 is for async functions; make it `async def`")
         retry = retry or Retry()
@@ -241,9 +245,21 @@ class App:
             spread=_yes_or_no("spread", spread),
             memory_retry_factor=memory_retry_factor,
             memory_max_bytes=None if memory_max is None else parse_bytes(memory_max),
+            preemptible=None if preemptible is None else _yes_or_no("preemptible", preemptible),
+            grace_ms=parse_duration_ms(grace),
             flow=_flow(name, signature, flow),
         )
         return call
+
+    def _new_name(self, call: Callable[..., Any]) -> FunctionName:
+        if not inspect.isfunction(call):
+            raise TypeError(f"{call!r:.100} cannot be a task: decorate a function")
+        if not _NAME.fullmatch(call.__name__):
+            raise ValueError(f"{call.__name__!r} cannot name a task: letters, digits and _, at most 100")
+        name = FunctionName(f"{self.name}.{call.__name__}")
+        if name in self._functions:
+            raise ValueError(f"{name} is defined twice")
+        return name
 
 
 def _flow(name: FunctionName, signature: Signature, options: FlowOptions) -> Flow:

@@ -3,8 +3,33 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
+
+
+class Cancelled(BaseException):
+    """The attempt was asked to stop. Raised by `Context.raise_if_cancelled`; no `except Exception` catches it."""
+
+
+class StopSignal:
+    """Whether an attempt was asked to stop. Set by another thread than the handler's."""
+
+    __slots__ = ("_set", "on_set")
+
+    def __init__(self) -> None:
+        self._set = False
+        self.on_set: Callable[[], object] | None = None
+        """Called once it is set."""
+
+    def set(self) -> None:
+        """The attempt is asked to stop."""
+        self._set = True
+        if self.on_set is not None:
+            self.on_set()
+
+    def __bool__(self) -> bool:
+        return self._set
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +45,18 @@ class Context:
     tags: dict[str, str]
     run: int = 1
     """1, and one more for each time that the finished task was run again by hand."""
+    stop_signal: StopSignal = field(default_factory=StopSignal, repr=False, compare=False)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the attempt is to stop, because others need its place: it runs again later, and is not charged. What has not
+        returned at the end of the function's `grace` is ended by force."""
+        return bool(self.stop_signal)
+
+    def raise_if_cancelled(self) -> None:
+        """Returns if the attempt may go on; else raises Cancelled, which the handler is to let pass."""
+        if self.stop_signal:
+            raise Cancelled("the attempt was asked to stop")
 
     @property
     def idempotency_key(self) -> str:

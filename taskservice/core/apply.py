@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import TypeVar
 
-from taskservice.core import bulk_apply, change_apply, schedules_apply
+from taskservice.core import bulk_apply, change_apply, orders_apply, schedules_apply
 from taskservice.core import records as r
 from taskservice.core.effects import CatalogChanged, Ended, Held, Launch
 from taskservice.core.lease import launch_spec
-from taskservice.core.notes import note_deadlines, note_function, note_key, note_policy, note_tenant
+from taskservice.core.notes import note_deadlines, note_function, note_key, note_orders, note_policy, note_tenant
+from taskservice.core.orders import OrdersGiven, TasksPreempted
 from taskservice.core.press_records import PressesPutOff, TasksPressed
 from taskservice.core.queues import HeadEntry
 from taskservice.core.specs import policy_key
@@ -35,6 +36,7 @@ class Move(StrEnum):
     RETRY = "retry"
     FAIL = "fail"
     HAND_BACK = "hand_back"
+    PREEMPT = "preempt"
     CANCEL = "cancel"
     PAUSE = "pause"
     RESUME = "resume"
@@ -56,6 +58,7 @@ TRANSITIONS: dict[tuple[TaskState, Move], TaskState] = {
     (TaskState.RUNNING, Move.RETRY): TaskState.RETRYING,
     (TaskState.RUNNING, Move.FAIL): TaskState.FAILED,
     (TaskState.RUNNING, Move.HAND_BACK): TaskState.QUEUED,
+    (TaskState.RUNNING, Move.PREEMPT): TaskState.QUEUED,
     (TaskState.SCHEDULED, Move.CANCEL): TaskState.CANCELLED,
     (TaskState.QUEUED, Move.CANCEL): TaskState.CANCELLED,
     (TaskState.RETRYING, Move.CANCEL): TaskState.CANCELLED,
@@ -200,12 +203,13 @@ def _retrying(state: State, record: r.TasksRetrying) -> list[Held]:
     return []
 
 
-def _handed_back(state: State, record: r.TasksHandedBack) -> list[Held]:
-    state.table.hand_back(record.nos, record.token)
-    lease = state.leases[record.token]
+def _handed_back(state: State, record: r.TasksHandedBack | TasksPreempted) -> list[Held]:
+    stopped, lease = isinstance(record, TasksPreempted), state.leases[record.token]
+    (state.table.preempt if stopped else state.table.hand_back)(record.nos, record.token)
     for no in record.nos:
         attempt = lease.open[no]
-        _enqueue(state, lease.leaf, QueueKey(attempt.due_ms, no, attempt.expires_ms), attempt.payload_bytes)
+        expires_ms = None if stopped else attempt.expires_ms
+        _enqueue(state, lease.leaf, QueueKey(attempt.due_ms, no, expires_ms), attempt.payload_bytes)
     _close(state, lease, record.nos)
     return []
 
@@ -236,6 +240,8 @@ def _close(state: State, lease: Lease, nos: Sequence[TaskNo]) -> None:
     state.turns.gates.freed(lease.leaf)
     if not lease.open:
         del state.leases[lease.token]
+        if lease.orders:
+            note_orders(state.table, lease.token, ())
 
 
 def _bump(counts: dict[TenantId, int], tenant: TenantId, change: int) -> None:
@@ -270,6 +276,8 @@ _APPLY = dict(
         _for(r.TasksRetrying, _retrying),
         _for(r.TasksFailed, _failed),
         _for(r.TasksHandedBack, _handed_back),
+        _for(TasksPreempted, _handed_back),
+        _for(OrdersGiven, orders_apply.given),
         _for(r.TasksCancelled, change_apply.cancelled),
         _for(r.TasksChanged, change_apply.changed),
         _for(r.TasksExpired, change_apply.expired),

@@ -64,6 +64,7 @@ def _rerun(task: Task, at_ms: int) -> Task:
         attempt=0,
         crashes=0,
         losses=0,
+        preempted=0,
         started_ms=None,
         ended_ms=None,
         duration_us=None,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from taskservice.core.demand import Demand
 from taskservice.core.resources import Amounts
@@ -76,6 +77,16 @@ class RunningLease(NamedTuple):
     """It was told to stop before, or will be over at once: its room is as good as free."""
 
 
+class LeaseBook(Protocol):
+    """The leases of a pool, as a plan wants to know them."""
+
+    def on(self, runner: RunnerId) -> Iterable[RunningLease]:
+        """All that the runner has."""
+
+    def leaving(self) -> Iterable[tuple[Owner, Demand, RunnerId]]:
+        """All that were told to stop, wherever they are: whose they are, what they take, and where."""
+
+
 class Claim(NamedTuple):
     """Somebody has less than its own and waits for room."""
 
@@ -84,6 +95,16 @@ class Claim(NamedTuple):
     since_ms: int
     wanted: int = 1
     """How many such leases wait."""
+
+
+class Promise(NamedTuple):
+    """Room that was made for one lease of a claim, and is not taken yet."""
+
+    owner: Owner
+    demand: Demand
+    runner: RunnerId
+    until_ms: int
+    """When it is nobody's any more: it was not needed after all."""
 
 
 class Eviction(NamedTuple):

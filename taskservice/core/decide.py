@@ -13,7 +13,7 @@ from taskservice.core import bulk, history, operate, query, schedule_requests
 from taskservice.core import events as e
 from taskservice.core.admit import admit
 from taskservice.core.decision import Decision
-from taskservice.core.effects import DoneAnswer
+from taskservice.core.effects import DoneAnswer, Ordered
 from taskservice.core.insight import TimelineAsked, UsageAsked, WhyAsked
 from taskservice.core.records import FunctionsSet, KeySet, PolicySet, TenantSet
 from taskservice.core.report import lost, report
@@ -54,6 +54,13 @@ def _policy(state: State, event: e.PolicyPut, now_ms: int, rng: Random) -> Decis
     if state.policies.get(policy_key(event.policy)) == event.policy:
         return Decision(answer=DoneAnswer())
     return Decision((PolicySet(now_ms, event.policy),), DoneAnswer())
+
+
+def _joined(state: State, event: e.RunnerJoined, now_ms: int, rng: Random) -> Decision:
+    """What its leases were told before, perhaps by a dispatcher that is no more, they are told again."""
+    held = [state.leases.get(each.token) for each in event.held]
+    orders = [order for lease in held if lease is not None for order in lease.orders]
+    return Decision(effects=tuple(Ordered(event.runner, order) for order in orders))
 
 
 def _runner_lost(state: State, event: e.RunnerLost, now_ms: int, rng: Random) -> Decision:
@@ -114,7 +121,7 @@ _DECIDE = dict(
         _for(e.TenantPut, _tenant),
         _for(e.KeyPut, _key),
         _for(e.PolicyPut, _policy),
-        _for(e.RunnerJoined, _nothing),
+        _for(e.RunnerJoined, _joined),
         _for(e.RunnerDraining, _nothing),
         _for(e.RunnerLost, _runner_lost),
         _for(e.RunnersSettled, _runners_settled),

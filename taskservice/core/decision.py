@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from taskservice.core.effects import AnswerValue
+from taskservice.core.effects import AnswerValue, Effect
 from taskservice.core.records import Record
 
 
@@ -15,5 +15,7 @@ class Decision(Struct, frozen=True):
     answer: AnswerValue | None = None
     dropped: tuple[str, ...] = ()
     """Keys of values that came with the event and that nothing will refer to."""
+    effects: tuple[Effect, ...] = ()
+    """What the world is to see again."""
     near: bool = False
     """The answer is for somebody in the same process, who lets nothing out of it before it is durable: it need not wait."""

@@ -15,7 +15,13 @@ from taskservice.core.types import RETRY_LANES, FunctionName, Leaf, OutcomeKind
 _CONGESTED = (OutcomeKind.THROTTLED, OutcomeKind.TIMEOUT)
 """What says that a downstream has too much to do."""
 
-_SILENT = (OutcomeKind.LOST, OutcomeKind.STORE_AWAY, OutcomeKind.VALUE_LOST, OutcomeKind.IMPORT_FAILED)
+_SILENT = (
+    OutcomeKind.LOST,
+    OutcomeKind.PREEMPTED,
+    OutcomeKind.STORE_AWAY,
+    OutcomeKind.VALUE_LOST,
+    OutcomeKind.IMPORT_FAILED,
+)
 """What says nothing about a downstream, for it was perhaps not called."""
 
 

@@ -10,6 +10,7 @@ from taskservice.core.deadlines import Kept
 from taskservice.core.insight import InsightAnswer
 from taskservice.core.lease_wire import LeaseSpec, ReportAck
 from taskservice.core.operations import Operation
+from taskservice.core.orders import Order
 from taskservice.core.past import HistoryFile, Past
 from taskservice.core.schedules import ScheduleState
 from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
@@ -240,6 +241,13 @@ class Launch(Struct, frozen=True):
     lease: LeaseSpec
 
 
+class Ordered(Struct, frozen=True):
+    """Tell a runner what one of its leases is to do. It may come again."""
+
+    runner: RunnerId
+    order: Order
+
+
 class Ended(Struct, frozen=True):
     """Tasks have reached a terminal state: whoever waits for them may be told."""
 
@@ -265,7 +273,7 @@ class ValuesDropped(Struct, frozen=True):
     keys: tuple[str, ...]
 
 
-Effect = Answer | Launch | Ended | Deleted | CatalogChanged | ValuesDropped
+Effect = Answer | Launch | Ordered | Ended | Deleted | CatalogChanged | ValuesDropped
 
 Held = tuple[int, Effect]
 """An effect and the segment it waits for."""

@@ -9,10 +9,11 @@ from msgspec import Struct
 
 from taskservice.core.deadlines import Deadlines, Kept
 from taskservice.core.operations import Operation, Operations
+from taskservice.core.orders import Order
 from taskservice.core.schedules import Progress, Schedule, ScheduleKey, ScheduleState
 from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant, policy_key
 from taskservice.core.table import TaskTable
-from taskservice.core.types import FunctionName, Leaf, TenantId
+from taskservice.core.types import FunctionName, Leaf, TenantId, Token
 
 TENANT = "tenant"
 KEY = "key"
@@ -20,6 +21,7 @@ FUNCTION = "function"
 POLICY = "policy"
 SHARD = "shard"
 OPERATIONS = "operations"
+ORDERS = "orders"
 SCHEDULE = "schedule"
 DEADLINES = "deadlines"
 PROGRESS = "schedule progress"
@@ -61,6 +63,11 @@ def note_operations(table: TaskTable, owner: TenantId | None, operations: list[O
 def note_deadlines(table: TaskTable, leaf: Leaf, kept: Kept) -> None:
     """What became of the deadlines of the tenant's tasks of the function."""
     table.note(DEADLINES, f"{leaf.tenant}/{leaf.function}", _encoder.encode(kept))
+
+
+def note_orders(table: TaskTable, token: Token, orders: tuple[Order, ...]) -> None:
+    """All that the lease has been told; nothing is noted of one that has no orders."""
+    table.note(ORDERS, f"{token.epoch}.{token.seq}", _encoder.encode(orders) if orders else None)
 
 
 def note_schedule(table: TaskTable, schedule: Schedule) -> None:
@@ -123,6 +130,12 @@ def deadlines(table: TaskTable) -> Deadlines:
         tenant, _, function = name.partition("/")
         found.by_owner[TenantId(tenant), FunctionName(function)] = msgspec.msgpack.decode(value, type=Kept)
     return found
+
+
+def orders(table: TaskTable) -> dict[Token, tuple[Order, ...]]:
+    """The orders of each lease that has any."""
+    noted = [msgspec.msgpack.decode(value, type=tuple[Order, ...]) for value in table.notes(ORDERS).values()]
+    return {each[0].token: each for each in noted}
 
 
 def schedules(table: TaskTable) -> list[ScheduleState]:

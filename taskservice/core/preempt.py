@@ -1,8 +1,8 @@
 """Who is stopped so that others get what is their own. A plan and nothing else: whoever carries it out stops the victims.
 
 A claim is somebody's who has waited for long below its reservation or fair share. Victims are leases whose owners are above
-their own share and stay at or above it (for a reservation: less than one lease below their fair share, never below what is
-reserved for them). So who has lost something has no claim to it in turn. Of the sets of victims that
+their own share and stay at or above it (for a reservation, or more urgent work: less than one lease below their fair share,
+never below what is reserved for them). So who has lost something has no claim to it in turn. Of the sets of victims that
 make room on one runner, the one that loses least is taken: work since the start or the last checkpoint, times the share of the
 pool that was busy with it. Victims are added, cheapest first, until the claim fits; then each is left running after all that the
 claim fits without, the dearest first (the last step is Kueue's; the bounds on a round are of YARN's kind).
@@ -19,21 +19,16 @@ from heapq import heappop, heappush
 from itertools import islice
 from typing import NamedTuple
 
-from taskservice.core.claims import Account, Claim, Eviction, Owner, RunningLease, Share
+from taskservice.core.claims import Account, Claim, Eviction, LeaseBook, Owner, Promise, Share
 from taskservice.core.pool import Pool
-from taskservice.core.resources import Amounts, add, dominant_share, fits, subtract
+from taskservice.core.preempt_round import CHOICE_MIN, Candidate, Round, Way
+from taskservice.core.resources import Amounts, add, fits, subtract
 from taskservice.core.runner import Runner
-from taskservice.core.standing import ROUNDING, Standing
-from taskservice.core.types import Priority, RunnerId
-
-ROUND_MS = 200
-"""One plan is made in so long."""
+from taskservice.core.standing import ROUNDING
+from taskservice.core.types import Priority
 
 ROUND_RATIO_MAX = 0.1
 """Share of the pool that is stopped in one round; more only if the room for a single lease cannot be made with less."""
-
-PREEMPTED_MAX = 3
-"""Times that a task is stopped for others; then it runs to its end."""
 
 CLAIM_AFTER_MS = 300
 """How long somebody has waited before that is a claim: most are served before."""
@@ -41,27 +36,26 @@ CLAIM_AFTER_MS = 300
 CLAIM_AGAIN_MS = 10_000
 """How long who has been stopped for others claims nothing: shares may be shifting to and fro."""
 
-CHOICE_MIN = 64
-"""Runners that could make room for a claim, among which the best is looked for; in the next round it is among the next ones."""
-
 URGENCY = {priority: urgency for urgency, priority in enumerate(reversed(Priority))}
 
 
 def plan(
     pool: Pool,
-    leases: Iterable[RunningLease],
+    leases: LeaseBook,
     shares: Mapping[Account, Share],
     claims: Iterable[Claim],
     stopped_ms: Mapping[Owner, int],
     now_ms: int,
+    promises: Iterable[Promise] = (),
 ) -> list[Eviction]:
     """What to stop in this round, for whom and where: for who is below its reservation first, then for who waits longest.
 
-    `leases`: all that are preemptible, and all that are leaving. `shares`: nobody is stopped for an account that is not in it, nor
-    for the good of one. `stopped_ms`: when a lease of each owner was last stopped for others. A claim for which room is on
-    its way, by the plan of a round before, takes that, and nobody is stopped for it.
+    `shares`: nobody is stopped for an account that is not in it, nor for the good of one. `stopped_ms`: when a lease of each
+    owner was last stopped for others. `promises`: room that is being made, for which the claims do not ask again. Where
+    anybody is leaving whose room is not promised, a claim takes that, and nobody is stopped for it.
     """
-    planned = _Round(pool, leases, shares, now_ms)
+    planned = Round(pool, leases, shares, now_ms)
+    planned.keep(promises)
     standing = planned.standing
     honoured = [
         claim
@@ -73,106 +67,19 @@ def plan(
     return [eviction for claim in honoured for eviction in _Case(claim, planned).meet()]
 
 
-class _Candidate(NamedTuple):
-    """A lease that may be stopped for the right claim; the least is the cheapest."""
-
-    lost: float
-    """Milliseconds of work, times the share of the pool that was busy with it."""
-    newest_first: int
-    """Minus the time of its start: of two that lose the same, the newer one is cheaper."""
-    lease: RunningLease
-    share: float
-    """Of the pool."""
-
-
-class _Way(NamedTuple):
-    """How one runner can make room for a lease; the least is the best."""
-
-    beyond: bool
-    """It stops more than a round should."""
-    lost: float
-    victims: int
-    order: int
-    """The runner's."""
-    stopped: tuple[_Candidate, ...] = ()
-
-
 class _Rule(NamedTuple):
     """How a claim stands against an owner's leases."""
 
-    to_reservation: bool
+    whole_leases: bool
+    """Its fair share gives way by what is beyond whole leases."""
     judged: tuple[tuple[Account, float], ...]
     """The owner's accounts, and what comes back to each when the claim is met: those that the claim is counted for as well."""
-
-
-class _Round:
-    """One round: what has been stopped and promised so far."""
-
-    def __init__(
-        self, pool: Pool, leases: Iterable[RunningLease], shares: Mapping[Account, Share], now_ms: int
-    ) -> None:
-        self.now_ms = now_ms
-        self.runners = pool.runners
-        self.standing = Standing(shares)
-        self.stopped = 0.0
-        """Share of the pool that this round stops."""
-        self._capacity = pool.capacity()
-        self._taken: dict[RunnerId, Amounts] = {}
-        self._candidates: dict[RunnerId, list[_Candidate]] = {}
-        self._leaving: dict[RunnerId, list[RunningLease]] = {}
-        self._stoppable: dict[RunnerId, list[RunningLease]] = {}
-        for lease in leases:
-            runner = pool.runners.get(lease.runner)
-            if runner is None or runner.draining:
-                continue  # nobody gets its room
-            if lease.leaving:
-                self._leaving.setdefault(lease.runner, []).append(lease)
-                self.standing.leaving(lease.owner, self.share(lease.need))
-            elif lease.preemptible and lease.times_preempted < PREEMPTED_MAX:
-                self._stoppable.setdefault(lease.runner, []).append(lease)
-
-    def share(self, need: Mapping[str, int]) -> float:
-        """Of the pool."""
-        return dominant_share(need, self._capacity)
-
-    def taken(self, runner: Runner) -> Amounts:
-        """What will be taken of the runner: without what is leaving and stopped, and with what is promised."""
-        taken = self._taken.get(runner.id)
-        if taken is None:
-            taken = self._taken[runner.id] = dict(runner.used)
-            for lease in self._leaving.get(runner.id, ()):
-                subtract(taken, lease.need)
-        return taken
-
-    def candidates(self, runner: Runner) -> list[_Candidate]:
-        """The leases there that may be stopped, the cheapest first."""
-        found = self._candidates.get(runner.id)
-        if found is None:
-            found = self._candidates[runner.id] = []
-            for lease in self._stoppable.get(runner.id, ()):
-                share = self.share(lease.need)
-                busy_ms = max(0, self.now_ms - max(lease.started_ms, lease.checkpoint_ms or 0))
-                found.append(_Candidate(busy_ms * share, -lease.started_ms, lease, share))
-            found.sort()
-        return found
-
-    def take(self, way: _Way, runner: Runner, claim: Claim) -> None:
-        """The way is gone."""
-        taken = self.taken(runner)
-        for candidate in way.stopped:
-            self.candidates(runner).remove(candidate)
-            subtract(taken, candidate.lease.need)
-            self.standing.stopped(candidate.lease.owner, candidate.share)
-            self.stopped += candidate.share
-        need = dict(claim.demand.need)
-        add(taken, need)
-        self.standing.promised(claim.owner, self.share(need))
 
 
 class _Case:
     """One claim in a round."""
 
-    def __init__(self, claim: Claim, planned: _Round) -> None:
+    def __init__(self, claim: Claim, planned: Round) -> None:
         self._claim = claim
         self._round = planned
         self._standing = planned.standing
@@ -186,16 +93,16 @@ class _Case:
 
         A runner is looked at once, and again when it seems best: what others have got meanwhile makes none of them better.
         """
-        unseen, ways = iter(self._runners()), list[_Way]()
-        wanted, by_order = self._claim.wanted, {runner.order: runner for runner in self._round.runners.values()}
-        while wanted and self._standing.below(self._mine):
-            ways_unseen = (way for runner in unseen if (way := self._way(runner)) is not None)
-            for way in islice(ways_unseen, max(0, CHOICE_MIN - len(ways))):
+        ways, seen = list[Way](), dict[int, Runner]()
+        unseen = self._unseen(seen)
+        wanted = self._claim.wanted
+        while wanted and self._round.evictions_left and self._standing.below(self._mine):
+            for way in islice(unseen, max(0, CHOICE_MIN - len(ways))):
                 heappush(ways, way)
             if not ways:
                 return
             seemed = heappop(ways)
-            runner = by_order[seemed.order]
+            runner = seen[seemed.order]
             best = self._way(runner)
             if best == seemed:
                 wanted -= 1
@@ -206,27 +113,24 @@ class _Case:
             if best is not None:
                 heappush(ways, best)
 
-    def _runners(self) -> list[Runner]:
-        """Those that it could use, from another one on in each round."""
-        demand = self._claim.demand
-        runners = [
-            runner
-            for runner in self._round.runners.values()
-            if runner.suits(demand) and runner.reserved_for in {None, demand}
-        ]
-        first = self._round.now_ms // ROUND_MS * CHOICE_MIN % max(1, len(runners))
-        return runners[first:] + runners[:first]
+    def _unseen(self, seen: dict[int, Runner]) -> Iterator[Way]:
+        """The ways of one runner after the other, each of which is `seen` then."""
+        for runner in self._round.suitable(self._claim.demand):
+            way = self._way(runner)
+            if way is not None:
+                seen[runner.order] = runner
+                yield way
 
-    def _eviction(self, way: _Way, runner: Runner) -> Eviction:
+    def _eviction(self, way: Way, runner: Runner) -> Eviction:
         leases = [candidate.lease for candidate in way.stopped]
         ready_ms = self._round.now_ms + max(lease.grace_ms for lease in leases)
         return Eviction(self._claim, runner.id, tuple(lease.token for lease in leases), ready_ms)
 
-    def _way(self, runner: Runner) -> _Way | None:
+    def _way(self, runner: Runner) -> Way | None:
         taken, capacity = self._round.taken(runner), runner.capacity
         lacking = [n for n, value in self._need.items() if taken.get(n, 0) + value > capacity.get(n, 0)]
         if not lacking:
-            return _Way(beyond=False, lost=0.0, victims=0, order=runner.order)
+            return Way(beyond=False, lost=0.0, victims=0, order=runner.order)
         useful = [each for each in self._round.candidates(runner) if any(name in each.lease.need for name in lacking)]
         victims = self._fewest(useful, taken, capacity)
         ways = [self._rated(victims, runner)]
@@ -236,11 +140,11 @@ class _Case:
             ways.append(self._rated(self._fewest(largest_first, taken, capacity), runner))
         return min((way for way in ways if way is not None), default=None)
 
-    def _fewest(self, order: Sequence[_Candidate], taken: Amounts, capacity: Amounts) -> list[_Candidate]:
+    def _fewest(self, order: Sequence[Candidate], taken: Amounts, capacity: Amounts) -> list[Candidate]:
         """Victims in that order, none of which can be spared; none if all together do not make room."""
         left = dict(taken)
         spent: dict[Account, float] = {}
-        chosen: list[_Candidate] = []
+        chosen: list[Candidate] = []
         for candidate in order:
             if fits(self._need, left, capacity):
                 break
@@ -259,14 +163,14 @@ class _Case:
                 subtract(left, candidate.lease.need)
         return chosen
 
-    def _rated(self, victims: Sequence[_Candidate], runner: Runner) -> _Way | None:
+    def _rated(self, victims: Sequence[Candidate], runner: Runner) -> Way | None:
         stopped = self._round.stopped + sum(victim.share for victim in victims)
         beyond = stopped > ROUND_RATIO_MAX + ROUNDING
         if not victims or (beyond and self._round.stopped):
             return None
-        return _Way(beyond, sum(victim.lost for victim in victims), len(victims), runner.order, tuple(victims))
+        return Way(beyond, sum(victim.lost for victim in victims), len(victims), runner.order, tuple(victims))
 
-    def _may_stop(self, candidate: _Candidate, spent: Mapping[Account, float]) -> bool:
+    def _may_stop(self, candidate: Candidate, spent: Mapping[Account, float]) -> bool:
         """Whether the claim may have the lease's room, when so much of its accounts is spent on it already."""
         owner = candidate.lease.owner
         if owner not in self._rules:
@@ -274,7 +178,7 @@ class _Case:
         rule = self._rules[owner]
         return rule is not None and all(
             self._standing.spares(
-                account, candidate.share, spent.get(account, 0.0), gained, to_reservation=rule.to_reservation
+                account, candidate.share, spent.get(account, 0.0), gained, whole_leases=rule.whole_leases
             )
             for account, gained in rule.judged
         )
@@ -290,4 +194,7 @@ class _Case:
         if all(account in self._mine for account in theirs):
             return None
         gained = self._round.share(self._need)
-        return _Rule(to_reservation, tuple((each, gained if each in self._mine else 0.0) for each in theirs))
+        less_urgent = URGENCY[owner.priority] < URGENCY[self._claim.owner.priority]
+        return _Rule(
+            to_reservation or less_urgent, tuple((each, gained if each in self._mine else 0.0) for each in theirs)
+        )

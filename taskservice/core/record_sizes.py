@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from taskservice.core.orders import OrdersGiven
 from taskservice.core.press_records import PressesPutOff, TasksPressed
 from taskservice.core.records import (
     FilesDropped,
@@ -47,6 +48,8 @@ def bytes_of(record: Record) -> int:
             return ROW_BYTES + NO_BYTES * len(archived)
         case PressesPutOff(rows=later):
             return ROW_BYTES + NO_BYTES * len(later)
+        case OrdersGiven(orders=orders):
+            return ROW_BYTES * len(orders)
         case HistoryForgotten(nos=nos) | TasksChanged(nos=nos) | TasksExpired(nos=nos) | TasksPressed(nos=nos):
             return ROW_BYTES + NO_BYTES * len(nos)
         case FilesDropped(keys=files, value_keys=values):

@@ -14,6 +14,7 @@ from taskservice.core.events import RunnerReported
 from taskservice.core.flow.backoff import delay_ms
 from taskservice.core.lease_wire import LeaseReport, Outcome, ReportAck
 from taskservice.core.memory import after_running_out
+from taskservice.core.orders import TasksPreempted
 from taskservice.core.records import (
     DeadRow,
     Record,
@@ -60,11 +61,17 @@ RULES = {
     OutcomeKind.BAD_RESULT: Rule(final=True),
     OutcomeKind.THROTTLED: Rule(charged=False),
     OutcomeKind.LOST: Rule(charged=False, loss=True),
+    # Told by a lease that was given no such order. With one, the task is back in its place: see `_settle`.
+    OutcomeKind.PREEMPTED: Rule(charged=False, loss=True),
     # Neither the task's fault nor a sign that it does harm, however often: an outage may last for hours.
     OutcomeKind.STORE_AWAY: Rule(charged=False),
     # What is gone does not come back by reading it again.
     OutcomeKind.VALUE_LOST: Rule(final=True),
 }
+
+
+STOPPED = (OutcomeKind.PREEMPTED, OutcomeKind.LOST)
+"""How an attempt ends that was stopped for others: whoever was to stop it may have vanished before saying so."""
 
 
 @dataclass(slots=True)
@@ -75,6 +82,7 @@ class _Sorted:
     failed: list[DeadRow] = field(default_factory=list)
     retrying: list[RetryRow] = field(default_factory=list)
     handed_back: list[TaskNo] = field(default_factory=list)
+    preempted: list[TaskNo] = field(default_factory=list)
 
     def records(self, token: Token, now_ms: int) -> Iterable[Record]:
         if self.succeeded:
@@ -85,6 +93,8 @@ class _Sorted:
             yield TasksRetrying(now_ms, token, tuple(self.retrying))
         if self.handed_back:
             yield TasksHandedBack(now_ms, token, tuple(self.handed_back))
+        if self.preempted:
+            yield TasksPreempted(now_ms, token, tuple(self.preempted))
 
 
 def report(state: State, event: RunnerReported, now_ms: int, rng: Random) -> Decision:
@@ -132,6 +142,8 @@ def _settle(state: State, lease: Lease, reports: list[LeaseReport], now_ms: int,
             return
         if outcome.kind is OutcomeKind.SUCCEEDED:
             rows.succeeded.append((outcome.no, outcome.result, outcome.started_ms, outcome.duration_us))
+        elif lease.preempted and outcome.kind in STOPPED:
+            rows.preempted.append(outcome.no)
         else:
             _settle_bad(state, function, lease.leaf, attempt, outcome, rows, now_ms, rng)
 

@@ -44,6 +44,8 @@ def restore(table: TaskTable, limits: Limits) -> State:
         deadlines=notes.deadlines(table),
     )
     state.leases = {grant.token: _lease(table, grant) for grant in table.grants()}
+    for token, orders in notes.orders(table).items():
+        state.leases[token].orders = orders
     for (leaf, task_state), count in table.counts().items():
         if task_state not in TERMINAL_STATES:
             state.unfinished[leaf.tenant] = state.unfinished.get(leaf.tenant, 0) + count

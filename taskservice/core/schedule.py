@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from taskservice.core import lease
 from taskservice.core.bulk import leasable
+from taskservice.core.claims import Owner as LeaseOwner
 from taskservice.core.costs import dominant_cpus
 from taskservice.core.demand import Demand
 from taskservice.core.fair.tree import Turn
@@ -29,6 +30,8 @@ class Round:
     """Leaves of whose next tasks bulk operations hold all, or whose time is over."""
     hungry: list[Owner] = field(default_factory=list)
     """Those that have less than is kept for them: their turns come first."""
+    heirs: list[tuple[LeaseOwner, Demand]] = field(default_factory=list)
+    """Those for whom others were told to stop: theirs come before all."""
 
 
 def begin(state: State, now_ms: int) -> Round:
@@ -38,7 +41,7 @@ def begin(state: State, now_ms: int) -> Round:
     for leaf, seconds, price in state.costs.late(now_ms):
         state.speeds.setdefault(leaf.function, Speed()).at_least(seconds * 1e6)
         state.turns.correct(leaf, price, now_ms)
-    return Round(hungry=state.turns.hungry())
+    return Round(hungry=state.turns.hungry(), heirs=state.preemption.heirs())
 
 
 def next_lease(state: State, round_: Round, now_ms: int) -> LeaseGranted | None:
@@ -51,6 +54,12 @@ def next_lease(state: State, round_: Round, now_ms: int) -> LeaseGranted | None:
 
 
 def _next_turn(state: State, round_: Round, now_ms: int) -> Turn | None:
+    while round_.heirs:
+        (tenant, priority, function), demand = round_.heirs[0]
+        turn = state.turns.tree.next(round_.closed, now_ms, (priority, tenant, function))
+        if turn is not None and turn.shape == demand and state.preemption.promised(*round_.heirs[0]):
+            return turn
+        round_.heirs.pop(0)
     while round_.hungry:
         turn = state.turns.next_of(round_.hungry[0], round_.closed, now_ms)
         if turn is not None:
@@ -107,6 +116,7 @@ def charge(state: State, granted: LeaseGranted, now_ms: int) -> None:
     lasts_ms = lease.lasts_ms(tasks, speed, function)
     short = lease.is_short(lasts_ms, state.limits)
     state.pool.occupy(granted.runner, granted.token, demand, short=short, now_ms=now_ms, lasts_ms=lasts_ms)
+    state.preemption.granted(leaf, demand, granted.runner)
     need = dict(demand.need)
     rate = dominant_cpus(need, state.pool.capacity())
     state.turns.usage.occupy(granted.token, leaf, need)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from random import Random
 from typing import NamedTuple
 
-from taskservice.core import schedule
+from taskservice.core import preemption, schedule
 from taskservice.core.apply import apply
 from taskservice.core.decide import decide
 from taskservice.core.effects import Answer, Effect, Held, ValuesDropped
@@ -114,6 +114,8 @@ class Shard:
         if decision.answer is not None and ref:
             after = self._durable if decision.near else self._position
             self._hold([(after, Answer(ref, decision.answer))])
+        if decision.effects:
+            self._hold([(self._position, effect) for effect in decision.effects])
         if decision.dropped:
             self._hold([(self._position, ValuesDropped(decision.dropped))])
 
@@ -128,6 +130,9 @@ class Shard:
             self._close_if_full()
             count += 1
         schedule.end(self.state, round_, now_ms)
+        orders = preemption.look(self.state, round_.closed, round_.held, now_ms)
+        if orders is not None:
+            self._append(orders)
         return count
 
     def hold_back(self, now_ms: int) -> None:
@@ -168,8 +173,10 @@ class Shard:
 
     @property
     def opens_ms(self) -> int | None:
-        """When the clock opens a gate behind which tasks wait; perhaps a little early. None: it opens none."""
-        return self.state.turns.tree.rings_ms
+        """When there is something to dispatch by the clock, perhaps a little early: it opens a gate behind which tasks wait, or a round
+        of preemption is due. None: there is nothing."""
+        moments = (self.state.turns.tree.rings_ms, self.state.preemption.due_ms)
+        return min((ms for ms in moments if ms is not None), default=None)
 
     @property
     def operating(self) -> bool:

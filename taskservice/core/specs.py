@@ -98,6 +98,10 @@ class FunctionSpec(Struct, frozen=True, array_like=True):
     """A task that has run out of memory asks for so many times as much the next time; None: for as much again."""
     memory_max_bytes: int | None = None
     """It never asks for more; None: for as much as the largest machine has."""
+    preemptible: bool | None = None
+    """Whether its tasks may be stopped, to run again later, so that others get what is their own; None: unless they are critical."""
+    grace_ms: int = 5_000
+    """How long an attempt that is told to stop has before it is ended by force."""
 
 
 class Tenant(Struct, frozen=True, array_like=True):

@@ -57,14 +57,15 @@ class Standing:
         """Whether any of them will have less than is reserved for it."""
         return any(self._lacks(account, self._shares[account].reserved) for account in accounts)
 
-    def spares(self, account: Account, lease: float, spent: float, gained: float, *, to_reservation: bool) -> bool:
+    def spares(self, account: Account, lease: float, spent: float, gained: float, *, whole_leases: bool) -> bool:
         """Whether the account can lose a lease of that share besides what is `spent`, when `gained` comes back to it.
 
-        Who has more than its own keeps that; who has less loses nothing on balance. To a reservation a fair share gives way by
-        what it has beyond whole leases: else no reservation could be had while many have a fraction of a lease too much.
+        Who has more than its own keeps that; who has less loses nothing on balance. `whole_leases`: a fair share gives way by
+        what it has beyond whole leases, to reservations and to more urgent work: else neither could be had while many have a
+        fraction of a lease too much. Neither is claimed back.
         """
         has, share = self._used[account], self._shares[account]
-        keeps = max(share.reserved, floor(share.fair / lease + ROUNDING) * lease) if to_reservation else share.own
+        keeps = max(share.reserved, floor(share.fair / lease + ROUNDING) * lease) if whole_leases else share.own
         return has - spent - lease + gained >= min(has, keeps) - ROUNDING
 
     def _lacks(self, account: Account, of: float) -> bool:

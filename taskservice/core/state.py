@@ -6,6 +6,7 @@ again after a restart; changed by `observe` and by the scheduler, never journall
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from msgspec import Struct
@@ -15,7 +16,9 @@ from taskservice.core.deadlines import Deadlines
 from taskservice.core.flow.running import Running
 from taskservice.core.limits import Limits
 from taskservice.core.operations import Operations
+from taskservice.core.orders import Order, OrderKind
 from taskservice.core.pool import Pool
+from taskservice.core.promises import Preemption, Told, owner_of
 from taskservice.core.queues import LeafQueue
 from taskservice.core.searches import Searches
 from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
@@ -34,6 +37,7 @@ class OpenAttempt(Struct, frozen=True):
     attempt: int
     crashes: int
     losses: int
+    preempted: int
     max_attempts: int
     due_ms: int
     payload_bytes: int
@@ -49,6 +53,7 @@ def open_attempt(task: Task) -> OpenAttempt:
         task.attempt,
         task.crashes,
         task.losses,
+        task.preempted,
         task.max_attempts,
         task.due_ms,
         len(task.payload),
@@ -66,6 +71,13 @@ class Lease:
     leaf: Leaf
     open: dict[TaskNo, OpenAttempt]
     """Those not yet reported: exactly the running tasks that hold this token."""
+    orders: tuple[Order, ...] = ()
+    """What its supervisor has been told, or is being told."""
+
+    @property
+    def preempted(self) -> bool:
+        """Whether it is to stop for others."""
+        return any(order.kind is OrderKind.PREEMPT for order in self.orders)
 
 
 @dataclass(slots=True)
@@ -110,6 +122,7 @@ class State:
     costs: Costs = field(default_factory=Costs)
     speeds: dict[FunctionName, Speed] = field(default_factory=dict)
     searches: Searches = field(default_factory=Searches)
+    preemption: Preemption = field(default_factory=Preemption)
 
     def __post_init__(self) -> None:
         self.turns = Turns(self.tenants, self.functions, self.policies, self.running, self.limits)
@@ -118,8 +131,17 @@ class State:
         """Everybody's turns begin anew: what was learnt of them while a journal was read is not what happened."""
         self.turns = Turns(self.tenants, self.functions, self.policies, self.running, self.limits)
         self.turns.begin(now_ms)
+        self.preemption = Preemption()
+        self.preemption.restore(self._told(), self.turns.demand_of, now_ms)
         for leaf in self.queues:
             self.turns.tree.wake(leaf)
+
+    def _told(self) -> Iterator[tuple[Token, Told, Order]]:
+        """Leases that have been told to stop for others."""
+        for token, lease in self.leases.items():
+            for order in lease.orders:
+                if order.kind is OrderKind.PREEMPT:
+                    yield token, Told(owner_of(lease.leaf), self.turns.demand_of(lease.leaf), lease.runner), order
 
     def queue(self, leaf: Leaf) -> LeafQueue:
         """The leaf's queue, which stands in the order as long as it is not `emptied`."""

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from taskservice.core import records as r
 from taskservice.core.operate import DONE
 from taskservice.core.operations import OperationKind
+from taskservice.core.orders import OrdersGiven, TasksPreempted
 from taskservice.core.press_records import PressesPutOff, TasksPressed
-from taskservice.core.types import Leaf, TaskNo
+from taskservice.core.types import Leaf, TaskNo, Token
 
 
 def story(records: Iterable[r.Record], no: TaskNo, leaf: Leaf | None = None) -> list[str]:
@@ -17,8 +18,13 @@ def story(records: Iterable[r.Record], no: TaskNo, leaf: Leaf | None = None) -> 
     `leaf`: the task's, to be given if its acceptance is not among the records: a bulk operation's step names nothing else.
     """
     records = list(records)
+    orders = _orders(records, no)
     passed = _steps_past(records, no, leaf)
-    return [f"{record.at_ms} {line}" for record in records if (line := _line(record, no) or passed.get(id(record), ""))]
+    return [
+        f"{record.at_ms} {line}"
+        for record in records
+        if (line := _line(record, no) or passed.get(id(record)) or orders.get(id(record)))
+    ]
 
 
 def _steps_past(records: Iterable[r.Record], no: TaskNo, leaf: Leaf | None) -> dict[int, str]:
@@ -34,6 +40,20 @@ def _steps_past(records: Iterable[r.Record], no: TaskNo, leaf: Leaf | None) -> d
         id(record): f"{record.id} came past: {DONE[record.action]}, if it passes its filter"
         for record in first.values()
     }
+
+
+def _orders(records: Iterable[r.Record], no: TaskNo) -> dict[int, str]:
+    """What to say of the orders that leases of the task were given: they name the lease."""
+    holds: Token | None = None
+    lines: dict[int, str] = {}
+    for record in records:
+        if isinstance(record, r.LeaseGranted) and no in record.nos:
+            holds = record.token
+        elif isinstance(record, OrdersGiven):
+            for order in record.orders:
+                if order.token == holds and order.means(no):
+                    lines[id(record)] = f"told to stop within {order.grace_ms} ms ({order.kind}): {order.why}"
+    return lines
 
 
 def _line(record: r.Record, no: TaskNo) -> str:
@@ -65,6 +85,8 @@ def _line(record: r.Record, no: TaskNo) -> str:
             return "queued: its time has come"
         case r.TasksHandedBack(nos=nos) if no in nos:
             return f"queued: handed back under {_token(record.token)}"
+        case TasksPreempted(nos=nos) if no in nos:
+            return f"queued: stopped for others under {_token(record.token)}"
         case r.TasksCancelled(nos=nos) if no in nos:
             return "cancelled"
         case r.TasksChanged(nos=nos) if no in nos:

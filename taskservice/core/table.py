@@ -117,6 +117,9 @@ class TaskTable(Protocol):
     def hand_back(self, nos: Sequence[TaskNo], token: Token) -> None:
         """running -> queued; attempt - 1; due_ms stays, so they are back in their place; token and started_ms cleared."""
 
+    def preempt(self, nos: Sequence[TaskNo], token: Token) -> None:
+        """As `hand_back`, of tasks that had started: preempted + 1; expires_ms cleared."""
+
     def change(self, change: Change, nos: Sequence[TaskNo]) -> list[Changed]:
         """The tasks are as `changes.changed` says, from the states in `operations.SOURCES`; those that are gone leave
         nothing behind but the references to their values. Leaf by leaf, in the order in which their tasks are named."""

@@ -53,7 +53,7 @@ class Turns:
     spent: Spent = field(default_factory=Spent)
     refused: dict[Demand, Leaf] = field(default_factory=dict)
     """For what no runner had room, and for which leaf it was asked last."""
-    _reserved: dict[Owner, Mapping[str, int]] = field(default_factory=dict)
+    reserved: dict[Owner, Mapping[str, int]] = field(default_factory=dict)
     """Of those for whom anything is kept."""
 
     def __post_init__(self) -> None:
@@ -133,14 +133,14 @@ class Turns:
 
     def hungry(self) -> list[Owner]:
         """Those that have less of the pool than is kept for them; the one with the least part of that comes first."""
-        parts = {owner: part_of(reserved, self.usage.used(owner)) for owner, reserved in self._reserved.items()}
+        parts = {owner: part_of(reserved, self.usage.used(owner)) for owner, reserved in self.reserved.items()}
         return sorted((owner for owner, part in parts.items() if part < 1.0), key=parts.__getitem__)
 
     def next_of(self, owner: Owner, closed: Container[Demand], now_ms: int) -> Turn | None:
         """Whose turn it is among the owner's leaves, for as much as is kept for it; None if it has no work that fits in that."""
         for path in self.places(owner):
             turn = self.tree.next(closed, now_ms, path)
-            if turn and within(self._reserved[owner], self.usage.used(owner), dict(turn.shape.need)):
+            if turn and within(self.reserved[owner], self.usage.used(owner), dict(turn.shape.need)):
                 return turn
         return None
 
@@ -156,13 +156,13 @@ class Turns:
     def left_of(self, owner: Owner, need: Mapping[str, int]) -> int:
         """For how many such leases more there is room in what is kept for the owner."""
         used = self.usage.used(owner)
-        kept = self._reserved.get(owner, {})
+        kept = self.reserved.get(owner, {})
         return times(need, {kind: max(0, amount - used.get(kind, 0)) for kind, amount in kept.items()})
 
     def _quota_changed(self, owner: Owner, quota: Quota) -> None:
-        self._reserved.pop(owner, None)
+        self.reserved.pop(owner, None)
         if quota.reserved:
-            self._reserved[owner] = dict(quota.reserved)
+            self.reserved[owner] = dict(quota.reserved)
 
     def _policy_quota(self, policy: Policy) -> None:
         if not isinstance(policy, DownstreamPolicy):

@@ -90,6 +90,8 @@ class OutcomeKind(StrEnum):
     """The object that holds the payload is gone, or is not what was written."""
     OUT_OF_MEMORY = "out_of_memory"
     """It took more memory than it may, or than there was."""
+    PREEMPTED = "preempted"
+    """It was told to stop, so that others get what is their own."""
 
 
 class Token(NamedTuple):
@@ -198,6 +200,8 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
     """When it leaves its off-peak lane at the latest, so as to end by its deadline: see `press`."""
     memory_bytes: int = 0
     """As in `Leaf`."""
+    preempted: int = 0
+    """How often it was stopped for others in this run."""
 
     @property
     def leaf(self) -> Leaf:

@@ -59,6 +59,8 @@ class TaskView(Struct, frozen=True, kw_only=True):
     crashes: int
     memory_bytes: int | None
     """What its next attempt asks for since it ran out of memory; null: what its function says."""
+    preempted: int
+    """How often it was stopped so that others got what is their own."""
     duration_ms: float | None
     error: ErrorView | None
     key: str | UnsetType = UNSET
@@ -258,6 +260,7 @@ def task_view(task: Task, now_ms: int, values: TaskValues = NO_VALUES, duplicate
         max_attempts=task.max_attempts,
         crashes=task.crashes,
         memory_bytes=task.memory_bytes or None,
+        preempted=task.preempted,
         duration_ms=None if task.duration_us is None else task.duration_us / 1000,
         error=None if task.error is None else _error_view(task.error),
         payload=UNSET if values.payload is None else Raw(values.payload),

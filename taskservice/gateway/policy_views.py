@@ -89,6 +89,10 @@ class FunctionView(Struct, frozen=True, kw_only=True):
     concurrency: int
     max_crashes: int
     priority: Priority
+    preemptible: bool | None
+    """Whether its tasks may be stopped for others; null: unless they are critical."""
+    grace_s: float
+    """What they have then before they are ended by force."""
     paused: bool
     rate: RateView | None
     """Tasks that may start, of all tenants together; null: no limit."""
@@ -168,6 +172,8 @@ def function_view(spec: FunctionSpec, policy: FunctionPolicy) -> FunctionView:
         concurrency=spec.concurrency,
         max_crashes=spec.max_crashes,
         priority=spec.priority,
+        preemptible=spec.preemptible,
+        grace_s=spec.grace_ms / 1000,
         paused=policy.paused,
         rate=rate_view(policy.rate or spec.rate),
         submit_rate=rate_view(spec.submit_rate),

@@ -66,6 +66,7 @@ SCHEMA = pa.schema(
         pa.field("result", _TEXT),
         pa.field("payload_at", _AT),
         pa.field("result_at", _AT),
+        pa.field("preempted", pa.int32()),
     ],
     metadata={_VERSION_KEY: str(VERSION).encode()},
 )
@@ -120,6 +121,7 @@ def batch(tasks: Sequence[Task]) -> pa.RecordBatch:
         _texts(results),
         payloads_at,
         results_at,
+        [task.preempted for task in tasks],
     ]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
     return pa.record_batch(arrays, schema=SCHEMA)
@@ -207,6 +209,7 @@ def _task(row: dict[str, Any]) -> Task:
         expires_ms=row["expires_at"],
         deadline_ms=row["deadline_at"],
         lane=Lane(row["lane"] or ""),
+        preempted=row["preempted"] or 0,
     )
 
 

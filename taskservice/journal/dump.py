@@ -13,12 +13,16 @@ from msgspec.structs import replace
 
 from taskservice.core import records as r
 from taskservice.core.filters import touches
+from taskservice.core.orders import OrdersGiven, TasksPreempted
 from taskservice.core.story import story
 from taskservice.core.types import Leaf, Task, TaskId, TaskNo, TenantId, Token
 from taskservice.journal.folding import Folding, decode_at
 from taskservice.journal.reader import Kept, Reader, standing
 
 R = TypeVar("R", bound=r.Record)
+
+LEASES_MAX = 100_000
+"""Leases that may still be running, of those that were shown."""
 
 SECRETS = ("secret_sha256",)
 """Fields that are not shown: who has a key's digest can try keys against it."""
@@ -54,6 +58,8 @@ class Wanted:
         """Bulk operations whose beginning was shown."""
         self._passed: set[tuple[str, TaskNo]] = set()
         """Bulk operations that have come past a task that is wanted."""
+        self._leases: dict[Token, None] = {}
+        """The last leases that were shown: orders name no tasks."""
         self._numbers = _Numbers()
         self._others = _Numbers()
 
@@ -69,7 +75,14 @@ class Wanted:
             case r.TasksAccepted():
                 return _with_rows(record, "tasks", [task for task in record.tasks if self._accepts(task)])
             case r.LeaseGranted():
+                shown = _with_rows(record, "nos", list(filter(self._has, record.nos)))
+                if shown is not None:
+                    self._leased(record.token)
+                return shown
+            case TasksPreempted():
                 return _with_rows(record, "nos", list(filter(self._has, record.nos)))
+            case OrdersGiven():
+                return _with_rows(record, "orders", [each for each in record.orders if each.token in self._leases])
             case r.TasksDue() | r.TasksHandedBack() | r.TasksCancelled() | r.OperationCaught() | r.HistoryForgotten():
                 return _with_rows(record, "nos", list(filter(self._has, record.nos)))
             case r.TasksChanged() | r.TasksExpired():
@@ -99,6 +112,11 @@ class Wanted:
         if wanted and self.task is not None:
             self.leaves[task.no] = task.leaf
         return wanted
+
+    def _leased(self, token: Token) -> None:
+        self._leases[token] = None
+        if len(self._leases) > LEASES_MAX:
+            del self._leases[next(iter(self._leases))]
 
     def _may_change(self, record: r.OperationBegun) -> bool:
         """Whether a bulk operation means tasks of the tenant, or may mean the task."""

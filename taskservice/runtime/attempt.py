@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from taskservice.app import Function, NonRetryable, Throttled
-from taskservice.context import Context
+from taskservice.context import Context, StopSignal
 from taskservice.core.lease_wire import LeaseTask, Outcome
 from taskservice.core.types import OutcomeKind, TenantId
 from taskservice.signature import BadPayload, BadResult, result_json
@@ -21,17 +21,17 @@ MESSAGE_CHARS_MAX = 1_000
 _OURS = str(Path(__file__).parent) + os.sep
 
 
-def call_of(function: Function, tenant: TenantId, task: LeaseTask) -> Callable[[], Any]:
+def call_of(function: Function, tenant: TenantId, task: LeaseTask, signal: StopSignal) -> Callable[[], Any]:
     """The handler with its arguments, ready to be called. Raises BadPayload if they do not fit."""
     arguments = function.signature.arguments(task.payload)
     if function.signature.context_parameter is not None:
-        arguments[function.signature.context_parameter] = _context(tenant, task)
+        arguments[function.signature.context_parameter] = _context(tenant, task, signal)
     return lambda: function.call(**arguments)
 
 
-def _context(tenant: TenantId, task: LeaseTask) -> Context:
+def _context(tenant: TenantId, task: LeaseTask, signal: StopSignal) -> Context:
     deadline = datetime.fromtimestamp(time.time() + task.timeout_ms / 1000, UTC)
-    return Context(task.id, tenant, task.attempt, deadline, dict(task.tags), task.run)
+    return Context(task.id, tenant, task.attempt, deadline, dict(task.tags), task.run, signal)
 
 
 def success(task: LeaseTask, value: object, result_bytes_max: int) -> Outcome:
@@ -60,6 +60,13 @@ def failure(function: Function, task: LeaseTask, error: BaseException) -> Outcom
     retried = OutcomeKind.OUT_OF_MEMORY if isinstance(error, MemoryError) else OutcomeKind.HANDLER_ERROR
     kind = OutcomeKind.NON_RETRYABLE if final else retried
     return Outcome(task.no, kind, message=message, detail=detail)
+
+
+def stopped(outcome: Outcome, kind: OutcomeKind) -> Outcome:
+    """The outcome of an attempt that was asked to stop: whatever it raised came of that, unless it says that it is final."""
+    if outcome.kind is not OutcomeKind.HANDLER_ERROR:
+        return outcome
+    return Outcome(outcome.no, kind, message=outcome.message, detail=outcome.detail)
 
 
 def timed(outcome: Outcome, started_ms: int, started_ns: int) -> Outcome:

@@ -36,6 +36,7 @@ from taskservice.runtime.attempt import call_of, describe, failure, success, tim
 from taskservice.runtime.outbox import Outbox
 from taskservice.runtime.slots import Slots
 from taskservice.runtime.steps import Steps
+from taskservice.runtime.stops import Stops
 from taskservice.runtime.wire import (
     Frames,
     GiveBack,
@@ -44,6 +45,7 @@ from taskservice.runtime.wire import (
     Loaded,
     LoadFailed,
     Run,
+    Stop,
     decode_to_child,
 )
 
@@ -90,10 +92,14 @@ class Worker:
         """The reader thread's: what can be given back."""
         self._speaking: list[output.AttemptLog] = []
         """Logs of the attempts that run."""
+        self._stops = Stops()
 
-    def receive(self, message: Run | GiveBack) -> None:
+    def receive(self, message: Run | GiveBack | Stop) -> None:
         """Called by the reader thread; never waits for a handler."""
-        if isinstance(message, Run):
+        if isinstance(message, Stop):
+            self._stops.ask(message)
+        elif isinstance(message, Run):
+            self._stops.forget(task.no for task in message.tasks)
             self._latest = _Batch(message, deque(message.tasks))
             self._batches.put(self._latest)
         elif self._latest is not None:
@@ -138,9 +144,11 @@ class Worker:
     def _one(self, function: Function, batch: _Batch, task: LeaseTask) -> None:
         log, started_ms, started_ns = self._begin(task, 0)
         try:
-            outcome = success(task, call_of(function, batch.run.tenant, task)(), self._load.result_bytes_max)
+            call = call_of(function, batch.run.tenant, task, self._stops.begin(task.no))
+            outcome = success(task, call(), self._load.result_bytes_max)
         except BaseException as error:  # SystemExit and the like end the attempt, not the process
             outcome = failure(function, task, error)
+        outcome = self._stops.end(outcome)
         self._end(log, 0, timed(outcome, started_ms, started_ns), last=not batch.unstarted)
 
     async def _many(self, function: Function, batch: _Batch) -> None:
@@ -157,10 +165,12 @@ class Worker:
     async def _attempt(self, function: Function, batch: _Batch, task: LeaseTask, slot: int) -> None:
         log, started_ms, started_ns = self._begin(task, slot)
         try:
-            value = await call_of(function, batch.run.tenant, task)()
+            signal = self._stops.begin(task.no, asyncio.current_task())
+            value = await call_of(function, batch.run.tenant, task, signal)()
             outcome = success(task, value, self._load.result_bytes_max)
         except BaseException as error:  # see _one
             outcome = failure(function, task, error)
+        outcome = self._stops.end(outcome)
         self._end(log, slot, timed(outcome, started_ms, started_ns), last=not batch.unstarted)
 
     def _begin(self, task: LeaseTask, slot: int) -> tuple[output.AttemptLog, int, int]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import selectors
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from taskservice.core.lease_wire import LeaseReport, LeaseSpec, LeaseTask, Outcome
-from taskservice.core.types import OutcomeKind, TaskNo
+from taskservice.core.orders import Order, OrderKind
+from taskservice.core.types import OutcomeKind, TaskNo, Token
 from taskservice.runtime.logbook import Logbook
 from taskservice.runtime.logstore import LogStore
 from taskservice.runtime.memory import MemoryWatch
@@ -20,10 +22,14 @@ from taskservice.runtime.options import RuntimeOptions
 from taskservice.runtime.pool import ChildPool
 from taskservice.runtime.process import Child, LoadError
 from taskservice.runtime.values import LOOK_S, LeaseValues
-from taskservice.runtime.wire import Ended, FromChild, GiveBack, GivenBack, Logged, Run
+from taskservice.runtime.wire import Ended, FromChild, GiveBack, GivenBack, Logged, Run, Stop
 from taskservice.values import Values
 
 STOP_ASKED_INTERVAL_S = 0.1
+LISTEN_AFTER_S = 0.2
+"""How long a lease has lasted before it listens for orders."""
+KINDS = {OrderKind.PREEMPT: OutcomeKind.PREEMPTED}
+"""What an attempt comes to that is stopped by an order."""
 UNEXPLAINED_DEATHS_MAX = 3
 """A child that dies between two attempts has no culprit; after so many the next task in line is taken for it."""
 
@@ -37,6 +43,12 @@ class ReportPort(Protocol):
     def stop_asked(self) -> bool:
         """Whether the lease is nobody's any more: its tasks belong to others. Does not wait."""
 
+    def listen(self, token: Token) -> int | None:
+        """Orders to the lease come from now on; gives what can be read when there is one, if there is such a thing."""
+
+    def orders(self) -> Sequence[Order]:
+        """Those that have come since this was asked last. Does not wait."""
+
 
 def run_lease(spec: LeaseSpec, port: ReportPort, options: RuntimeOptions, pool: ChildPool, values: Values) -> None:
     """The lease is over: every task of it is reported, unless the runner has asked to stop."""
@@ -44,7 +56,7 @@ def run_lease(spec: LeaseSpec, port: ReportPort, options: RuntimeOptions, pool: 
 
 
 class _Gone(Exception):
-    """The runner has asked to stop."""
+    """The lease is to stop, and none of it runs."""
 
 
 class _LeaseRun:
@@ -71,6 +83,13 @@ class _LeaseRun:
         self._gave_back = False
         self._unexplained_deaths = 0
         self._stopped = False
+        self._listens: int | None = None
+        """What can be read when there is an order; None: nobody has listened yet, or there is nothing to read."""
+        self._listening = False
+        self._stops: dict[TaskNo, tuple[float, OutcomeKind]] = {}
+        """Tasks that are to stop: when they are ended by force, and what they come to."""
+        self._told: dict[TaskNo, None] = {}
+        """Those of them that the child has heard of."""
 
     def run(self) -> None:
         try:
@@ -85,8 +104,11 @@ class _LeaseRun:
         """All tasks are settled, but that results may still be being written; or the lease is to stop."""
         spec = self._spec
         while self._unsettled() and not self._stopped:
+            self._hand_back([no for no in (*self._waiting, *self._later) if no in self._stops])
             if self._slice_is_over() and self._unsettled() < len(self._spec.tasks):
                 self._hand_back([*self._waiting, *self._later])  # rather than to begin again in another child
+                break
+            if not self._unsettled():
                 break
             try:
                 if not self._waiting:
@@ -95,11 +117,14 @@ class _LeaseRun:
                     continue
                 child = self._pool.take(spec.tenant, spec.bundle, self._while_loading, spec.resources.memory_bytes)
             except _Gone:
+                if not self._stopped:
+                    self._hand_back([*self._waiting, *self._later])
                 break
             except LoadError as error:
                 self._settle_all(OutcomeKind.IMPORT_FAILED, str(error), error.detail)
                 break
             child.tail = b""
+            self._told.clear()
             child.send(Run(spec.tenant, spec.function, tuple(self._waiting.values()), self._slots))
             try:
                 self._watch(child)
@@ -140,6 +165,9 @@ class _LeaseRun:
             self._heard_s = time.monotonic()
             self._memory = MemoryWatch(child, self._spec.resources.memory_bytes, self._pool.oom_kills)
             while self._waiting and not self._stopped:
+                self._listen()
+                if self._listens is not None and self._listens not in selector.get_map():
+                    selector.register(self._listens, selectors.EVENT_READ)
                 interest = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.wants_to_write else 0)
                 selector.modify(child.control, interest)
                 selector.select(self._patience_s(child))
@@ -200,13 +228,42 @@ class _LeaseRun:
         """The task is settled; whether it was not before."""
         return self._waiting.pop(no, None) is not None or self._later.pop(no, None) is not None
 
+    # Orders
+
+    def _listen(self) -> None:
+        """Once it has lasted for a while, the lease hears of orders at once. No order comes to what is over so soon."""
+        if not self._listening and time.monotonic() - self._began_s >= LISTEN_AFTER_S:
+            self._listening = True
+            self._listens = self._port.listen(self._spec.token)
+
+    def _heed_orders(self) -> None:
+        """What was ordered is known: until when who may go on, and that no other begins."""
+        for order in self._port.orders():
+            by_s = time.monotonic() + order.grace_ms / 1000
+            for no in [no for no in (*self._waiting, *self._later) if order.means(no)]:
+                self._stops.setdefault(no, (by_s, KINDS[order.kind]))
+
+    def _pass_on_orders(self, child: Child) -> None:
+        """The child gives back what it has not begun, and asks what runs to stop."""
+        nos = [no for no in self._waiting if no in self._stops and no not in self._told]
+        if not nos:
+            return
+        self._told.update(dict.fromkeys(nos))
+        self._hand_back([no for no in self._later if no in self._stops])
+        child.send(GiveBack())
+        self._gave_back = True
+        for kind in dict.fromkeys(self._stops[no][1] for no in nos):
+            child.send(Stop(tuple(no for no in nos if self._stops[no][1] is kind), kind))
+
     # When it must end
 
     def _overdue(self, child: Child) -> bool:
-        """Whether an attempt had used its time up; the child is killed then, and its neighbours are handed back."""
+        """Whether an attempt had used its time up, or its grace; the child is killed then, and its neighbours are handed back."""
         now_ns = time.monotonic_ns()
-        overdue = {no: since_ns for no, since_ns in self._running(child) if now_ns - since_ns > self._timeout_ns(no)}
-        if not overdue:
+        running = dict(self._running(child))
+        overdue = {no: since_ns for no, since_ns in running.items() if now_ns - since_ns > self._timeout_ns(no)}
+        stopped = {no: running[no] for no, (by_s, _) in self._stops.items() if no in running and by_s * 1e9 <= now_ns}
+        if not overdue and not stopped:
             return False
         child.kill()
         self._take_messages(child)
@@ -216,6 +273,8 @@ class _LeaseRun:
             if task is not None:
                 message = f"stopped after its timeout of {task.timeout_ms / 1000:g} s"
                 self._settle(no, OutcomeKind.TIMEOUT, message, "", since_ns)
+        for no, since_ns in stopped.items():
+            self._settle(no, self._stops[no][1], "ended by force after its grace", "", since_ns)
         self._hand_back([no for no, _ in self._running(child)])
         child.dead = True
         return True
@@ -286,7 +345,12 @@ class _LeaseRun:
             waits.append(self._began_s + self._spec.slice_ms / 1000 - now_s)
         waits.append(self._memory.patience_s(now_s))
         now_ns = time.monotonic_ns()
-        waits += [(since_ns + self._timeout_ns(no) - now_ns) / 1e9 for no, since_ns in self._running(child)]
+        if not self._listening:
+            waits.append(self._began_s + LISTEN_AFTER_S - now_s)
+        for no, since_ns in self._running(child):
+            waits.append((since_ns + self._timeout_ns(no) - now_ns) / 1e9)
+            if no in self._stops:
+                waits.append(self._stops[no][0] - now_s)
         return max(0.001, min(waits))
 
     def _slice_is_over(self) -> bool:
@@ -306,11 +370,15 @@ class _LeaseRun:
             self._hand_back(list(self._later))
             child.send(GiveBack())
         self._report_due(now_s)
+        self._heed_orders()
+        self._pass_on_orders(child)
 
     def _while_loading(self) -> None:
         """An import may last a minute: the runner hears that this lease lives, and may end it."""
         self._report_due(time.monotonic())
-        if self._stopped:
+        self._listen()
+        self._heed_orders()
+        if self._stopped or (self._stops and all(no in self._stops for no in (*self._waiting, *self._later))):
             raise _Gone
 
     def _report_due(self, now_s: float) -> None:

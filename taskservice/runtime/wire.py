@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from taskservice.core.lease_wire import LeaseTask, Outcome
 from taskservice.core.specs import Bundle, FunctionSpec
-from taskservice.core.types import FunctionName, TaskNo, TenantId
+from taskservice.core.types import FunctionName, OutcomeKind, TaskNo, TenantId
 
 MESSAGE_BYTES_MAX = 1 << 30
 """A longer message is no message."""
@@ -41,6 +41,13 @@ class Run(Struct, frozen=True, tag=True):
 
 class GiveBack(Struct, frozen=True, tag=True):
     """Name what has not been started, and do not start it."""
+
+
+class Stop(Struct, frozen=True, tag=True):
+    """These attempts, if they run, are asked to stop: what they come to then is of this kind, unless they succeed."""
+
+    nos: tuple[TaskNo, ...]
+    kind: OutcomeKind
 
 
 class Loaded(Struct, frozen=True, tag=True):
@@ -75,7 +82,7 @@ class Logged(Struct, frozen=True, tag=True):
     text: bytes
 
 
-ToChild = Load | Run | GiveBack
+ToChild = Load | Run | GiveBack | Stop
 FromChild = Loaded | LoadFailed | Ended | GivenBack | Logged
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -15,6 +15,7 @@ import msgspec
 
 from taskservice.core.events import Event, RunnerDraining, RunnerJoined, RunnerLost, RunnersSettled
 from taskservice.core.lease_wire import HeldLease, LeaseReport, LeaseSpec, LeaseTask, Outcome, RunnerReport
+from taskservice.core.orders import Order
 from taskservice.core.resources import Amounts, add, amounts, subtract
 from taskservice.core.specs import Resources
 from taskservice.core.types import OutcomeKind, RunnerId, TaskId, TaskNo
@@ -69,6 +70,7 @@ class LeaseRun:
 
     __slots__ = (
         "active",
+        "began",
         "began_us",
         "handed_back",
         "handler",
@@ -90,6 +92,8 @@ class LeaseRun:
         """The place of the next task to start."""
         self.active = 0
         """Attempts that run."""
+        self.began: dict[TaskNo, tuple[LeaseTask, int]] = {}
+        """Their tasks, and when each began."""
         self.outcomes: list[Outcome] = []
         """Not reported yet."""
         self.handed_back: tuple[TaskNo, ...] = ()
@@ -221,6 +225,7 @@ class Machines:
         task = run.spec.tasks[run.next]
         run.next += 1
         run.active += 1
+        run.began[task.no] = (task, t_us)
         due_us, takes_us = decode_payload(task.payload)
         first = not self._begun or task.id not in self._begun
         if due_us < 0:
@@ -259,6 +264,7 @@ class Machines:
         run.outcomes.append(Outcome(task.no, kind, started_ms, t_us - began_us, RESULT, retry_after_ms=retry_after_ms))
         self._talk(run)
         run.active -= 1
+        del run.began[task.no]
         if run.next < len(run.spec.tasks):
             self._attempt(t_us, run)
         elif not run.active:
@@ -280,6 +286,32 @@ class Machines:
         del node.runs[run]
         if node.waiting:
             self._start_waiting(t_us, node)
+
+    # Orders
+
+    def order(self, t_us: int, runner: RunnerId, order: Order) -> None:
+        """What the lease has not begun goes back; what runs is stopped when the grace is over: these handlers hear of nothing."""
+        node = self.nodes.get(runner)
+        for run in (*node.runs, *node.waiting) if node is not None else ():
+            if run.spec.token == order.token and not run.over:
+                self._slice_over(t_us, run)
+                self._agenda.at(t_us + order.grace_ms * 1000, self._stop, run)
+
+    def _stop(self, t_us: int, run: LeaseRun) -> None:
+        if run.over:
+            return
+        attempts = run.meter.counts.attempts
+        for task, began_us in run.began.values():
+            attempts[OutcomeKind.PREEMPTED] = attempts.get(OutcomeKind.PREEMPTED, 0) + 1
+            self._begun[task.id] = None
+            started_ms = START_MS + began_us // 1000
+            run.outcomes.append(Outcome(task.no, OutcomeKind.PREEMPTED, started_ms, t_us - began_us))
+        self._talk(run)
+        if run in run.node.runs:
+            self._finish(t_us, run)
+        else:
+            run.over = True
+            run.node.waiting.remove(run)
 
     # Reports
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from heapq import heapify, heappop, heapreplace
 from random import Random
 
-from taskservice.core.effects import Answer, Effect, Ended, ItemsAnswer, Launch, ScheduleAnswer
+from taskservice.core.effects import Answer, Effect, Ended, ItemsAnswer, Launch, Ordered, ScheduleAnswer
 from taskservice.core.events import (
     Event,
     FunctionsRegistered,
@@ -268,6 +268,8 @@ class World:
                 feed = self._feed_of(effect.lease.tasks[0].id)
                 handler = self.plan.handlers[feed.source.function]
                 self.machines.launch(self._t_us, effect.runner, effect.lease, handler, feed.meter)
+            elif isinstance(effect, Ordered):
+                self.machines.order(self._t_us, effect.runner, effect.order)
             elif isinstance(effect, Ended):
                 self._ended(effect)
             elif isinstance(effect, Answer) and isinstance(effect.value, ScheduleAnswer):

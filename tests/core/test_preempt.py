@@ -10,8 +10,8 @@ from taskservice.core.demand import demand_for
 from taskservice.core.preempt import (
     CLAIM_AFTER_MS,
     CLAIM_AGAIN_MS,
-    PREEMPTED_MAX,
 )
+from taskservice.core.preempt_round import PREEMPTED_MAX
 from taskservice.core.specs import Resources
 from taskservice.core.types import Priority, RunnerId, Token
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from helpers.preempt_scene import Scene, drawn
 from taskservice.core.claims import Eviction, RunningLease
-from taskservice.core.preempt import PREEMPTED_MAX, ROUND_RATIO_MAX, URGENCY
+from taskservice.core.preempt import ROUND_RATIO_MAX, URGENCY
+from taskservice.core.preempt_round import PREEMPTED_MAX
 from taskservice.core.resources import Amounts, add, dominant_share, fits, subtract
 from taskservice.core.standing import ROUNDING
 
@@ -53,13 +54,15 @@ def test_who_is_stopped_may_be(scene: Scene) -> None:
 @settings(max_examples=500, deadline=None)
 @given(scenes())
 def test_nobody_ends_below_its_own_because_of_it(scene: Scene) -> None:
-    """When the victims are gone and the claims have got their room. To a reservation, it is less than a lease of a fair share."""
+    """When the victims are gone and the claims have got their room. To more urgent work, as to a
+    reservation, it is less than a lease of a fair share."""
     shares, evictions = scene.shares(), scene.plan()
-    reserved = [
+    yielding = [
         victim
         for eviction in evictions
-        if any(shares[a].used < shares[a].reserved for a in eviction.claim.owner.accounts if a in shares)
         for victim in stopped(scene, [eviction])
+        if any(shares[a].used < shares[a].reserved for a in eviction.claim.owner.accounts if a in shares)
+        or URGENCY[victim.owner.priority] < URGENCY[eviction.claim.owner.priority]
     ]
     leaving = [lease for lease in scene.leases.values() if lease.leaving]
     gained = [(eviction.claim.owner, share(scene, dict(eviction.claim.demand.need))) for eviction in evictions]
@@ -68,7 +71,7 @@ def test_nobody_ends_below_its_own_because_of_it(scene: Scene) -> None:
         lost = sum(share(scene, v.need) for v in stopped(scene, evictions) if account in v.owner.accounts)
         got = sum(amount for of, amount in gained if account in of.accounts)
         has = had.used - gone
-        part = max((share(scene, v.need) for v in reserved if account in v.owner.accounts), default=0.0)
+        part = max((share(scene, v.need) for v in yielding if account in v.owner.accounts), default=0.0)
         keeps = max(had.reserved, had.fair - part) if part else had.own
         assert has - lost + got >= min(has, keeps) - 10 * ROUNDING
 

@@ -9,7 +9,8 @@ import pytest
 
 from helpers.preempting import Party, Struggle
 from taskservice.core.demand import Demand, demand_for
-from taskservice.core.preempt import CLAIM_AFTER_MS, CLAIM_AGAIN_MS, PREEMPTED_MAX, ROUND_MS, ROUND_RATIO_MAX
+from taskservice.core.preempt import CLAIM_AFTER_MS, CLAIM_AGAIN_MS, ROUND_RATIO_MAX
+from taskservice.core.preempt_round import PREEMPTED_MAX, ROUND_MS
 from taskservice.core.specs import Resources
 
 ONE = demand_for(Resources())

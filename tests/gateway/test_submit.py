@@ -50,6 +50,7 @@ async def test_an_accepted_task_is_answered_with_202_and_the_task(service: Servi
         "max_attempts": 2,
         "crashes": 0,
         "memory_bytes": None,
+        "preempted": 0,
         "duration_ms": None,
         "error": None,
         "payload": {"sizes": [1, 2], "url": "http://a/b"},

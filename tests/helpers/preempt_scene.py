@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from random import Random
 
 from taskservice.core.claims import Account, AccountKind, Claim, Eviction, Owner, RunningLease, Share
-from taskservice.core.demand import demand_for
+from taskservice.core.demand import Demand, demand_for
 from taskservice.core.pool import Pool
 from taskservice.core.preempt import (
     plan,
@@ -28,6 +29,22 @@ def tenant(name: str) -> Account:
 
 def class_of(priority: Priority) -> Account:
     return Account(AccountKind.CLASS, priority)
+
+
+class Listed:
+    """A `LeaseBook` of leases that are all there."""
+
+    def __init__(self, leases: Iterable[RunningLease]) -> None:
+        self._by_runner: dict[RunnerId, list[RunningLease]] = {}
+        for lease in leases:
+            self._by_runner.setdefault(lease.runner, []).append(lease)
+
+    def on(self, runner: RunnerId) -> list[RunningLease]:
+        return self._by_runner.get(runner, [])
+
+    def leaving(self) -> Iterator[tuple[Owner, Demand, RunnerId]]:
+        leaving = (lease for there in self._by_runner.values() for lease in there if lease.leaving)
+        return ((each.owner, Demand(tuple(sorted(each.need.items()))), each.runner) for each in leaving)
 
 
 class Scene:
@@ -68,7 +85,7 @@ class Scene:
         return {account: Share(used[account], *own) for account, own in self.own.items()}
 
     def plan(self) -> list[Eviction]:
-        return plan(self.pool, self.leases.values(), self.shares(), self.claims, self.stopped_ms, NOW_MS)
+        return plan(self.pool, Listed(self.leases.values()), self.shares(), self.claims, self.stopped_ms, NOW_MS)
 
     def victims(self) -> list[Token]:
         return [token for eviction in self.plan() for token in eviction.victims]

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from random import Random
 
+from helpers.preempt_scene import Listed
 from taskservice.core.claims import Account, AccountKind, Claim, Eviction, Owner, RunningLease, Share
 from taskservice.core.demand import Demand
 from taskservice.core.pool import Pool
-from taskservice.core.preempt import ROUND_MS, plan
+from taskservice.core.preempt import plan
+from taskservice.core.preempt_round import ROUND_MS
 from taskservice.core.resources import dominant_share
 from taskservice.core.specs import Resources
 from taskservice.core.types import FunctionName, Priority, RunnerId, TenantId, Token
@@ -159,7 +161,7 @@ class Struggle:
             )
             for party in self.parties
         }
-        evictions = plan(self.pool, self._rows(), shares, claims, self._stopped_ms, self.now_ms)
+        evictions = plan(self.pool, Listed(self._rows()), shares, claims, self._stopped_ms, self.now_ms)
         if evictions:
             self.rounds.append((self.now_ms, evictions))
         for eviction in evictions:

@@ -70,6 +70,7 @@ MOVES: dict[str, Call] = {
     "retry": lambda table, nos, token: table.retry([RetryRow(no, 9_000, BOOM, 1, 2, 3, 40) for no in nos], token),
     "fail": lambda table, nos, token: table.fail([DeadRow(no, BOOM, 2, 3, 40) for no in nos], token, 6_000),
     "hand_back": lambda table, nos, token: table.hand_back(nos, token),
+    "preempt": lambda table, nos, token: table.preempt(nos, token),
     "cancel": lambda table, nos, _: table.change(CANCEL, nos),
     "pause": lambda table, nos, _: table.change(PAUSE, nos),
     "resume": lambda table, nos, _: table.change(RESUME, nos),
@@ -81,7 +82,7 @@ MOVES: dict[str, Call] = {
 LEGAL = {
     "scheduled": ["make_due", "cancel", "pause", "expire", "delete"],
     "queued": ["lease", "cancel", "pause", "expire", "delete"],
-    "running": ["succeed", "retry", "fail", "hand_back"],
+    "running": ["succeed", "retry", "fail", "hand_back", "preempt"],
     "retrying": ["make_due", "cancel", "pause", "delete"],
     "paused": ["resume", "cancel", "expire", "delete"],
     "succeeded": ["delete"],

@@ -75,6 +75,7 @@ MOVES: dict[str, tuple[tuple[TaskState, ...], Move]] = {
         lambda table, nos, token, at_ms: table.fail([DeadRow(no, BOOM, 1, 2, 3) for no in nos], token, at_ms),
     ),
     "hand_back": ((TaskState.RUNNING,), lambda table, nos, token, _: table.hand_back(nos, token)),
+    "preempt": ((TaskState.RUNNING,), lambda table, nos, token, _: table.preempt(nos, token)),
     "expire": (
         (TaskState.SCHEDULED, TaskState.QUEUED, TaskState.PAUSED),
         lambda table, nos, _, at_ms: table.expire(nos, at_ms),

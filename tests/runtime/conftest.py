@@ -15,6 +15,7 @@ import pytest
 from helpers.large import values_of
 from helpers.unreliable_objects import UnreliableObjects
 from taskservice.core.lease_wire import LeaseReport, LeaseSpec, LeaseTask, Outcome
+from taskservice.core.orders import Order, OrderKind
 from taskservice.core.specs import Bundle, Resources
 from taskservice.core.types import FunctionName, OutcomeKind, TaskId, TaskNo, TenantId, Token
 from taskservice.runtime.logstore import LogStore
@@ -38,6 +39,9 @@ class Recorder:
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     handed_back: list[int] = field(default_factory=list)
     done: bool = False
+    order_after_s: float | None = None
+    """When the lease is told to stop for others, and how long it has."""
+    grace_ms: int = 0
 
     def send(self, report: LeaseReport) -> None:
         assert not self.done, "a report after the last"
@@ -55,6 +59,15 @@ class Recorder:
 
     def stop_asked(self) -> bool:
         return self.stop_after_s is not None and monotonic() - self.began_s > self.stop_after_s
+
+    def listen(self, token: Token) -> None:
+        """Nothing can be read here: what is ordered is found by asking."""
+
+    def orders(self) -> list[Order]:
+        if self.order_after_s is None or monotonic() - self.began_s < self.order_after_s:
+            return []
+        self.order_after_s = None
+        return [Order(Token(1, 1), OrderKind.PREEMPT, self.grace_ms)]
 
     @property
     def kinds(self) -> list[OutcomeKind]:
@@ -99,6 +112,8 @@ class Node:
         ids: list[str] | None = None,
         stop_after_s: float | None = None,
         memory_bytes: int = 0,
+        order_after_s: float | None = None,
+        grace_ms: int = 0,
     ) -> Recorder:
         """The lease is over; each of its tasks was reported once, `done` once and last (unless it was to stop)."""
         tasks = tuple(
@@ -111,7 +126,7 @@ class Node:
         name = FunctionName(function if "." in function else f"{module}.{function}")
         needs = Resources(memory_bytes=memory_bytes)
         spec = LeaseSpec(Token(1, 1), TenantId(tenant), name, bundle, needs, is_async, concurrency, slice_ms, tasks)
-        port = Recorder({task.no for task in tasks}, stop_after_s)
+        port = Recorder({task.no for task in tasks}, stop_after_s, order_after_s=order_after_s, grace_ms=grace_ms)
         run_lease(spec, port, self.options, self.pool, self.values or values_of(self.objects))
         if stop_after_s is None:
             assert port.done

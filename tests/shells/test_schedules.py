@@ -15,6 +15,7 @@ from taskservice.core.effects import ItemStatus, Refusal
 from taskservice.core.events import FunctionsRegistered, SchedulePut, Ticked
 from taskservice.core.fire import PLAN_STEPS
 from taskservice.core.limits import Limits
+from taskservice.core.preempt_round import ROUND_MS
 from taskservice.core.recurrence import task_id
 from taskservice.core.schedules import CatchUp, ScheduleId, ScheduleKey
 from taskservice.core.shard import DEFAULT_TENANT, Shard
@@ -48,7 +49,8 @@ def test_a_schedule_is_launched_by_the_timer_again_and_again() -> None:
                 bench.dispatcher.run_once()
                 answer = await bench.dispatcher.get(DEFAULT_TENANT, task_id(ScheduleId("s"), bench.now_ms))
                 assert answer.task is not None
-                assert bench.dispatcher._timer_ms == bench.now_ms + 1_000
+                next_ms = bench.dispatcher._timer_ms - bench.now_ms
+                assert next_ms == (1_000 if number == 1 else ROUND_MS), "the second waits, and may have a claim to room"
             assert (await bench.runner.launched.get()).tasks[0].id == task_id(ScheduleId("s"), began_ms + 1_000)
 
     run(test)

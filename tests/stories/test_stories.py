@@ -22,6 +22,7 @@ from taskservice.core.effects import (
     ItemsAnswer,
     Launch,
     OperationAnswer,
+    Ordered,
     ScheduleAnswer,
 )
 from taskservice.core.events import (
@@ -35,6 +36,7 @@ from taskservice.core.events import (
 )
 from taskservice.core.lease_wire import HeldLease, LeaseReport, Outcome, RunnerReport
 from taskservice.core.operations import Operation, OperationKind
+from taskservice.core.orders import OrdersGiven, TasksPreempted
 from taskservice.core.press_records import PressesPutOff, TasksPressed
 from taskservice.core.schedules import CatchUp, Overlap, Progress, ScheduleId
 from taskservice.core.shard import DEFAULT_TENANT
@@ -44,6 +46,7 @@ from taskservice.core.types import (
     ListFilter,
     NewTask,
     OutcomeKind,
+    Priority,
     RunnerId,
     Task,
     TaskId,
@@ -69,6 +72,7 @@ class Teller:
         tellers: dict[str, Callable[..., None]] = {
             "submit": self._submit,
             "delay": lambda ms, *ids: self._submit(*ids, delay_ms=int(ms)),
+            "urgent": lambda *ids: self._submit(*ids, priority=Priority.CRITICAL),
             "ttl": lambda ms, *ids: self._submit(*ids, ttl_ms=int(ms)),
             "off_peak": lambda ms, *ids: self._submit(*ids, off_peak=True, deadline_in_ms=int(ms)),
             **{kind.value: partial(self._change, kind) for kind in OperationKind},
@@ -88,13 +92,13 @@ class Teller:
         }
         before = len(self.machine.launches), len(self.machine.ended)
         tellers[verb](*words)
-        effects = [effect for effect in self.machine.commit() if isinstance(effect, (Answer, Deleted))]
+        effects = [effect for effect in self.machine.commit() if isinstance(effect, (Answer, Deleted, Ordered))]
         records = self.machine.records[self._told :]
         self._told = len(self.machine.records)
         told: list[Effect] = [*self.machine.launches[before[0] :], *self.machine.ended[before[1] :], *effects]
         return [_record(record) for record in records] + [_effect(effect) for effect in told]
 
-    def _submit(self, *ids: str, **options: int) -> None:
+    def _submit(self, *ids: str, **options: object) -> None:
         tasks = tuple(NewTask(TaskId(id), FunctionName("app.f"), b"{}", **options) for id in ids)  # type: ignore[arg-type]
         self.machine.handle(Submitted(self.machine.next_ref(), DEFAULT_TENANT, tasks))
 
@@ -167,6 +171,11 @@ def _record(record: r.Record) -> str:
             )
         case r.TasksDue(nos=nos):
             return f"due {_nos(nos)}"
+        case OrdersGiven(orders=orders):
+            told = [f"{order.kind} {order.token.epoch}.{order.token.seq}: {order.why}" for order in orders]
+            return f"orders {', '.join(told)}"
+        case TasksPreempted(nos=nos):
+            return f"preempted {_nos(nos)}"
         case r.TasksHandedBack(nos=nos):
             return f"handed back {_nos(nos)}"
         case r.TasksCancelled(nos=nos):
@@ -222,6 +231,8 @@ def _effect(effect: Effect) -> str:
     match effect:
         case Launch(runner, lease):
             return f"-> {runner} launches {' '.join(f'{task.id}({task.attempt})' for task in lease.tasks)}"
+        case Ordered(runner, order):
+            return f"-> {runner} is told: {order.kind} {order.token.epoch}.{order.token.seq} within {order.grace_ms} ms"
         case Ended(state, tasks):
             return f"-> ended {state}: {' '.join(id for _, id in tasks)}"
         case Deleted(tasks):

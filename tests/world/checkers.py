@@ -8,12 +8,14 @@ from datetime import datetime
 from taskservice.core import records as r
 from taskservice.core.check import check
 from taskservice.core.operations import OperationKind
+from taskservice.core.orders import OrdersGiven, TasksPreempted
+from taskservice.core.preempt_round import PREEMPTED_MAX
 from taskservice.core.recurrence import times_after
 from taskservice.core.report import POISON
 from taskservice.core.schedules import ScheduleId, ScheduleKey, ScheduleState
 from taskservice.core.state import State
 from taskservice.core.story import story
-from taskservice.core.types import ListFilter, OutcomeKind, Task, TaskState
+from taskservice.core.types import ListFilter, OutcomeKind, Task, TaskNo, TaskState, Token
 from taskservice.core.values import digest
 from taskservice.history.reader import HistoryReader
 from taskservice.journal.codec import decode
@@ -46,6 +48,7 @@ def everything(simulation: Simulation) -> Counter[OperationKind]:
         for id, removed in client.scheduled.items():
             assert removed or state.schedules.find(ScheduleKey(client.tenant, id)), f"{id} was set and is lost"
     schedules_are_accounted_for(records)
+    stops(records)
     _replay_equals_live(simulation, state)
     return promises.held
 
@@ -69,6 +72,28 @@ def _each_task_is_in_one_place(records: list[r.Record]) -> None:
     left = Counter(no for record in records if isinstance(record, r.TasksArchived) for no, _ in record.rows)
     twice = [no for no, count in left.items() if count > 1]
     assert not twice, "\n".join(story(records, twice[0]))
+
+
+def stops(records: list[r.Record]) -> Counter[tuple[TaskNo, int]]:
+    """No task is stopped more than `PREEMPTED_MAX` times in a run, whatever dispatchers and runners there were; and only leases
+    that were told. Gives how often each was."""
+    runs: Counter[TaskNo] = Counter()
+    found: Counter[tuple[TaskNo, int]] = Counter()
+    told: dict[Token, None] = {}
+    for record in records:
+        if isinstance(record, r.TasksChanged) and record.action is OperationKind.RETRY:
+            runs.update(record.nos)
+        elif isinstance(record, r.OperationStep) and record.action is OperationKind.RETRY:
+            runs.clear()  # whichever it was: each may be in another run than before
+            found.clear()
+        elif isinstance(record, OrdersGiven):
+            told.update(dict.fromkeys(order.token for order in record.orders))
+        elif isinstance(record, TasksPreempted):
+            assert record.token in told, "\n".join(story(records, record.nos[0]))
+            for no in record.nos:
+                found[no, runs[no]] += 1
+                assert found[no, runs[no]] <= PREEMPTED_MAX, "\n".join(story(records, no))
+    return found
 
 
 def schedules_are_accounted_for(records: list[r.Record]) -> Counter[str]:
@@ -127,6 +152,8 @@ def _promise_kept(task: Task, seen: TaskState | None, records: list[r.Record]) -
         case Behaviour.OK | Behaviour.THROTTLED | Behaviour.FLAKY:
             assert task.state is TaskState.SUCCEEDED, told()
             assert task.result == b'"%d"' % task.no, told()
+            assert task.attempt == (2 if behaviour(task.id) is Behaviour.FLAKY else 1), told()
+            assert task.preempted <= PREEMPTED_MAX, told()
         case Behaviour.HOPELESS:
             assert (task.state, reason, task.attempt) == (
                 TaskState.FAILED,

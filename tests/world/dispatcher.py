@@ -8,7 +8,17 @@ from random import Random
 
 from taskservice.core.bulk import deletions
 from taskservice.core.check import check
-from taskservice.core.effects import Answer, AnswerValue, Deleted, Effect, Ended, ItemsAnswer, ItemStatus, Launch
+from taskservice.core.effects import (
+    Answer,
+    AnswerValue,
+    Deleted,
+    Effect,
+    Ended,
+    ItemsAnswer,
+    ItemStatus,
+    Launch,
+    Ordered,
+)
 from taskservice.core.events import Event, OperationTurn, Submitted, Ticked
 from taskservice.core.limits import Limits
 from taskservice.core.shard import Cut
@@ -24,6 +34,7 @@ from world.clock import Clock
 from world.durable import Disk, check_restored
 from world.faults import STALL_MS
 from world.network import Network
+from world.rounds import Rounds
 
 LIMITS = Limits(
     lease_tasks_max=20,
@@ -58,6 +69,7 @@ class SimDispatcher:
         said: set[tuple[TaskNo, str]],
         launch: Callable[[int, Launch], None],
         ended: Callable[[Ended | Deleted], None],
+        order: Callable[[int, Ordered], None],
         *,
         checked: bool,
     ) -> None:
@@ -68,6 +80,8 @@ class SimDispatcher:
         self._disk = disk
         self._launch = launch
         self._ended = ended
+        self._order = order
+        self._rounds = Rounds()
         self._rng = Random(clock.rng.getrandbits(64))
         self._journal = MemoryJournal(store)
         self.shard = disk.recovered(self._journal, LIMITS)
@@ -168,6 +182,8 @@ class SimDispatcher:
             if self._rng.random() < BULK_RATIO:
                 self.shard.handle(OperationTurn(), now_ms, self._rng)
             self._plan_turn_after(BULK_MS)
+        if self._checked:
+            self._rounds.check(self.shard.state, now_ms)
         if self._checked and (events or self.shard.pending_records):
             check(self.shard.state)
         self._commit()
@@ -224,5 +240,7 @@ class SimDispatcher:
             self._network.send(lambda: answered(effect.value))
         elif isinstance(effect, Launch):
             self._launch(self.epoch, effect)
+        elif isinstance(effect, Ordered):
+            self._order(self.epoch, effect)
         elif isinstance(effect, (Ended, Deleted)):
             self._ended(effect)

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from taskservice.core.lease_wire import HeldLease, LeaseReport, LeaseSpec, LeaseTask, ReportAck, RunnerReport
+from taskservice.core.lease_wire import (
+    HeldLease,
+    LeaseReport,
+    LeaseSpec,
+    LeaseTask,
+    Outcome,
+    ReportAck,
+    RunnerReport,
+)
+from taskservice.core.orders import Order
 from taskservice.core.specs import Resources
 from taskservice.core.types import OutcomeKind, RunnerId, TaskId, Token
 from world import workload
@@ -19,6 +28,9 @@ REPORT_AGAIN_MS = 400
 class Held:
     spec: LeaseSpec
     stopped: bool = False
+    index: int = 0
+    """Of the task that runs."""
+    over: bool = False
 
 
 class SimRunner:
@@ -41,6 +53,8 @@ class SimRunner:
         self._leases: dict[Token, Held] = {}
         self._throttled: dict[TaskId, int] = {}
         self._unacknowledged: list[LeaseReport] = []
+        self._orders: dict[Token, Order] = {}
+        """Of each lease, the one that counts."""
         self._asked = 0
         """Reports asked about so far; an answer to an earlier one is too late."""
 
@@ -53,6 +67,34 @@ class SimRunner:
                 self._clock.note("launch", self.id, spec.token)
                 held = self._leases[spec.token] = Held(spec)
                 self._run(held, 0)
+                if spec.token in self._orders:
+                    self._obey(held, self._orders[spec.token])
+
+    def order(self, epoch: int, order: Order) -> None:
+        """It may come before its lease, or again."""
+        if not self.alive or epoch < self._epoch:
+            return
+        self._epoch = epoch
+        if order.token not in self._orders:
+            self._orders[order.token] = order
+            held = self._leases.get(order.token)
+            if held is not None:
+                self._obey(held, order)
+
+    def _obey(self, held: Held, order: Order) -> None:
+        """What runs stops at some time within its grace, if it has not ended by then; the rest is handed back."""
+        self._clock.note("told", self.id, order.token)
+        started_ms = self._clock.wall_ms
+        takes_ms = self._clock.rng.randint(0, order.grace_ms)
+        self._clock.after(takes_ms, lambda: self._stop(held, started_ms, takes_ms))
+
+    def _stop(self, held: Held, started_ms: int, took_ms: int) -> None:
+        if not self.alive or held.over:
+            return
+        held.over = True
+        tasks = held.spec.tasks[held.index :]
+        outcome = Outcome(tasks[0].no, OutcomeKind.PREEMPTED, started_ms, took_ms * 1000, message="told to")
+        self._tell(LeaseReport(held.spec.token, (outcome,), tuple(task.no for task in tasks[1:]), done=True))
 
     def list_leases(self) -> tuple[HeldLease, ...]:
         """Told to a dispatcher that has just started; what the one before still acknowledges does not count any more."""
@@ -64,7 +106,9 @@ class SimRunner:
         self.alive = False
 
     def _run(self, held: Held, index: int) -> None:
+        held.index = index
         if held.stopped or index == len(held.spec.tasks):
+            held.over = True
             self._tell(LeaseReport(held.spec.token, done=True))
             return
         task = held.spec.tasks[index]
@@ -73,13 +117,14 @@ class SimRunner:
         self._clock.after(took_ms, lambda: self._finish(held, index, task, started_ms, took_ms))
 
     def _finish(self, held: Held, index: int, task: LeaseTask, started_ms: int, took_ms: int) -> None:
-        if not self.alive:
+        if not self.alive or held.over:
             return
         outcome = workload.outcome(task, self._throttled.get(task.id, 0), started_ms, took_ms)
         if outcome.kind is OutcomeKind.THROTTLED:
             self._throttled[task.id] = self._throttled.get(task.id, 0) + 1
         self._tell(LeaseReport(held.spec.token, (outcome,)))
         if self._clock.rng.random() < 0.02:
+            held.over = True
             rest = tuple(task.no for task in held.spec.tasks[index + 1 :])
             self._tell(LeaseReport(held.spec.token, handed_back=rest, done=True))
             return

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from random import Random
 
-from taskservice.core.effects import AnswerValue, Deleted, Ended, Launch, ReportAck
+from taskservice.core.effects import AnswerValue, Deleted, Ended, Launch, Ordered, ReportAck
 from taskservice.core.events import (
     BulkAsked,
     Event,
@@ -94,6 +94,7 @@ class Simulation:
             self.said,
             self._launch,
             self._ended,
+            self._order,
             checked=self.checked,
         )
 
@@ -102,6 +103,13 @@ class Simulation:
         if runner is not None:
             # The dispatcher launches until the runner has it: a lost message is only a late one.
             self.clock.after(self.clock.rng.expovariate(1 / 5), lambda: runner.launch(epoch, [launch.lease]))
+
+    def _order(self, epoch: int, ordered: Ordered) -> None:
+        runner = self.runners.get(ordered.runner)
+        if runner is not None:
+            self.clock.after(self.clock.rng.expovariate(1 / 5), lambda: runner.order(epoch, ordered.order))
+            if self.clock.rng.random() < self.network.faults.message_twice:
+                self.clock.after(self.clock.rng.expovariate(1 / 100), lambda: runner.order(epoch, ordered.order))
 
     def _ended(self, ended: Ended | Deleted) -> None:
         how = ended.state.value if isinstance(ended, Ended) else "deleted"

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from taskservice.core.lease_wire import LeaseTask, Outcome
 from taskservice.core.specs import Bundle, FunctionSpec, Resources, RetryPolicy
-from taskservice.core.types import FunctionName, OutcomeKind, TaskId
+from taskservice.core.types import FunctionName, OutcomeKind, Priority, TaskId
 
 
 class Behaviour(StrEnum):
@@ -37,7 +37,9 @@ MAX_CRASHES = 2
 _BUNDLE = Bundle("world", "app", "/")
 
 
-def _function(name: str, cpu_m: int, *, concurrency: int = 1) -> FunctionSpec:
+def _function(
+    name: str, cpu_m: int, *, concurrency: int = 1, priority: Priority = Priority.NORMAL, grace_ms: int = 5_000
+) -> FunctionSpec:
     return FunctionSpec(
         name=FunctionName(name),
         bundle=_BUNDLE,
@@ -47,6 +49,8 @@ def _function(name: str, cpu_m: int, *, concurrency: int = 1) -> FunctionSpec:
         is_async=concurrency > 1,
         concurrency=concurrency,
         max_crashes=MAX_CRASHES,
+        priority=priority,
+        grace_ms=grace_ms,
     )
 
 
@@ -55,11 +59,21 @@ FUNCTIONS = (
     _function("world.slow", 1000),
     _function("world.wide", 2000),
     _function("world.many", 1000, concurrency=10),
+    _function("world.lengthy", 1000, priority=Priority.BATCH, grace_ms=300),
+    _function("world.urgent", 1000, priority=Priority.CRITICAL),
     _function("world.brief", 1000),
 )
 BRIEF = FUNCTIONS[-1].name
 """Only tasks of this function are ever deleted: of the others it is known that they are there for ever."""
-_MEAN_MS = {"world.quick": 1, "world.slow": 400, "world.wide": 30, "world.many": 20, "world.brief": 100}
+_MEAN_MS = {
+    "world.quick": 1,
+    "world.slow": 400,
+    "world.wide": 30,
+    "world.many": 20,
+    "world.brief": 100,
+    "world.urgent": 20,
+    "world.lengthy": 1_500,
+}
 
 
 def _draw(id: TaskId, what: str, below: int) -> int:

@@ -56,7 +56,7 @@ class Tree:
         stirred: dict[Line, None],
     ) -> None:
         """`stirred`: lines in which somebody's turn may have come, as they say. What a node's weight is, before which gates it stands, and what its tasks take: asked when a node is made."""
-        self._weight_of = weight_of
+        self.weight_of = weight_of
         self._lines_of = lines_of
         self._shape_of = shape_of
         self.root = Node("", None)
@@ -165,7 +165,7 @@ class Tree:
         """What part of all service the node there has while all have work that have some now, itself included."""
         part, node = 1.0, self.root
         for depth, name in enumerate(path, start=1):
-            own, others = self._weight_of(path[:depth]), node.children
+            own, others = self.weight_of(path[:depth]), node.children
             child = others.get(name)
             if len(others) > SIBLINGS_MAX:
                 part /= len(others)
@@ -186,7 +186,7 @@ class Tree:
         node = self.find(path)
         if node is None:
             return
-        node.weight, node.lines = self._weight_of(path), self._lines_of(path)
+        node.weight, node.lines = self.weight_of(path), self._lines_of(path)
         if node.parked is not None and node.parked not in node.lines:
             node.parked.drop(node)
             self._dropped.append(names_of(node))
@@ -222,7 +222,7 @@ class Tree:
             child = node.children.get(name)
             if child is None:
                 here = path[:depth]
-                child = node.children[name] = Node(name, node, self._weight_of(here), self._lines_of(here))
+                child = node.children[name] = Node(name, node, self.weight_of(here), self._lines_of(here))
             node = child
         return node
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from taskservice.core.flow.gate import ROOM_MAX, Reason
 from taskservice.core.resources import Amounts, add, subtract
-from taskservice.core.types import PRESSED_LANES, Leaf, Priority, Token
+from taskservice.core.types import PRESSED_LANES, Leaf, Priority, TenantId, Token
 
 Owner = tuple[str, Hashable]
 """Who has a quota: ("class", priority), ("tenant", id) or ("function", name). And who has none, but is counted: OFF_PEAK."""
@@ -27,6 +27,8 @@ class Usage:
     """What leases occupy now, by owner. Volatile: told anew after a restart."""
 
     of: dict[Owner, Amounts] = field(default_factory=dict)
+    within: dict[tuple[Priority, TenantId], Amounts] = field(default_factory=dict)
+    """What each tenant has in each class; none are left out who have something."""
     _leases: dict[Token, tuple[Leaf, Amounts]] = field(default_factory=dict)
 
     def occupy(self, token: Token, leaf: Leaf, need: Amounts) -> None:
@@ -36,6 +38,7 @@ class Usage:
         self._leases[token] = leaf, need
         for owner in owners(leaf):
             add(self.of.setdefault(owner, {}), need)
+        add(self.within.setdefault((leaf.priority, leaf.tenant), {}), need)
 
     def free(self, token: Token) -> Leaf | None:
         """The lease occupies nothing any more; gives its leaf, None if it was not known."""
@@ -43,6 +46,10 @@ class Usage:
         if leaf is not None:
             for owner in owners(leaf):
                 subtract(self.of[owner], need)
+            place = leaf.priority, leaf.tenant
+            subtract(self.within[place], need)
+            if not self.within[place]:
+                del self.within[place]
         return leaf
 
     def leases(self) -> Iterable[tuple[Token, Leaf]]:

@@ -36,7 +36,7 @@ _SETS = {
         resume_ms = NULL
     """,
     OperationKind.RETRY: """
-        state = 'queued', run = run + 1, due_ms = :at_ms, attempt = 0, crashes = 0, losses = 0,
+        state = 'queued', run = run + 1, due_ms = :at_ms, attempt = 0, crashes = 0, losses = 0, preempted = 0,
         started_ms = NULL, ended_ms = NULL, duration_us = NULL, error = NULL, expires_ms = NULL
     """,
 }

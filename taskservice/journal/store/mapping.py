@@ -12,7 +12,7 @@ from taskservice.core.types import ErrorInfo, Leaf, ListFilter, Task, TaskId, Ta
 APPLICATION_ID = 0x74736B74
 """Says in a file's header that it is one of these."""
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """Of the files written now; others are not read."""
 
 SCHEMA = (
@@ -44,7 +44,8 @@ SCHEMA = (
         expires_ms INTEGER,
         resume_ms INTEGER,
         deadline_ms INTEGER,
-        press_ms INTEGER
+        press_ms INTEGER,
+        preempted INTEGER NOT NULL DEFAULT 0
     )
     """,
     "CREATE TABLE payload (no INTEGER PRIMARY KEY, payload BLOB NOT NULL)",
@@ -115,7 +116,7 @@ SCHEMA = (
 COLUMNS = """
     no, id, leaf, state, payload, tags, created_ms, due_ms, max_attempts, timeout_ms, run, attempt, crashes, losses,
     epoch, seq, started_ms, ended_ms, duration_us, result, error, expires_ms, resume_ms,
-    deadline_ms, press_ms
+    deadline_ms, press_ms, preempted
 """
 """What `to_task` wants, in its order: of `task`, and `payload`."""
 
@@ -165,6 +166,7 @@ def to_row(task: Task, tenant: int, leaf: int) -> Row:
         task.resume_ms,
         task.deadline_ms,
         task.press_ms,
+        task.preempted,
     )
 
 
@@ -172,7 +174,7 @@ def to_task(row: Row, leaves: list[Leaf]) -> Task:
     """The task of a row of COLUMNS; `leaves` gives the leaf of each number."""
     no, id, leaf, state, payload, tags, created_ms, due_ms, max_attempts, timeout_ms, run, attempt, *rest = row
     crashes, losses, epoch, seq, started_ms, ended_ms, duration_us, result, error, *times = rest
-    expires_ms, resume_ms, deadline_ms, press_ms = times
+    expires_ms, resume_ms, deadline_ms, press_ms, preempted = times
     tenant, function, priority, key, lane, memory_bytes = leaves[leaf]
     return Task(
         TaskNo(no),
@@ -204,6 +206,7 @@ def to_task(row: Row, leaves: list[Leaf]) -> Task:
         deadline_ms,
         press_ms,
         memory_bytes,
+        preempted,
     )
 
 

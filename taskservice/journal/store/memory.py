@@ -136,10 +136,10 @@ class MemoryTable:
         self._move(moves.FAIL, [row.no for row in rows], token, failed)
 
     def hand_back(self, nos: Sequence[TaskNo], token: Token) -> None:
-        def queued_again(task: Task) -> Task:
-            return replace(task, state=TaskState.QUEUED, attempt=task.attempt - 1, token=None, started_ms=None)
+        self._move(moves.HAND_BACK, nos, token, moves.handed_back)
 
-        self._move(moves.HAND_BACK, nos, token, queued_again)
+    def preempt(self, nos: Sequence[TaskNo], token: Token) -> None:
+        self._move(moves.PREEMPT, nos, token, moves.preempted)
 
     def change(self, change: Change, nos: Sequence[TaskNo]) -> list[Changed]:
         moves.check_change(change.kind, nos, self._tasks)

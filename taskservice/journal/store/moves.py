@@ -45,6 +45,7 @@ SUCCEED = Move("succeed", (TaskState.RUNNING,), TaskState.SUCCEEDED)
 RETRY = Move("retry", (TaskState.RUNNING,), TaskState.RETRYING)
 FAIL = Move("fail", (TaskState.RUNNING,), TaskState.FAILED)
 HAND_BACK = Move("hand_back", (TaskState.RUNNING,), TaskState.QUEUED)
+PREEMPT = Move("preempt", (TaskState.RUNNING,), TaskState.QUEUED)
 PRESS = Move("press", (TaskState.QUEUED,), TaskState.QUEUED)
 EXPIRE = Move("expire", (TaskState.SCHEDULED, TaskState.QUEUED, TaskState.PAUSED), TaskState.EXPIRED)
 
@@ -68,6 +69,7 @@ MOVES = (
     RETRY,
     FAIL,
     HAND_BACK,
+    PREEMPT,
     EXPIRE,
     PRESS,
     *(move for moves in CHANGES.values() for move in moves),
@@ -92,6 +94,14 @@ class Placed(Standing, Protocol):
 
     @property
     def leaf(self) -> Leaf: ...
+
+
+class KnownStanding(NamedTuple):
+    """What SQLite's table knows of where a task stands."""
+
+    leaf: Leaf
+    state: TaskState
+    token: Token | None
 
 
 def check_move(
@@ -131,6 +141,16 @@ def _check(
     if wrong:
         needed = " or ".join(sources) + (f" under token {token.epoch}.{token.seq}" if token else "")
         refuse(f"{name} needs {needed}", wrong)
+
+
+def handed_back(task: Task) -> Task:
+    """The task, as it was before its lease."""
+    return replace(task, state=TaskState.QUEUED, attempt=task.attempt - 1, token=None, started_ms=None)
+
+
+def preempted(task: Task) -> Task:
+    """Likewise, when it had started and was stopped for others."""
+    return replace(handed_back(task), preempted=task.preempted + 1, expires_ms=None)
 
 
 def moved(before: Sequence[tuple[Leaf, TaskState]], move: Move) -> list[tuple[Leaf, TaskState]]:

@@ -12,7 +12,6 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from itertools import repeat
 from pathlib import Path
-from typing import NamedTuple
 
 from taskservice.core.changes import Change
 from taskservice.core.records import DeadRow, RetryRow
@@ -25,7 +24,7 @@ from taskservice.journal.store.counts import Counts, LeafState
 from taskservice.journal.store.grants import Grants
 from taskservice.journal.store.ids import Ids
 from taskservice.journal.store.listing import Listing
-from taskservice.journal.store.moves import Move
+from taskservice.journal.store.moves import KnownStanding, Move
 from taskservice.journal.store.numbers import Numbers
 from taskservice.journal.store.past import SqlitePast
 from taskservice.journal.store.ranges import Ranges
@@ -34,14 +33,6 @@ from taskservice.journal.store.references import References
 log = logging.getLogger(__name__)
 
 _BEFORE_ALL = -(2**63)
-
-
-class _Standing(NamedTuple):
-    """Where a task stands: all that a move needs to know of it."""
-
-    leaf: Leaf
-    state: TaskState
-    token: Token | None
 
 
 class SqliteTable:
@@ -65,7 +56,7 @@ class SqliteTable:
         self._past = SqlitePast(self._db, self._numbers, self._counts, self._ids)
         self._ranges = Ranges(self._db, self._numbers)
         self._changes = Changes(self._db, self._numbers, self._counts, self._ids)
-        self._running: dict[TaskNo, _Standing] = {}
+        self._running: dict[TaskNo, KnownStanding] = {}
         """What stands in a row as state, epoch and seq of a task that runs."""
         self._listing = Listing(self._db, self._numbers, self._counts, self._running)
         self._mark: Mark | None = None
@@ -192,7 +183,7 @@ class SqliteTable:
         leaves = [task.leaf for task in tasks]
         self._counts.moved(zip(leaves, repeat(TaskState.QUEUED)), moves.LEASE.target)
         self._counts.queued([(leaf, len(task.payload)) for leaf, task in zip(leaves, tasks, strict=True)], -1)
-        held = {leaf: _Standing(leaf, TaskState.RUNNING, token) for leaf in leaves}
+        held = {leaf: KnownStanding(leaf, TaskState.RUNNING, token) for leaf in leaves}
         self._running.update((no, held[leaf]) for no, leaf in zip(nos, leaves, strict=True))
         self._grants.granted(token, runner, nos)
         granted = self._grants.get(token)
@@ -241,10 +232,10 @@ class SqliteTable:
         self._end_attempts(nos, before, moves.moved(before, moves.FAIL), token)
 
     def hand_back(self, nos: Sequence[TaskNo], token: Token) -> None:
-        before = self._check_running(moves.HAND_BACK, nos, token)
-        self._db.executemany(statements.HAND_BACK, [(no,) for no in nos])
-        self._end_attempts(nos, before, moves.moved(before, moves.HAND_BACK), token)
-        self._counts.queued(self._sizes(nos), +1)
+        self._go_back(moves.HAND_BACK, statements.HAND_BACK, nos, token)
+
+    def preempt(self, nos: Sequence[TaskNo], token: Token) -> None:
+        self._go_back(moves.PREEMPT, statements.PREEMPT, nos, token)
 
     def change(self, change: Change, nos: Sequence[TaskNo]) -> list[Changed]:
         standings = self._standings(nos)
@@ -353,7 +344,7 @@ class SqliteTable:
             running = self._db.execute(statements.RUNNING, wish).fetchall()
             self._grants.granted(token, RunnerId(runner), [TaskNo(no) for no, _ in running])
             for no, leaf in running:
-                self._running[no] = _Standing(self._numbers.leaves[leaf], TaskState.RUNNING, token)
+                self._running[no] = KnownStanding(self._numbers.leaves[leaf], TaskState.RUNNING, token)
 
     def _sizes(self, nos: Sequence[TaskNo]) -> Iterator[tuple[Leaf, int]]:
         """The tasks' leaves, and the sizes of their payloads."""
@@ -370,10 +361,10 @@ class SqliteTable:
         moves.check_move(move, nos, standings)
         return [standings[no][:2] for no in nos]
 
-    def _standings(self, nos: Sequence[TaskNo]) -> dict[TaskNo, _Standing]:
+    def _standings(self, nos: Sequence[TaskNo]) -> dict[TaskNo, KnownStanding]:
         """Those of these tasks that are here, each as if it were under no lease."""
         return {
-            no: _Standing(self._numbers.leaves[leaf], mapping.STATES[state], None)
+            no: KnownStanding(self._numbers.leaves[leaf], mapping.STATES[state], None)
             for no, leaf, state in self._db.execute(statements.STANDINGS, (mapping.json_list(nos),))
         }
 
@@ -390,6 +381,12 @@ class SqliteTable:
             del self._running[no]
         if self._grants.ended(token, nos):
             self._db.execute(statements.DELETE_LEASE, token)
+
+    def _go_back(self, move: Move, statement: str, nos: Sequence[TaskNo], token: Token) -> None:
+        before = self._check_running(move, nos, token)
+        self._db.executemany(statement, [(no,) for no in nos])
+        self._end_attempts(nos, before, moves.moved(before, move), token)
+        self._counts.queued(self._sizes(nos), +1)
 
     def _check_insert(self, tasks: Sequence[Task]) -> None:
         """Raises IllegalMove if the tasks cannot be inserted. Slow: asked only when they could not."""

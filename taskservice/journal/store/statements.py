@@ -30,7 +30,7 @@ PRAGMAS = (
 
 FOLD = "PRAGMA wal_checkpoint(TRUNCATE)"
 
-INSERT_TASK = f"INSERT INTO task VALUES ({', '.join('?' * 25)})"
+INSERT_TASK = f"INSERT INTO task VALUES ({', '.join('?' * 26)})"
 
 INSERT_PAYLOAD = "INSERT INTO payload VALUES (?, ?)"
 
@@ -67,6 +67,13 @@ FAIL = """
 
 HAND_BACK = """
     UPDATE task SET state = 'queued', attempt = attempt - 1, epoch = NULL, seq = NULL, started_ms = NULL WHERE no = ?
+"""
+
+PREEMPT = """
+    UPDATE task
+    SET state = 'queued', attempt = attempt - 1, preempted = preempted + 1, epoch = NULL, seq = NULL, started_ms = NULL,
+        expires_ms = NULL
+    WHERE no = ?
 """
 
 _TASKS = f"SELECT {COLUMNS} FROM task JOIN payload USING (no)"

@@ -5,7 +5,21 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from helpers.tables import BOOM, LEASE, LEGAL, MOVES, ODD_TAGS, RUNNER, listed, one_of_a_kind, put, refuses, seen, task
+from helpers.tables import (
+    BOOM,
+    LEASE,
+    LEGAL,
+    MOVES,
+    ODD_TAGS,
+    RERUN,
+    RUNNER,
+    listed,
+    one_of_a_kind,
+    put,
+    refuses,
+    seen,
+    task,
+)
 from taskservice.core.records import DeadRow, RetryRow
 from taskservice.core.table import IllegalMove, TaskTable
 from taskservice.core.types import Lane, Priority, Task, TaskState, Token
@@ -175,6 +189,18 @@ def test_handed_back_a_task_is_as_before_its_lease(table: TaskTable) -> None:
     table.lease([1], LEASE, RUNNER, 4_000)
     table.hand_back([1], LEASE)
     assert table.load([1]) == [before]
+
+
+def test_stopped_for_others_a_task_is_in_its_place_uncharged_and_the_stop_is_counted(table: TaskTable) -> None:
+    before = put(table, TaskState.QUEUED, expires_ms=7_000)
+    for times in (1, 2):
+        table.lease([1], Token(9, times), RUNNER, 4_000)
+        table.preempt([1], Token(9, times))
+        assert table.load([1]) == [replace(before, expires_ms=None, preempted=times)]
+    table.lease([1], LEASE, RUNNER, 4_000)
+    table.fail([DeadRow(1, BOOM, 0, 0, 40)], LEASE, 6_000)
+    table.change(RERUN, [1])
+    assert table.load([1])[0].preempted == 0, "it is counted in each run anew"
 
 
 @pytest.mark.parametrize("token", [Token(3, 8), Token(2, 7), Token(7, 3)])

@@ -47,7 +47,7 @@ def test_the_bytes_that_are_queued_follow_every_move(table: TaskTable) -> None:
     assert table.queued_bytes(LEAF) == queued
     assert table.queued_bytes(Leaf("acme", "mail.read", Priority.NORMAL)) == 100
     assert table.queued_bytes(Leaf("acme", "no.such", Priority.NORMAL)) == 0
-    for state, move in (("scheduled", "make_due"), ("retrying", "make_due"), ("running", "hand_back")):
+    for state, move in (("scheduled", "make_due"), ("retrying", "make_due"), ("running", "preempt")):
         no = list(TaskState).index(TaskState(state))
         MOVES[move](table, [no], LEASE)
         queued += no + 1

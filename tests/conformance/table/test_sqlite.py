@@ -115,7 +115,8 @@ INDEXED = {
     "COUNT_NOS": "INTEGER PRIMARY KEY",
     "RUNNING": "INTEGER PRIMARY KEY (rowid=?)",
     **dict.fromkeys(
-        ["MAKE_DUE", "LEASE", "SUCCEED", "RETRY", "FAIL", "HAND_BACK", "PUT_OFF"], "INTEGER PRIMARY KEY (rowid=?)"
+        ["MAKE_DUE", "LEASE", "SUCCEED", "RETRY", "FAIL", "HAND_BACK", "PREEMPT", "PUT_OFF"],
+        "INTEGER PRIMARY KEY (rowid=?)",
     ),
 }
 """By what each statement reaches tasks."""

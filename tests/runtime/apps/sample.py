@@ -49,6 +49,30 @@ def sleep(seconds: float) -> float:
 
 
 @app.task
+def polite(ctx: Context) -> str:
+    print("begun")
+    while True:
+        ctx.raise_if_cancelled()
+        time.sleep(0.01)
+
+
+@app.task
+def finishes_first(ctx: Context) -> str:
+    while not ctx.cancelled:
+        time.sleep(0.01)
+    return "finished"
+
+
+@app.task(concurrency=4)
+async def tidies_up(ctx: Context, seconds: float) -> str:
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        print("tidy:", ctx.cancelled)
+    return "slept"
+
+
+@app.task
 def sleep_for(seconds: float) -> float:
     time.sleep(seconds)
     return seconds

@@ -55,6 +55,22 @@ def sleep(seconds: float) -> float:
     return seconds
 
 
+@app.task(grace="1s", priority="batch")
+def linger(file: str, until: str) -> str:
+    """Takes a minute, unless it is let go before. Leaves a line behind when it begins."""
+    with Path(file).open("a") as out:
+        out.write(f"{time.time()}\n")
+    began_s = time.monotonic()
+    while not Path(until).exists() and time.monotonic() < began_s + 60:
+        time.sleep(0.05)
+    return "to the end"
+
+
+@app.task
+def when() -> float:
+    return time.time()
+
+
 @app.task
 def tick(file: str, seconds: float) -> int:
     """Leaves a line behind, with the time, every 50 ms."""
