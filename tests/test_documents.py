@@ -45,7 +45,14 @@ def test_what_the_makefile_runs_is_there():
     )
 
 
-DOCUMENTS = ["README.md", "ARCHITECTURE.md", "docs/durability.md", "docs/schedules.md", "docs/simulator.md"]
+DOCUMENTS = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "docs/durability.md",
+    "docs/import-export.md",
+    "docs/schedules.md",
+    "docs/simulator.md",
+]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

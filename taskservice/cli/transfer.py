@@ -132,7 +132,7 @@ def export(
     if as_json:
         render.print_json(asdict(summary))
         return
-    files = f" in {summary.files:,} files" if partition_by else ""
+    files = f" in {summary.files:,} {'file' if summary.files == 1 else 'files'}" if partition_by else ""
     render.print_line(f"{summary.rows:,} tasks{files} are in {summary.location} ({summary.seconds:.1f} s).")
     if summary.lost:
         render.print_line(f"Of {summary.lost:,} the payload or result is lost; the rest of them is there.", "yellow")

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any
 
-import jsonschema_rs
-
 from taskservice.client.steps import JsonObject
 from taskservice.errors import RequestError
 
@@ -19,6 +17,8 @@ Check = Callable[[str, Mapping[str, Any]], None]
 
 def checker(functions: Mapping[str, JsonObject]) -> Check:
     """What raises RequestError for a payload that the function does not take, and says what is wrong with it."""
+    import jsonschema_rs  # noqa: PLC0415 - only whoever checks needs it
+
     validators: dict[str, jsonschema_rs.Validator] = {}
 
     def check(function: str, payload: Mapping[str, Any]) -> None:

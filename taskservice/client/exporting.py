@@ -23,7 +23,7 @@ from taskservice.client.steps import Await, Begin, Call, Conversation, JsonObjec
 from taskservice.datafiles.formats import Format, format_of, suffix_of
 from taskservice.datafiles.targets import target_of
 from taskservice.datafiles.writers import Files
-from taskservice.errors import RequestError
+from taskservice.errors import RequestError, TaskServiceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,11 @@ class Exporter:
         try:
             yield from self._pages(files)
             yield Call(files.finish)
-        except BaseException:
+        except BaseException as error:
             files.abort()
+            if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+                message = f"{os.fspath(self.location)} cannot be written: {error}"
+                raise TaskServiceError(message, code="not_written") from error
             raise
         seconds = self.talk.patience.clock_s() - self._began_s
         return ExportSummary(os.fspath(self.location), files.files, self._rows, self._lost, seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from io import BufferedWriter
@@ -11,6 +12,9 @@ from typing import Self
 
 from taskservice.client.requests import to_json
 from taskservice.errors import RequestError, TaskServiceError
+
+_LINE = re.compile(r"^Line \d+: ")
+"""What the service says of a line of the request: not of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,7 @@ class Refusal:
 
     @classmethod
     def of(cls, file: str, row: int, id: str | None, error: TaskServiceError) -> Self:
-        return cls(file, row, id, error.code, error.message, error.detail)
+        return cls(file, row, id, error.code, _LINE.sub("", error.message), error.detail)
 
 
 class RefusalFile:

@@ -55,9 +55,9 @@ class Layout:
             raise RequestError("One id cannot be the id of all rows; name the column that has it.", code="bad_columns")
 
     def said(self) -> str:
-        """What makes another task of the same row, as text: part of what an import is."""
-        names = [self.function, self.columns and dict(self.columns), dict(self.task_columns), dict(self.payload)]
-        return json.dumps(names, sort_keys=True, default=str)
+        """What of it makes another payload, or another function's, of the same row, as text: part of what an import is."""
+        used = sorted(self.task_columns.values()) if self.columns is None else dict(self.columns)
+        return json.dumps([self.function, self.task_columns.get("function"), used, dict(self.payload)], sort_keys=True)
 
 
 def fields_of(schema: Mapping[str, Any]) -> dict[str, Field]:

@@ -148,6 +148,7 @@ class Upload(io.RawIOBase):
         self._bucket, self._key = split(url)
         self._buffer = bytearray()
         self._parts: list[dict[str, Any]] = []
+        self._given_up = False
         try:
             self._id = s3.create_multipart_upload(Bucket=self._bucket, Key=self._key)["UploadId"]
         except FAILURES as error:
@@ -165,7 +166,7 @@ class Upload(io.RawIOBase):
 
     def close(self) -> None:
         """All of it is there, as parts."""
-        if not self.closed and (self._buffer or not self._parts):
+        if not self.closed and not self._given_up and (self._buffer or not self._parts):
             self._send(bytes(self._buffer))
             self._buffer.clear()
         super().close()
@@ -180,6 +181,7 @@ class Upload(io.RawIOBase):
 
     def abort(self) -> None:
         """Nothing is there of it, as far as the store can be reached."""
+        self._given_up = True
         with suppress(*FAILURES):
             self._s3.abort_multipart_upload(Bucket=self._bucket, Key=self._key, UploadId=self._id)
 

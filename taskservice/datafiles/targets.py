@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
@@ -64,20 +65,30 @@ def _created(path: Path) -> BinaryIO:
         raise RequestError(f"{path} cannot be written: {error.strerror}", code="bad_target") from error
 
 
+def _close(files: list[BinaryIO]) -> None:
+    """They are closed, whatever the disk says of what was still to be written."""
+    for file in files:
+        with suppress(OSError):
+            file.close()
+
+
 class _File:
     def __init__(self, path: Path) -> None:
-        if path.is_dir():
-            raise RequestError(f"{path} is a folder; name a file.", code="bad_target")
-        self._path = path
-        self._part = _beside(path)
+        if path.exists() and not path.is_file():
+            raise RequestError(f"{path} is a folder or a device; name a file, or - for stdout.", code="bad_target")
+        self._path = path.resolve()  # a link goes on to lead there
+        self._part = _beside(self._path)
+        self._files: list[BinaryIO] = []
 
     def open(self, name: str) -> BinaryIO:
-        return _created(self._part)
+        self._files.append(_created(self._part))
+        return self._files[-1]
 
     def commit(self) -> None:
         self._part.replace(self._path)
 
     def abort(self) -> None:
+        _close(self._files)
         self._part.unlink(missing_ok=True)
 
 
@@ -88,15 +99,18 @@ class _Folder:
             raise RequestError(message, code="bad_target")
         self._path = path
         self._part = _beside(path)
+        self._files: list[BinaryIO] = []
 
     def open(self, name: str) -> BinaryIO:
-        return _created(self._part / name)
+        self._files.append(_created(self._part / name))
+        return self._files[-1]
 
     def commit(self) -> None:
         self._part.mkdir(exist_ok=True)
         self._part.replace(self._path)
 
     def abort(self) -> None:
+        _close(self._files)
         shutil.rmtree(self._part, ignore_errors=True)
 
 

@@ -8,7 +8,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import Any, BinaryIO, Literal, Protocol, cast
 from urllib.parse import quote
 
 from taskservice.datafiles.formats import Format
@@ -72,7 +72,7 @@ class _CsvWriter:
     def __init__(self, file: BinaryIO, columns: Sequence[Column], *, formulas: bool) -> None:
         self._columns = columns
         self._formulas = formulas
-        self._text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        self._text = io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline="")
         self._csv = csv.writer(self._text)
         self._csv.writerow([column.name for column in columns])
 
@@ -97,10 +97,33 @@ class _JsonWriter:
         self._file.close()
 
 
+class _Tap(io.RawIOBase):
+    """A file until it is given up: then what a writer still has to say goes nowhere."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self._file: BinaryIO | None = file
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return len(data) if self._file is None else self._file.write(data)
+
+    def close(self) -> None:
+        if not self.closed and self._file is not None:
+            self._file.close()
+        super().close()
+
+    def give_up(self) -> None:
+        self._file = None
+
+
 @dataclass(slots=True)
 class _Shelf:
     """A file of a data set, and the rows that are still to be written to it."""
 
+    tap: _Tap
     writer: Writer
     rows: list[Mapping[str, Any]] = field(default_factory=list)
     text_bytes: int = 0
@@ -145,7 +168,8 @@ class Files:
     def abort(self) -> None:
         """Nothing is there."""
         for shelf in self._open.values():
-            shelf.rows.clear()
+            shelf.tap.give_up()
+            shelf.writer.close()
         self._open.clear()
         self.target.abort()
 
@@ -159,8 +183,9 @@ class Files:
         number = self._begun.get(folder, 0)
         self._begun[folder] = number + 1
         name = "" if self.partition is None else f"{folder}/part-{number:05d}.{self.format.value}"
-        file = self.target.open(name)
-        shelf = self._open[folder] = _Shelf(writer_of(self.format, file, self.columns, formulas=self.formulas))
+        tap = _Tap(self.target.open(name))
+        writer = writer_of(self.format, cast(BinaryIO, tap), self.columns, formulas=self.formulas)
+        shelf = self._open[folder] = _Shelf(tap, writer)
         return shelf
 
     def _flush(self, shelf: _Shelf) -> None:
