@@ -84,6 +84,10 @@ class Function:
     max_crashes: int
     priority: Priority
     ttl_ms: int | None
+    deadline_ms: int | None
+    off_peak: bool
+    labels: tuple[tuple[str, str], ...]
+    spread: bool
 
     @property
     def is_async(self) -> bool:
@@ -106,6 +110,10 @@ class Function:
             max_crashes=self.max_crashes,
             priority=self.priority,
             ttl_ms=self.ttl_ms,
+            off_peak=self.off_peak,
+            deadline_ms=self.deadline_ms,
+            labels=self.labels,
+            spread=self.spread,
         )
 
 
@@ -140,6 +148,10 @@ class App:
         max_crashes: int = 3,
         priority: str = "normal",
         ttl: str | float | None = None,
+        deadline: str | float | None = None,
+        off_peak: bool = False,
+        labels: Mapping[str, str] | None = None,
+        spread: bool = False,
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
     def task(self, function: Callable[..., Any] | None = None, **options: Any) -> Any:
@@ -149,6 +161,9 @@ class App:
         `retry`: see `Retry`. `concurrency`: attempts at once in one process, for `async def` only. `max_crashes`:
         after as many ended processes the task is given up. `priority`: of tasks that do not say their own. `ttl`: likewise;
         a task that has not started by then, counted from its submission, ends as expired. None: it waits for as long as it takes.
+        `deadline`: likewise when it is to have ended; later it runs all the same. `off_peak`: likewise; its tasks can wait for
+        off-peak hours or an idle pool, while their deadlines leave time. `labels`: of the machines that may run them, such as
+        `{"ray.io/availability-zone": "a"}`. `spread`: they run where the fewest others of the function do.
         Raises TypeError or ValueError for an option that cannot be.
         """
         if function is not None:
@@ -169,6 +184,10 @@ class App:
         max_crashes: int = 3,
         priority: str = "normal",
         ttl: str | float | None = None,
+        deadline: str | float | None = None,
+        off_peak: bool = False,
+        labels: Mapping[str, str] | None = None,
+        spread: bool = False,
     ) -> Callable[..., Any]:
         if not inspect.isfunction(call):
             raise TypeError(f"{call!r:.100} cannot be a task: decorate a function")
@@ -199,6 +218,10 @@ class App:
             max_crashes=_bounded("max_crashes", max_crashes, 100),
             priority=_priority(priority),
             ttl_ms=None if ttl is None else _positive_ms("ttl", ttl),
+            deadline_ms=None if deadline is None else _positive_ms("deadline", deadline),
+            off_peak=_yes_or_no("off_peak", off_peak),
+            labels=_labels(labels or {}),
+            spread=_yes_or_no("spread", spread),
         )
         return call
 
@@ -214,6 +237,19 @@ def _positive_ms(name: str, duration: object) -> int:
     if duration_ms == 0:
         raise ValueError(f"{name} must be longer than 0")
     return duration_ms
+
+
+def _yes_or_no(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r:.50}")
+    return value
+
+
+def _labels(labels: object) -> tuple[tuple[str, str], ...]:
+    pairs = labels.items() if isinstance(labels, Mapping) else [(None, None)]
+    if not all(isinstance(name, str) and name and isinstance(value, str) for name, value in pairs):
+        raise TypeError(f'labels must map names to texts, such as {{"zone": "a"}}, not {labels!r:.100}')
+    return tuple(sorted((str(name), str(value)) for name, value in pairs))
 
 
 def _priority(priority: str) -> Priority:

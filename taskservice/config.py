@@ -27,6 +27,8 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from taskservice.core.limits import SCHEDULE_TIMES_MAX, Limits
+from taskservice.core.off_peak import parse_window
+from taskservice.core.recurrence import BadTiming
 from taskservice.errors import RequestError
 from taskservice.units import parse_bytes
 
@@ -151,6 +153,30 @@ class Settings(BaseSettings):
     schedule_retry_ms: int = Field(
         10_000, gt=0, description="Milliseconds after which a schedule's task that was refused is tried again."
     )
+    off_peak_windows: tuple[str, ...] = Field(
+        (),
+        description='When off-peak tasks may start, such as ["22:00-06:00 Europe/Berlin", "SAT,SUN 00:00-24:00"]; days are '
+        "those on which a window opens, by default all; the zone is UTC if none is named.",
+    )
+    off_peak_idle_ratio: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="Part of the pool; while less is in use, off-peak tasks may start as well. 0 means only in the "
+        "windows; with no window either, they start like all others.",
+    )
+    off_peak_idle_s: float = Field(
+        60.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds for which other tasks must have used less than that before.",
+    )
+    placement: Literal["least_loaded", "pack"] = Field(
+        "least_loaded",
+        description="Which machine a task goes to: that with the least load, or (pack) the fullest that has room, so "
+        "that whole machines become free.",
+    )
     journal_file_bytes_max: Annotated[int, Bytes] = Field(
         64 * MIB, gt=0, description="Bytes of a journal file, after which the next one is begun."
     )
@@ -253,6 +279,16 @@ class Settings(BaseSettings):
         if not state_dir:
             return str(info.data["home"] / "state") if "home" in info.data else ""
         return str(Path(state_dir).expanduser().absolute())
+
+    @field_validator("off_peak_windows", mode="after")
+    @classmethod
+    def _windows(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for text in given:
+            try:
+                parse_window(text)
+            except BadTiming as why:
+                raise ValueError(why.message) from why
+        return given
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:

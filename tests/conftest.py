@@ -8,15 +8,19 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from helpers.seaweed import CREDENTIALS, Seaweed
 
 
 def pytest_configure() -> None:
-    """Processes that tests start can be interrupted. A shell's background job ignores SIGINT, and so do its children."""
+    """Processes that tests start can be interrupted: a shell's background job ignores SIGINT, and so do its children."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # How long an example takes says nothing where other tests run beside it.
+    hypothesis.settings.register_profile("patient", deadline=None)
+    hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,10 @@ CORE_STDLIB = {
 }  # fmt: skip
 """What the core may import of the standard library: nothing that reads a clock, the machine or the network."""
 
-CALENDAR = {"taskservice/core/recurrence.py": {"cronsim", "datetime", "importlib", "zoneinfo"}}
+CALENDAR = {
+    "taskservice/core/off_peak.py": {"datetime"},
+    "taskservice/core/recurrence.py": {"cronsim", "datetime", "importlib", "zoneinfo"},
+}
 """What reckons with days and time zones: their rules are files, which are read like the code is, and no clock."""
 
 COMMON = {

@@ -50,8 +50,10 @@ DOCUMENTS = [
     "ARCHITECTURE.md",
     "docs/durability.md",
     "docs/import-export.md",
+    "docs/placement.md",
     "docs/schedules.md",
     "docs/simulator.md",
+    "docs/time.md",
 ]
 
 

@@ -132,6 +132,8 @@ def print_task(task: Mapping[str, Any]) -> None:
             ("started", local_time(task["started_at"])),
             ("ended", local_time(task["ended_at"])),
             ("expires", task["expires_at"] and local_time(task["expires_at"])),
+            ("deadline", _deadline(task)),
+            ("off-peak", _off_peak(task)),
             ("paused until", task["paused_until"] and local_time(task["paused_until"])),
             ("attempt", f"{task['attempt']} of {task['max_attempts']}"),
             ("took", duration(task["duration_ms"])),
@@ -141,6 +143,18 @@ def print_task(task: Mapping[str, Any]) -> None:
             ("", None if error is None else error["detail"]),
         ]
     )
+
+
+def _deadline(task: Mapping[str, Any]) -> str | None:
+    if task["deadline_at"] is None:
+        return None
+    return local_time(task["deadline_at"]) + (", missed" if task["deadline_missed"] else "")
+
+
+def _off_peak(task: Mapping[str, Any]) -> str | None:
+    if not task["off_peak"]:
+        return None
+    return f"until {local_time(task['off_peak_until'])}" if task["off_peak_until"] else "yes"
 
 
 def json_text(task: Mapping[str, Any], name: str) -> str | None:

@@ -21,6 +21,11 @@ LISTED_DEFAULT = 20
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task's id.")]
 
+OffPeak = Annotated[
+    bool | None,
+    typer.Option("--off-peak/--no-off-peak", help="It can wait for off-peak hours or an idle pool; or it cannot."),
+]
+
 # The filters, of whatever is done to many tasks.
 States = Annotated[list[str], typer.Option("--state", help="In this state; may be repeated.")]
 Function = Annotated[str | None, typer.Option(help="Of this function.")]
@@ -47,6 +52,10 @@ def submit(
     max_attempts: Annotated[int | None, typer.Option(help="Fewer attempts than the function has.")] = None,
     timeout: Annotated[str | None, typer.Option(help="Less time for each attempt than the function has.")] = None,
     ttl: Annotated[str | None, typer.Option(help="It expires if it has not started by then: 90s, 5m, 1h.")] = None,
+    deadline: Annotated[
+        str | None, typer.Option(help="When it is to have ended: ISO 8601 with a zone, or from now on 90s, 5m, 1h.")
+    ] = None,
+    off_peak: OffPeak = None,
     tag: Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="A tag; may be repeated.")] = [],  # noqa: B006
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
     wait_timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most.")] = None,
@@ -64,6 +73,8 @@ def submit(
             max_attempts=max_attempts,
             timeout=number_or_text(timeout),
             ttl=number_or_text(ttl),
+            deadline=number_or_text(deadline),
+            off_peak=off_peak,
             tags=read_tags(tag) or None,
         )
         if wait:

@@ -14,6 +14,7 @@ from taskservice.cli.tasks import (
     AsJson,
     Function,
     Moment,
+    OffPeak,
     Priority,
     States,
     Tag,
@@ -33,34 +34,39 @@ SHOWN_MAX = 5
 Format = Annotated[str | None, typer.Option(help="parquet, csv, jsonl or arrow, if the name does not say it.")]
 
 
+Maps = Annotated[
+    list[str], typer.Option(metavar="FIELD=COLUMN", help="A field of the payload; without any: every column is one.")
+]
+TaskColumns = Annotated[
+    list[str],
+    typer.Option(
+        metavar="NAME=COLUMN", help="id, priority, delay, run_at, ttl, function, tags or tags.NAME of a task."
+    ),
+]
+Until = Annotated[str | None, typer.Option(help="Of all tasks: seconds, or 90s, 5m, 1h.")]
+Tags = Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="A tag of all tasks; may be repeated.")]
+
+
 def import_(
     file: Annotated[str, typer.Argument(help="Path, pattern, folder, - for stdin, or s3://bucket/key.")],
     function: Annotated[str | None, typer.Option(help="Of which function each row is a task.")] = None,
-    map: Annotated[
-        list[str],
-        typer.Option(metavar="FIELD=COLUMN", help="A field of the payload; without any: every column is one."),
-    ] = [],  # noqa: B006
-    task_column: Annotated[
-        list[str],
-        typer.Option(
-            metavar="NAME=COLUMN", help="id, priority, delay, run_at, ttl, function, tags or tags.NAME of a task."
-        ),
-    ] = [],  # noqa: B006
+    map: Maps = [],  # noqa: B006
+    task_column: TaskColumns = [],  # noqa: B006
     payload: Annotated[str | None, typer.Option(help="JSON object, @FILE: fields that all rows have.")] = None,
     priority: Annotated[str | None, typer.Option(help="Of all tasks: critical, high, normal, low or batch.")] = None,
-    delay: Annotated[str | None, typer.Option(help="Of all tasks: seconds, or 90s, 5m, 1h.")] = None,
+    delay: Until = None,
     run_at: Annotated[str | None, typer.Option(help="Of all tasks: ISO 8601 with a zone.")] = None,
-    ttl: Annotated[str | None, typer.Option(help="Of all tasks: they expire if they have not started by then.")] = None,
-    tag: Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="A tag of all tasks; may be repeated.")] = [],  # noqa: B006
+    ttl: Until = None,
+    deadline: Annotated[str | None, typer.Option(help="Of all tasks: ISO 8601 with a zone, or 90s, 5m, 1h.")] = None,
+    off_peak: OffPeak = None,
+    tag: Tags = [],  # noqa: B006
     format: Format = None,
     id_prefix: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="What ids begin with, in place of a digest of the file.")
+        str | None, typer.Option(help="What ids begin with, in place of a digest of the file.")
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Check rows here before they are submitted.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check all rows by the function's schema.")] = False,
-    report: Annotated[
-        str | None, typer.Option(metavar="FILE", help="For rows that are refused. By default FILE.refused.jsonl, here.")
-    ] = None,
+    report: Annotated[str | None, typer.Option(help="For refused rows; by default FILE.refused.jsonl, here.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Import tasks: one for each row of Parquet, CSV, JSON lines or Arrow. Interrupted? Run it again: each row is one task."""
@@ -77,6 +83,8 @@ def import_(
             delay=number_or_text(delay),
             run_at=run_at,
             ttl=number_or_text(ttl),
+            deadline=number_or_text(deadline),
+            off_peak=off_peak,
             tags=read_tags(tag) or None,
             format=format,
             id_prefix=id_prefix,

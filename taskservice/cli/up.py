@@ -89,7 +89,7 @@ def down(config: ConfigFile = None) -> None:
 
 
 def status(as_json: AsJson = False) -> None:
-    """Show how the service is: tasks by state and function, and its runners."""
+    """Show how the service is: tasks by state and function, deadlines that were met and missed, and its runners."""
     with connected() as client:
         answer = {"url": client.url, **client.status()}
     if as_json:
@@ -101,6 +101,10 @@ def status(as_json: AsJson = False) -> None:
     if busy:
         print()
         render.print_table(("FUNCTION", "WAITING", "RUNNING"), busy, "")
+    kept = [(name, each["met"], each["missed"]) for name, each in answer["deadlines"].items()]
+    if kept:
+        print()
+        render.print_table(("FUNCTION", "DEADLINES MET", "MISSED"), kept, "")
     if answer["runners"]:
         print()
         rows = [

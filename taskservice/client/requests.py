@@ -20,6 +20,9 @@ Instant = datetime | float | str
 """A point in time, seconds since the Unix epoch, or ISO 8601 with a zone."""
 
 
+Deadline = datetime | Duration
+"""A point in time (a datetime, or ISO 8601 with a zone), or a duration from acceptance on."""
+
 Change = Literal["cancel", "pause", "resume", "retry", "delete"]
 """What can be done to tasks that exist."""
 
@@ -39,6 +42,10 @@ class TaskOptions(TypedDict, total=False):
     """Of each attempt; shorter than the function's own."""
     ttl: Duration | None
     """The task expires if it has not started by then."""
+    deadline: Deadline | None
+    """When it is to have ended; later it runs all the same."""
+    off_peak: bool | None
+    """It can wait for off-peak hours or an idle pool, while its deadline leaves time; the function's own if not given."""
     tags: Mapping[str, str] | None
 
 

@@ -15,7 +15,7 @@ from taskservice.errors import NotFoundError, RequestError
 from taskservice.ids import is_task_id
 
 TAG = "tags."
-_ZONE = re.compile(r"(Z|[+-]\d\d:?\d\d)$")
+_TIME_WITHOUT_ZONE = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
@@ -188,10 +188,12 @@ def _tags_in(said: Any) -> Mapping[str, Any]:
 
 
 def _option(name: str, said: Any) -> Any:
-    """Numbers may be text, and a time without a zone is UTC: so a file means the same everywhere."""
+    """Numbers and truth may be text, and a time without a zone is UTC: so a file means the same everywhere."""
     if not isinstance(said, str):
         return said
+    if name == "off_peak":
+        return from_text(said, frozenset(["boolean"]))
     if _NUMBER.fullmatch(said):
         number = float(said)
         return int(number) if name == "max_attempts" and number.is_integer() else number
-    return f"{said}Z" if name == "run_at" and not _ZONE.search(said) else said
+    return f"{said}Z" if name in ("run_at", "deadline") and _TIME_WITHOUT_ZONE.fullmatch(said) else said

@@ -33,6 +33,12 @@ class ScheduleOptions(TypedDict, total=False):
     priority: str | None
     max_attempts: int | None
     timeout: Duration | None
+    ttl: Duration | None
+    """Each task expires if it has not started by then, from when it is made."""
+    deadline: Duration | None
+    """When each task is to have ended, from when it is made; later it runs all the same."""
+    off_peak: bool | None
+    """Each task can wait for off-peak hours or an idle pool, while its deadline leaves time."""
     tags: Mapping[str, str] | None
 
 

@@ -6,16 +6,19 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from taskservice.core.bulk import deletions, make_way, may_come_to
 from taskservice.core.decision import Decision
 from taskservice.core.effects import ItemAnswer, ItemsAnswer, ItemStatus, Refusal
 from taskservice.core.events import Submitted
 from taskservice.core.gates import Name, submit_gates
 from taskservice.core.past import Past
+from taskservice.core.press import Pressing
 from taskservice.core.records import TasksAccepted
 from taskservice.core.specs import FunctionSpec, Tenant
 from taskservice.core.state import State
-from taskservice.core.types import TERMINAL_STATES, FunctionName, NewTask, Task, TaskId, TaskNo, TaskState
+from taskservice.core.types import TERMINAL_STATES, FunctionName, Lane, NewTask, Task, TaskId, TaskNo, TaskState
 from taskservice.core.values import digest, same
 
 
@@ -78,6 +81,7 @@ class Admission:
         self._room = _room(state, tenant)
         self._rated = rated
         self._taken: Counter[Name] = Counter()
+        self._pressing = Pressing(state)
 
     def take(self, new: NewTask, *, reject: bool = False) -> ItemAnswer:
         """The task is accepted, known already (and refused if `reject`), or refused."""
@@ -97,7 +101,8 @@ class Admission:
             self._taken.update(submit_gates(self._tenant.id, new.function))
         if self._room is not None:
             self._room -= 1
-        task = _task(self._state, self._tenant, new, TaskNo(self._state.next_no + len(self._accepted)), self._now_ms)
+        no = TaskNo(self._state.next_no + len(self._accepted))
+        task = self._placed(_task(self._state, self._tenant, new, no, self._now_ms), new)
         self._accepted.append(task)
         self._known[new.id] = task
         return ItemAnswer(new.id, ItemStatus.ACCEPTED, task)
@@ -106,6 +111,17 @@ class Admission:
         """Whether there is such a task, which has not ended."""
         task = None if id is None else self._known.get(id)
         return task is not None and task.state not in TERMINAL_STATES
+
+    def _placed(self, task: Task, new: NewTask) -> Task:
+        """The task, in an off-peak lane if it can wait, and if its deadline leaves time for that."""
+        off_peak = self._state.functions[task.function].off_peak if new.off_peak is None else new.off_peak
+        if not off_peak or not self._state.turns.gates.off_peak.limited:
+            return task
+        if task.deadline_ms is None:
+            return replace(task, lane=Lane.OFF_PEAK)
+        leaf = task.leaf._replace(lane=Lane.OFF_PEAK)
+        press_ms = self._pressing.press_ms(leaf, task.deadline_ms, task.timeout_ms)
+        return replace(task, lane=leaf.lane, press_ms=press_ms) if press_ms > task.due_ms else task
 
     def _too_fast(self, new: NewTask) -> ItemAnswer | None:
         gates = self._state.turns.gates
@@ -195,6 +211,10 @@ def unfit(state: State, new: NewTask, now_ms: int) -> Unfit | None:
         whose = "its ttl" if new.ttl_ms is not None else "its function's ttl"
         message = f"it is due in {wait_ms} ms, and would have expired by then: {whose} is {ttl_ms} ms"
         return Unfit(Refusal.EXPIRES_UNDUE, message, ttl_ms)
+    deadline_ms = _deadline_ms(new, function, now_ms)
+    if deadline_ms is not None and wait_ms > 0 and deadline_ms <= now_ms + wait_ms:
+        message = f"it is due in {wait_ms} ms, and its deadline is in {max(0, deadline_ms - now_ms)} ms"
+        return Unfit(Refusal.DEADLINE_UNDUE, message)
     return None
 
 
@@ -216,6 +236,7 @@ def _task(state: State, tenant: Tenant, new: NewTask, no: TaskNo, now_ms: int) -
         timeout_ms=new.timeout_ms or function.timeout_ms,
         key=new.key if function.key_max_running is not None else "",
         expires_ms=None if ttl_ms is None else now_ms + ttl_ms,
+        deadline_ms=_deadline_ms(new, function, now_ms),
     )
 
 
@@ -224,6 +245,13 @@ def _due_ms(new: NewTask, now_ms: int) -> int:
     if new.delay_ms is not None:
         due_ms = now_ms + new.delay_ms
     return max(now_ms, due_ms)
+
+
+def _deadline_ms(new: NewTask, function: FunctionSpec, now_ms: int) -> int | None:
+    if new.deadline_ms is not None:
+        return new.deadline_ms
+    in_ms = function.deadline_ms if new.deadline_in_ms is None else new.deadline_in_ms
+    return None if in_ms is None else now_ms + in_ms
 
 
 def _ttl_ms(new: NewTask, function: FunctionSpec) -> int | None:

@@ -14,7 +14,8 @@ from taskservice.core import bulk_apply, change_apply, schedules_apply
 from taskservice.core import records as r
 from taskservice.core.effects import CatalogChanged, Ended, Held, Launch
 from taskservice.core.lease import launch_spec
-from taskservice.core.notes import note_function, note_key, note_policy, note_tenant
+from taskservice.core.notes import note_deadlines, note_function, note_key, note_policy, note_tenant
+from taskservice.core.press_records import PressesPutOff, TasksPressed
 from taskservice.core.queues import HeadEntry
 from taskservice.core.specs import policy_key
 from taskservice.core.state import Lease, State, open_attempt
@@ -39,6 +40,7 @@ class Move(StrEnum):
     RESUME_SCHEDULED = "resume_scheduled"
     RESUME_RETRYING = "resume_retrying"
     EXPIRE = "expire"
+    PRESS = "press"
     RERUN = "rerun"
 
 
@@ -66,6 +68,7 @@ TRANSITIONS: dict[tuple[TaskState, Move], TaskState] = {
     (TaskState.SCHEDULED, Move.EXPIRE): TaskState.EXPIRED,
     (TaskState.QUEUED, Move.EXPIRE): TaskState.EXPIRED,
     (TaskState.PAUSED, Move.EXPIRE): TaskState.EXPIRED,
+    (TaskState.QUEUED, Move.PRESS): TaskState.QUEUED,
     (TaskState.FAILED, Move.RERUN): TaskState.QUEUED,
     (TaskState.CANCELLED, Move.RERUN): TaskState.QUEUED,
     (TaskState.EXPIRED, Move.RERUN): TaskState.QUEUED,
@@ -181,6 +184,9 @@ def _ended(state: State, record: r.TasksSucceeded | r.TasksFailed, nos: list[Tas
     lease = state.leases[record.token]
     tenant = lease.leaf.tenant
     tasks = tuple((tenant, lease.open[no].id) for no in nos)
+    kept = state.deadlines.ended(lease.leaf, [lease.open[no].deadline_ms for no in nos], record.at_ms)
+    if kept is not None:
+        note_deadlines(state.table, lease.leaf, kept)
     _bump(state.unfinished, tenant, -len(nos))
     _close(state, lease, nos)
     return [(state.segment, Ended(how, tasks))]
@@ -265,6 +271,8 @@ _APPLY = dict(
         _for(r.TasksCancelled, change_apply.cancelled),
         _for(r.TasksChanged, change_apply.changed),
         _for(r.TasksExpired, change_apply.expired),
+        _for(TasksPressed, change_apply.pressed),
+        _for(PressesPutOff, change_apply.put_off),
         _for(r.TasksArchived, _archived),
         _for(r.HistoryForgotten, _forgotten),
         _for(r.FilesDropped, _dropped),

@@ -11,6 +11,7 @@ from taskservice.core import records as r
 from taskservice.core.changes import Change
 from taskservice.core.effects import Deleted, Effect, Ended, Held, ValuesDropped
 from taskservice.core.operations import OperationKind
+from taskservice.core.press_records import PressesPutOff, TasksPressed
 from taskservice.core.state import State
 from taskservice.core.table import Changed
 from taskservice.core.types import TaskId, TaskState, TenantId
@@ -39,6 +40,17 @@ def changed(state: State, record: r.TasksChanged) -> list[Held]:
 def expired(state: State, record: r.TasksExpired) -> list[Held]:
     """The tasks have expired."""
     return follow(state, state.table.expire(record.nos, record.at_ms), partial(Ended, TaskState.EXPIRED))
+
+
+def pressed(state: State, record: TasksPressed) -> list[Held]:
+    """The tasks have left the off-peak lanes."""
+    return follow(state, state.table.press(record.nos), None)
+
+
+def put_off(state: State, record: PressesPutOff) -> list[Held]:
+    """The tasks may stay in the off-peak lanes for longer."""
+    state.table.put_off(record.rows)
+    return []
 
 
 def follow(state: State, found: Sequence[Changed], tell: Tell | None, refill_max: int | None = None) -> list[Held]:

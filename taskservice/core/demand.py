@@ -9,6 +9,9 @@ from taskservice.core.resources import amounts
 from taskservice.core.specs import Resources
 from taskservice.core.types import FunctionName
 
+PACK = "pack"
+"""The setting `placement` that makes whole nodes free; otherwise leases go where there is most room."""
+
 
 class Demand(NamedTuple):
     """What a lease needs, and which of the runners that have it suit best."""

@@ -10,7 +10,7 @@ from taskservice.core.flow.running import Running
 from taskservice.core.flow.window import CEILING, Ended, Window
 from taskservice.core.lease_wire import Outcome
 from taskservice.core.specs import DownstreamPolicy, FunctionSpec, Policy
-from taskservice.core.types import FunctionName, Lane, Leaf, OutcomeKind
+from taskservice.core.types import RETRY_LANES, FunctionName, Leaf, OutcomeKind
 
 _CONGESTED = (OutcomeKind.THROTTLED, OutcomeKind.TIMEOUT)
 """What says that a downstream has too much to do."""
@@ -65,17 +65,15 @@ class Downstreams:
         if window is not None:
             window.started(tasks, now_ms)
         budget = self.budget_of(leaf.function, now_ms)
-        if leaf.lane is Lane.RETRY:
+        if leaf.lane in RETRY_LANES.values():
             budget.take(tasks, now_ms)
         else:
             budget.first(tasks, now_ms)
 
-    def ended(self, leaf: Leaf, outcomes: Sequence[Outcome], others: int, now_ms: int) -> None:
-        """These attempts of the leaf have ended, and of so many others nothing is known but that they run no more."""
-        succeeded = sum(each.kind is OutcomeKind.SUCCEEDED for each in outcomes)
-        retried = leaf.lane is Lane.RETRY
-        budget = self.budget_of(leaf.function, now_ms)
-        budget.succeeded(0 if retried else succeeded, succeeded if retried else 0)
+    def ended(self, leaf: Leaf, outcomes: Sequence[Outcome], back: int, vanished: int, now_ms: int) -> None:
+        """These attempts of the leaf have ended, so many were handed back before they began, and of so many others nothing is known."""
+        silent = back + vanished + sum(each.kind in _SILENT for each in outcomes)
+        self._pay(leaf, outcomes, back, silent, now_ms)
         throttled = [each for each in outcomes if each.kind is OutcomeKind.THROTTLED]
         window = self.window_of(leaf.function, now_ms)
         if window is None:
@@ -85,10 +83,24 @@ class Downstreams:
                 [_ms(each) for each in outcomes if each.kind not in _SILENT and each.kind not in _CONGESTED],
                 [(_ms(each), each.retry_after_ms or 0) for each in throttled],
                 [_ms(each) for each in outcomes if each.kind is OutcomeKind.TIMEOUT],
-                others + sum(each.kind in _SILENT for each in outcomes),
+                silent,
             ),
             now_ms,
         )
+
+    def _pay(self, leaf: Leaf, outcomes: Sequence[Outcome], back: int, silent: int, now_ms: int) -> None:
+        """The function's budget knows what became of its calls: what was handed back deposits nothing, and a retry that perhaps called
+        nobody costs nothing."""
+        budget = self.budget_of(leaf.function, now_ms)
+        succeeded = sum(each.kind is OutcomeKind.SUCCEEDED for each in outcomes)
+        failed = sum(each.kind is not OutcomeKind.SUCCEEDED and each.kind not in _SILENT for each in outcomes)
+        if leaf.lane in RETRY_LANES.values():
+            budget.give_back(0, silent)
+            budget.succeeded(0, succeeded)
+            budget.failed(failed)
+        else:
+            budget.give_back(back, 0)
+            budget.succeeded(succeeded, 0)
 
     def open_window(self, function: FunctionName, now_ms: int) -> Window:
         """The window that the function's tasks pass from now on; those that run are in flight already."""

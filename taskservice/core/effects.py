@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from taskservice.core.deadlines import Kept
 from taskservice.core.lease_wire import LeaseSpec, ReportAck
 from taskservice.core.operations import Operation
 from taskservice.core.past import HistoryFile, Past
@@ -52,6 +53,8 @@ class Refusal(StrEnum):
     """A bulk operation is still to come to it, which this would undo or escape."""
     EXPIRES_UNDUE = "expires_undue"
     """It would expire before it is due."""
+    DEADLINE_UNDUE = "deadline_undue"
+    """Its deadline is before it is due."""
     OPERATIONS_MAX = "operations_max"
     """As many bulk operations are under way as may be."""
     SCHEDULES_MAX = "schedules_max"
@@ -124,6 +127,8 @@ class StatusAnswer(Struct, frozen=True):
     functions: dict[FunctionName, dict[str, int]]
     """Unfinished tasks by function and state."""
     runners: tuple[RunnerStatus, ...]
+    deadlines: dict[FunctionName, Kept] = {}
+    """What became of the deadlines of tasks that have ended."""
 
 
 class CatalogAnswer(Struct, frozen=True):

@@ -3,7 +3,7 @@
 - a tenant: its rate, its running_max
 - a function: paused, its rate, its max_running, its downstream's window; and, since it says what a task takes: the maximum of
   its class, of its tenant and of itself
-- a leaf: key_max_running; for retries the function's budget
+- a leaf: key_max_running; for retries the function's budget; for the off-peak lanes the hours, or an idle pool
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from taskservice.core.fair.line import Line
 from taskservice.core.fair.tree import Path
 from taskservice.core.flow.bucket import Bucket, RateLimit
 from taskservice.core.flow.gate import Gate, Reason
+from taskservice.core.flow.off_peak import NAME, OffPeak, OffPeakGate
 from taskservice.core.flow.quota import Owner, QuotaGate, Usage, owners
 from taskservice.core.flow.running import AtMost, Running, key_name
 from taskservice.core.lease_wire import Outcome
+from taskservice.core.limits import Limits
 from taskservice.core.resources import amounts
 from taskservice.core.specs import (
     ClassPolicy,
@@ -32,7 +34,7 @@ from taskservice.core.specs import (
     Rate,
     Tenant,
 )
-from taskservice.core.types import FunctionName, Lane, Leaf, Priority, Task, TenantId
+from taskservice.core.types import PRESSED_LANES, RETRY_LANES, FunctionName, Leaf, Priority, Task, TenantId
 
 Name = tuple[object, ...]
 """What a gate is called here: what it is about, and whose it is."""
@@ -65,7 +67,9 @@ class Gates:
     running: Running
     usage: Usage
     stirred: dict[Line, None]
+    limits: Limits
     downstreams: Downstreams = field(init=False)
+    off_peak: OffPeak = field(init=False)
     buckets: dict[Name, Bucket] = field(default_factory=dict)
     now_ms: int = 0
     """The time of the last turn: what is made in it begins there."""
@@ -74,9 +78,11 @@ class Gates:
     """Each for as long as a node stands before its gate: there may be as many keys as a tenant has users."""
     _maxima: dict[Owner, dict[Name, None]] = field(default_factory=dict)
     """The gates that keep each owner below its maximum: one for each need that came up."""
+    _off_peak_lines: dict[Name, None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.downstreams = Downstreams(self.functions, self.policies, self.running)
+        self.off_peak = OffPeak(self.limits, self.usage)
 
     def restart(self, now_ms: int) -> None:
         """What was let through before is not known, and may have been all that was to be had."""
@@ -134,16 +140,21 @@ class Gates:
 
     def started(self, leaf: Leaf, tasks: int, now_ms: int) -> None:
         """So many of the leaf's tasks have passed all their gates."""
-        for name in (("tenant.rate", leaf.tenant), ("function.rate", leaf.function)):
+        for name in rate_gates(leaf):
             bucket = self.buckets.get(name)
             if bucket is not None:
                 bucket.take(tasks, now_ms)
         self.downstreams.started(leaf, tasks, now_ms)
         self._stir(("function.retries", leaf.function))
 
-    def ended(self, leaf: Leaf, outcomes: Sequence[Outcome], others: int, now_ms: int) -> None:
-        """See `Downstreams.ended`."""
-        self.downstreams.ended(leaf, outcomes, others, now_ms)
+    def ended(self, leaf: Leaf, outcomes: Sequence[Outcome], back: int, vanished: int, now_ms: int) -> None:
+        """See `Downstreams.ended`. What was handed back has not started, so its tokens are there again."""
+        for name in rate_gates(leaf) if back else ():
+            bucket = self.buckets.get(name)
+            if bucket is not None:
+                bucket.give_back(back, now_ms)
+                self._stir(name)
+        self.downstreams.ended(leaf, outcomes, back, vanished, now_ms)
         self._stir(("function.retries", leaf.function))
         self._stir(("downstream.window", self.downstreams.name_of(leaf.function)))
 
@@ -151,6 +162,12 @@ class Gates:
         """The window is as the operator says now."""
         self.downstreams.policy_changed(policy, self.now_ms)
         self._stir(("downstream.window", policy.name))
+
+    def look(self, capacity: Mapping[str, int], now_ms: int) -> None:
+        """A round begins, or ends: the gates know what the pool has, and what time it is."""
+        self.now_ms = now_ms
+        if self.off_peak.look(capacity, now_ms):
+            self._stir_off_peak()
 
     def freed(self, leaf: Leaf) -> None:
         """Tasks of the leaf run no more, or a lease of it is over: there may be room behind what counts them."""
@@ -161,6 +178,7 @@ class Gates:
         for owner in owners(leaf):
             for name in self._maxima.get(owner, ()):
                 self._stir(name)
+        self._stir_off_peak()
 
     def _of_tenant(self, id: TenantId) -> Iterator[Line]:
         tenant = self.tenants.get(id)
@@ -189,10 +207,14 @@ class Gates:
         function = self.functions[leaf.function]
         if leaf.key:
             yield from self._at_most("key.max_running", self.running.keys, key_name(leaf), function.key_max_running)
-        if leaf.lane is Lane.RETRY:
+        if leaf.lane in RETRY_LANES.values():
             yield self._line(
                 ("function.retries", leaf.function), self.downstreams.budget_of(leaf.function, self.now_ms)
             )
+        if leaf.lane in PRESSED_LANES:
+            gate = OffPeakGate(self.off_peak, tuple(sorted(amounts(function.resources))))
+            self._off_peak_lines[NAME, gate.need] = None
+            yield self._line((NAME, gate.need), gate)
 
     def _rated(self, what: str, of: str) -> Iterable[Line]:
         bucket = self.buckets.get((what, of))
@@ -228,6 +250,10 @@ class Gates:
         line.gate = gate
         return line
 
+    def _stir_off_peak(self) -> None:
+        for name in self._off_peak_lines:
+            self._stir(name)
+
     def _stir(self, name: Name) -> None:
         line = self._lines.get(name)
         if line is not None:
@@ -243,6 +269,11 @@ class Gates:
     def _class_quota(self, priority: Priority) -> Quota:
         policy = self.policies.get(("class", priority))
         return policy.quota if isinstance(policy, ClassPolicy) else Quota()
+
+
+def rate_gates(leaf: Leaf) -> tuple[Name, Name]:
+    """What bounds how many of the leaf's tasks start in a second."""
+    return ("tenant.rate", leaf.tenant), ("function.rate", leaf.function)
 
 
 def submit_gates(tenant: TenantId, function: FunctionName) -> tuple[Name, Name]:

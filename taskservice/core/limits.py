@@ -48,3 +48,11 @@ class Limits(Struct, frozen=True, array_like=True):
     """A time that passed no longer ago is not too late for the catch-up policy `skip`."""
     schedule_retry_ms: int = 10_000
     """After which a schedule's task that was refused is tried again."""
+    off_peak_windows: tuple[str, ...] = ()
+    """When off-peak tasks may start, as `off_peak.parse_window` reads them."""
+    off_peak_idle_ratio: float = 0.5
+    """They may start as well while less of the pool than this is in use; 0: only in the windows."""
+    off_peak_idle_s: float = 60.0
+    """For how long others must have used less than that before."""
+    placement: str = "least_loaded"
+    """Which runners get leases first: `least_loaded`, or `pack`: the fullest."""

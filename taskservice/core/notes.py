@@ -7,11 +7,12 @@ from heapq import merge
 import msgspec
 from msgspec import Struct
 
+from taskservice.core.deadlines import Deadlines, Kept
 from taskservice.core.operations import Operation, Operations
 from taskservice.core.schedules import Progress, Schedule, ScheduleKey, ScheduleState
 from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant, policy_key
 from taskservice.core.table import TaskTable
-from taskservice.core.types import FunctionName, TenantId
+from taskservice.core.types import FunctionName, Leaf, TenantId
 
 TENANT = "tenant"
 KEY = "key"
@@ -20,6 +21,7 @@ POLICY = "policy"
 SHARD = "shard"
 OPERATIONS = "operations"
 SCHEDULE = "schedule"
+DEADLINES = "deadlines"
 PROGRESS = "schedule progress"
 """Apart from the schedule: it changes with every task, and the payload is not written again."""
 
@@ -54,6 +56,11 @@ def note_policy(table: TaskTable, policy: Policy) -> None:
 def note_operations(table: TaskTable, owner: TenantId | None, operations: list[Operation]) -> None:
     """All that are remembered of one owner."""
     table.note(OPERATIONS, owner or "", _encoder.encode(operations))
+
+
+def note_deadlines(table: TaskTable, leaf: Leaf, kept: Kept) -> None:
+    """What became of the deadlines of the tenant's tasks of the function."""
+    table.note(DEADLINES, f"{leaf.tenant}/{leaf.function}", _encoder.encode(kept))
 
 
 def note_schedule(table: TaskTable, schedule: Schedule) -> None:
@@ -106,6 +113,15 @@ def operations(table: TaskTable) -> Operations:
     found = Operations()
     for operation in merge(*noted, key=lambda each: each.upto_no):
         found.put(operation)
+    return found
+
+
+def deadlines(table: TaskTable) -> Deadlines:
+    """What became of all deadlines. A tenant's name has no slash."""
+    found = Deadlines()
+    for name, value in table.notes(DEADLINES).items():
+        tenant, _, function = name.partition("/")
+        found.by_owner[TenantId(tenant), FunctionName(function)] = msgspec.msgpack.decode(value, type=Kept)
     return found
 
 

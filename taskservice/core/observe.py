@@ -66,7 +66,7 @@ def _learn(state: State, lease: Lease, reports: Sequence[LeaseReport], *, done: 
     back = len(known) - len(ended)
     vanished = len(lease.open) - len(known) if done else 0
     _speed(state, lease, ended)
-    state.turns.ended(lease.leaf, ended, back + vanished, now_ms)
+    state.turns.ended(lease.leaf, ended, back, vanished, now_ms)
     seconds = sum(outcome.duration_us for outcome in ended) / 1e6 / state.functions[lease.leaf.function].concurrency
     change = state.costs.report(lease.token, len(ended), seconds, back)
     state.turns.tree.correct(lease.leaf, change)
@@ -78,6 +78,7 @@ def _speed(state: State, lease: Lease, ended: Sequence[Outcome]) -> None:
     if succeeded:
         speed = state.speeds.setdefault(lease.leaf.function, Speed())
         speed.learn(sum(outcome.duration_us for outcome in succeeded), len(succeeded))
+        speed.spread(outcome.duration_us for outcome in succeeded)
 
 
 def _joined(state: State, event: e.RunnerJoined, now_ms: int) -> None:
@@ -100,7 +101,7 @@ def _vanished(state: State, tokens: Iterable[Token], now_ms: int) -> None:
     """These leases have ended without a word."""
     for token in tokens:
         lease = state.leases[token]
-        state.turns.ended(lease.leaf, (), len(lease.open), now_ms)
+        state.turns.ended(lease.leaf, (), 0, len(lease.open), now_ms)
         _over(state, token)
 
 

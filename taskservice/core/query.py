@@ -48,7 +48,7 @@ def status(state: State, event: StatusAsked) -> StatusAnswer:
             by_state = functions.setdefault(leaf.function, {})
             by_state[task_state.value] = by_state.get(task_state.value, 0) + count
     runners = tuple(_runner(runner) for runner in state.pool.runners.values())
-    return StatusAnswer(state.epoch, counts, functions, runners)
+    return StatusAnswer(state.epoch, counts, functions, runners, state.deadlines.of(event.tenant))
 
 
 def _runner(runner: Runner) -> RunnerStatus:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from taskservice.core.press_records import PressesPutOff, TasksPressed
 from taskservice.core.records import (
     FilesDropped,
     HistoryForgotten,
@@ -44,7 +45,9 @@ def bytes_of(record: Record) -> int:
             return sum(len(row.error.detail) + ROW_BYTES for row in dead)
         case TasksArchived(rows=archived):
             return ROW_BYTES + NO_BYTES * len(archived)
-        case HistoryForgotten(nos=nos) | TasksChanged(nos=nos) | TasksExpired(nos=nos):
+        case PressesPutOff(rows=later):
+            return ROW_BYTES + NO_BYTES * len(later)
+        case HistoryForgotten(nos=nos) | TasksChanged(nos=nos) | TasksExpired(nos=nos) | TasksPressed(nos=nos):
             return ROW_BYTES + NO_BYTES * len(nos)
         case FilesDropped(keys=files, value_keys=values):
             return ROW_BYTES + KEY_BYTES * (len(files) + len(values))

@@ -11,6 +11,7 @@ from msgspec import Struct
 from taskservice.core.changes import Change
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.past import HistoryFile
+from taskservice.core.press_records import PressesPutOff, TasksPressed
 from taskservice.core.schedules import Progress, Schedule, ScheduleId, ScheduleKey
 from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
 from taskservice.core.types import ErrorInfo, Lane, Leaf, ListFilter, RunnerId, Task, TaskNo, TenantId, Token
@@ -278,6 +279,8 @@ Record = (
     | TasksCancelled
     | TasksChanged
     | TasksExpired
+    | TasksPressed
+    | PressesPutOff
     | TasksArchived
     | HistoryForgotten
     | FilesDropped

@@ -24,7 +24,7 @@ from taskservice.core.records import (
 )
 from taskservice.core.specs import FunctionSpec
 from taskservice.core.state import Lease, OpenAttempt, State
-from taskservice.core.types import ErrorInfo, Lane, OutcomeKind, TaskNo, Token
+from taskservice.core.types import RETRY_LANES, ErrorInfo, Lane, OutcomeKind, TaskNo, Token
 from taskservice.core.values import MARK, keys_of
 
 POISON = "poison"
@@ -166,7 +166,7 @@ def _settle_bad(
         return
     charged = attempt.attempt if rule.charged else attempt.attempt - 1
     due_ms = now_ms + delay_ms(function.retry, attempt.attempt, outcome, rng)
-    lane = Lane.RETRY if rule.budgeted else lane
+    lane = RETRY_LANES.get(lane, lane) if rule.budgeted else lane
     rows.retrying.append(RetryRow(attempt.no, due_ms, error, charged, crashes, losses, outcome.duration_us, lane))
 
 

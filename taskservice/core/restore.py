@@ -41,6 +41,7 @@ def restore(table: TaskTable, limits: Limits) -> State:
         functions=notes.functions(table),
         policies=notes.policies(table),
         operations=notes.operations(table),
+        deadlines=notes.deadlines(table),
     )
     state.leases = {grant.token: _lease(table, grant) for grant in table.grants()}
     for (leaf, task_state), count in table.counts().items():

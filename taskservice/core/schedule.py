@@ -30,7 +30,7 @@ class Round:
 
 def begin(state: State, now_ms: int) -> Round:
     """A round, in which leases that last longer than was paid for have been charged more."""
-    state.turns.gates.now_ms = now_ms
+    state.turns.gates.look(state.pool.capacity(), now_ms)
     state.searches.begin(state.limits, operating=bool(state.operations.under_way))
     for leaf, seconds, price in state.costs.late(now_ms):
         state.speeds.setdefault(leaf.function, Speed()).at_least(seconds * 1e6)
@@ -67,6 +67,7 @@ def _grant(state: State, turn: Turn, round_: Round, now_ms: int) -> LeaseGranted
     runner = state.pool.place(turn.shape, state.limits.lease_ahead_max, now_ms, lasts_ms)
     if runner is None:
         round_.closed[turn.shape] = None
+        state.turns.refused[turn.shape] = leaf
         return None
     nos = leasable(state, queue, size, now_ms)
     if not nos:
@@ -89,6 +90,7 @@ def charge(state: State, granted: LeaseGranted, now_ms: int) -> None:
     rate = dominant_cpus(need, state.pool.capacity())
     state.turns.usage.occupy(granted.token, leaf, need)
     state.turns.gates.started(leaf, tasks, now_ms)
+    state.turns.refused.pop(demand, None)
     price = state.costs.charge(granted.token, leaf, tasks, rate, lease.attempt_s(speed, function), now_ms)
     state.turns.tree.served(leaf, tasks, price)
 
@@ -98,4 +100,5 @@ def end(state: State, round_: Round, now_ms: int) -> None:
     for leaf in round_.held:
         state.turns.tree.put_back(leaf)
     state.turns.tree.pass_on(round_.closed)
-    state.pool.waiting(round_.closed, now_ms)
+    state.pool.waiting(state.turns.waiting(round_.closed), now_ms)
+    state.turns.gates.look(state.pool.capacity(), now_ms)

@@ -86,6 +86,14 @@ class FunctionSpec(Struct, frozen=True, array_like=True):
     """Retries for each call, at most: see `flow.retry_budget`."""
     ttl_ms: int | None = None
     """Of tasks that do not say their own; None: they do not expire."""
+    off_peak: bool = False
+    """Whether tasks that do not say it can wait for off-peak hours."""
+    deadline_ms: int | None = None
+    """Of tasks that do not say their own, from their acceptance; None: they have none."""
+    labels: tuple[tuple[str, str], ...] = ()
+    """What a machine must have among its labels to run its tasks, sorted by name."""
+    spread: bool = False
+    """Its tasks run where the fewest others of it do, and not where there is most room."""
 
 
 class Tenant(Struct, frozen=True, array_like=True):

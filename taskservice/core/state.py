@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from msgspec import Struct
 
 from taskservice.core.costs import Costs
+from taskservice.core.deadlines import Deadlines
 from taskservice.core.flow.running import Running
 from taskservice.core.limits import Limits
 from taskservice.core.operations import Operations
@@ -37,6 +38,7 @@ class OpenAttempt(Struct, frozen=True):
     due_ms: int
     payload_bytes: int
     expires_ms: int | None
+    deadline_ms: int | None
 
 
 def open_attempt(task: Task) -> OpenAttempt:
@@ -51,6 +53,7 @@ def open_attempt(task: Task) -> OpenAttempt:
         task.due_ms,
         len(task.payload),
         task.expires_ms,
+        task.deadline_ms,
     )
 
 
@@ -92,6 +95,8 @@ class State:
     operations: Operations = field(default_factory=Operations)
     """Bulk operations, under way and done."""
     schedules: Timetable = field(default_factory=Timetable)
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    """How many were kept, and how many missed."""
     queues: dict[Leaf, LeafQueue] = field(default_factory=dict)
     """A queue for each leaf that has queued tasks; its head is a cache of the table."""
 
@@ -107,11 +112,11 @@ class State:
     searches: Searches = field(default_factory=Searches)
 
     def __post_init__(self) -> None:
-        self.turns = Turns(self.tenants, self.functions, self.policies, self.running)
+        self.turns = Turns(self.tenants, self.functions, self.policies, self.running, self.limits)
 
     def begin_turns(self, now_ms: int) -> None:
         """Everybody's turns begin anew: what was learnt of them while a journal was read is not what happened."""
-        self.turns = Turns(self.tenants, self.functions, self.policies, self.running)
+        self.turns = Turns(self.tenants, self.functions, self.policies, self.running, self.limits)
         self.turns.begin(now_ms)
         for leaf in self.queues:
             self.turns.tree.wake(leaf)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from taskservice.core import records as r
 from taskservice.core.operate import DONE
 from taskservice.core.operations import OperationKind
+from taskservice.core.press_records import PressesPutOff, TasksPressed
 from taskservice.core.types import Leaf, TaskNo
 
 
@@ -42,7 +43,9 @@ def _line(record: r.Record, no: TaskNo) -> str:
                 if task.no == no:
                     expires = f", expires {task.expires_ms}" if task.expires_ms is not None else ""
                     what = f"accepted as {task.id!r} of {task.tenant}: {task.function}, {task.state}, due {task.due_ms}"
-                    return what + expires
+                    lane = f", {task.lane} lane" if task.lane else ""
+                    lane += f" until {task.press_ms}" if task.press_ms is not None else ""
+                    return what + expires + lane
         case r.LeaseGranted(nos=nos) if no in nos:
             return f"leased to {record.runner} under {_token(record.token)} with {len(nos) - 1} others"
         case r.TasksSucceeded(rows=rows):
@@ -68,6 +71,12 @@ def _line(record: r.Record, no: TaskNo) -> str:
             return _changed(record)
         case r.TasksExpired(nos=nos) if no in nos:
             return "expired: it had not started in time"
+        case TasksPressed(nos=nos) if no in nos:
+            return "pressed: its deadline is too near to wait for off-peak hours"
+        case PressesPutOff(rows=later):
+            for put_off, press_ms in later:
+                if put_off == no:
+                    return f"may wait for off-peak hours until {press_ms}"
         case r.TasksArchived(rows=archived):
             for entry in archived:
                 if entry[0] == no:

@@ -36,6 +36,14 @@ class QueueKey(NamedTuple):
     """No part of the order: whoever leases the task has to know it."""
 
 
+class Press(NamedTuple):
+    """A queued task of an off-peak lane whose time to leave it has come."""
+
+    no: TaskNo
+    leaf: Leaf
+    deadline_ms: int
+
+
 class Mark(NamedTuple):
     """A place in a journal: what is in the table at a commit is what the records up to there say."""
 
@@ -116,6 +124,13 @@ class TaskTable(Protocol):
     def expire(self, nos: Sequence[TaskNo], at_ms: int) -> list[Changed]:
         """scheduled, queued, paused -> expired, as `changes.expired` says; gives what `change` does."""
 
+    def press(self, nos: Sequence[TaskNo]) -> list[Changed]:
+        """queued -> queued, from an off-peak lane to where PRESSED_LANES says; press_ms is cleared. Gives what has left each leaf,
+        and what has entered each."""
+
+    def put_off(self, rows: Sequence[tuple[TaskNo, int]]) -> None:
+        """The press_ms of these tasks, queued in off-peak lanes, is the row's."""
+
     def load(self, nos: Sequence[TaskNo]) -> list[Task]:
         """The tasks of these numbers, in the order given. Raises KeyError if one is missing."""
 
@@ -134,8 +149,11 @@ class TaskTable(Protocol):
     def resumed_by(self, now_ms: int, limit: int) -> list[TaskNo]:
         """Paused tasks that are to be resumed, the longest due first."""
 
+    def pressed_by(self, now_ms: int, limit: int) -> list[Press]:
+        """Queued tasks of the off-peak lanes whose press_ms has come, the earliest first."""
+
     def next_timed_ms(self) -> int | None:
-        """When `due_by`, `expired_by` or `resumed_by` first have a task; None if nothing waits for the clock."""
+        """When `due_by`, `expired_by`, `resumed_by` or `pressed_by` first have a task; None if nothing waits for the clock."""
 
     def listing(self, wanted: ListFilter, before_no: TaskNo | None, limit: int) -> list[Task]:
         """Tasks that pass the filter, newest (highest number) first."""

@@ -1,4 +1,4 @@
-"""What the clock does to tasks: they fall due, they are resumed, their time is over."""
+"""What the clock does to tasks: they fall due, they are resumed, they leave the off-peak lanes, their time is over."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from collections.abc import Iterable
 from taskservice.core.bulk import wanted_by
 from taskservice.core.changes import is_over
 from taskservice.core.operations import OperationKind
-from taskservice.core.records import OperationCaught, Record, TasksChanged, TasksDue, TasksExpired
+from taskservice.core.press import Pressing
+from taskservice.core.press_records import PressesPutOff, TasksPressed
+from taskservice.core.records import (
+    OperationCaught,
+    Record,
+    TasksChanged,
+    TasksDue,
+    TasksExpired,
+)
 from taskservice.core.state import State
 from taskservice.core.types import Task, TaskNo
 
@@ -29,6 +37,13 @@ def ticked(state: State, now_ms: int) -> tuple[Record, ...]:
         records.append(TasksChanged(now_ms, OperationKind.RESUME, again))
     if nos := _let_go(state, [(task.no, task) for task in ready], caught):
         records.append(TasksDue(now_ms, nos))
+    pressed, later = Pressing(state).judged(
+        [press for press in table.pressed_by(now_ms, most) if press.no not in expired], now_ms
+    )
+    if nos := _let_go(state, _loaded(state, pressed), caught):
+        records.append(TasksPressed(now_ms, nos))
+    if later:
+        records.append(PressesPutOff(now_ms, tuple(later)))
     ended = [OperationCaught(now_ms, id, tuple(nos), kind) for (id, kind), nos in caught.items()]
     return (*ended, *records)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from taskservice.core.demand import Demand, demand_for
+from taskservice.core.demand import PACK, Demand, demand_for
 from taskservice.core.fair.line import Line
 from taskservice.core.fair.tree import Path, Tree, Turn, path_of
-from taskservice.core.flow.quota import Owner, Usage, part_of, within
-from taskservice.core.flow.running import Running
+from taskservice.core.flow.quota import Owner, QuotaGate, Usage, part_of, within
+from taskservice.core.flow.running import AtMost, Running
 from taskservice.core.gates import Gates
 from taskservice.core.lease_wire import Outcome
+from taskservice.core.limits import Limits
 from taskservice.core.specs import (
     ClassPolicy,
     DownstreamPolicy,
@@ -42,15 +43,18 @@ class Turns:
     functions: Mapping[FunctionName, FunctionSpec]
     policies: Mapping[tuple[str, str], Policy]
     running: Running
+    limits: Limits
     usage: Usage = field(default_factory=Usage)
     tree: Tree = field(init=False)
     gates: Gates = field(init=False)
+    refused: dict[Demand, Leaf] = field(default_factory=dict)
+    """For what no runner had room, and for which leaf it was asked last."""
     _reserved: dict[Owner, Mapping[str, int]] = field(default_factory=dict)
     """Of those for whom anything is kept."""
 
     def __post_init__(self) -> None:
         stirred: dict[Line, None] = {}
-        self.gates = Gates(self.tenants, self.functions, self.policies, self.running, self.usage, stirred)
+        self.gates = Gates(self.tenants, self.functions, self.policies, self.running, self.usage, stirred, self.limits)
         self.tree = Tree(self._weight_of, self.gates.lines_of, self.demand_of, stirred)
 
     def begin(self, now_ms: int) -> None:
@@ -91,9 +95,24 @@ class Turns:
             self.gates.downstreams.open_window(function, now_ms)
             self.function_changed(function)
 
-    def ended(self, leaf: Leaf, outcomes: Sequence[Outcome], others: int, now_ms: int) -> None:
-        """See `Downstreams.ended`."""
-        self.gates.ended(leaf, outcomes, others, now_ms)
+    def ended(self, leaf: Leaf, outcomes: Sequence[Outcome], back: int, vanished: int, now_ms: int) -> None:
+        """See `Gates.ended`."""
+        self.gates.ended(leaf, outcomes, back, vanished, now_ms)
+
+    def waiting(self, closed: Iterable[Demand]) -> list[Demand]:
+        """What waits for room at the end of a round in which no runner had any for these: they, and what was refused in a round
+        before and has no turn now because as many of its tasks' kind run as may. Otherwise whatever is smaller would always
+        be there first when one of them ends."""
+        found = dict.fromkeys(closed)
+        self.refused = {
+            demand: leaf for demand, leaf in self.refused.items() if demand in found or self._is_crowded_out(leaf)
+        }
+        return list(found | dict.fromkeys(self.refused))
+
+    def _is_crowded_out(self, leaf: Leaf) -> bool:
+        node = self.tree.find(path_of(leaf))
+        lines = () if node is None or not node.ready else (each.parked for each in node.path())
+        return any(line is not None and isinstance(line.gate, AtMost | QuotaGate) for line in lines)
 
     def hungry(self) -> list[Owner]:
         """Those that have less of the pool than is kept for them; the one with the least part of that comes first."""
@@ -148,4 +167,6 @@ class Turns:
 
     def demand_of(self, leaf: Leaf) -> Demand:
         """What a lease of the leaf's tasks asks of a runner."""
-        return demand_for(self.functions[leaf.function].resources)
+        function = self.functions[leaf.function]
+        spread = function.name if function.spread else None
+        return demand_for(function.resources, function.labels, spread, pack=self.limits.placement == PACK)

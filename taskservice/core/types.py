@@ -58,6 +58,17 @@ class Lane(StrEnum):
     MAIN = ""
     RETRY = "retry"
     """It has failed before: it goes when the function's retry budget says so."""
+    OFF_PEAK = "off_peak"
+    """It can wait for off-peak hours, or for a pool that is idle: see `flow.off_peak`."""
+    OFF_PEAK_RETRY = "off_peak_retry"
+    """Both."""
+
+
+RETRY_LANES = {Lane.MAIN: Lane.RETRY, Lane.OFF_PEAK: Lane.OFF_PEAK_RETRY}
+"""Where tasks of a lane stand once they have failed."""
+
+PRESSED_LANES = {Lane.OFF_PEAK: Lane.MAIN, Lane.OFF_PEAK_RETRY: Lane.RETRY}
+"""Where tasks of a lane stand once their deadline is too near to wait for off-peak hours."""
 
 
 class OutcomeKind(StrEnum):
@@ -129,6 +140,12 @@ class NewTask(Struct, frozen=True, array_like=True, gc=False):
     """What its function's `key_max_running` counts by."""
     ttl_ms: int | None = None
     """It ends if it has not started by then, reckoned from its acceptance. None: the function's own."""
+    deadline_ms: int | None = None
+    """When it is to have ended."""
+    deadline_in_ms: int | None = None
+    """The same, reckoned from its acceptance. Neither: the function's own."""
+    off_peak: bool | None = None
+    """Whether it can wait for off-peak hours. None: the function's own."""
 
 
 class Task(Struct, frozen=True, array_like=True, gc=False):
@@ -171,6 +188,10 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
 
     key: str = ""
     lane: Lane = Lane.MAIN
+    deadline_ms: int | None = None
+    """When it is to have ended. If it has not by then it runs all the same, and has missed it."""
+    press_ms: int | None = None
+    """When it leaves its off-peak lane at the latest, so as to end by its deadline: see `press`."""
 
     @property
     def leaf(self) -> Leaf:

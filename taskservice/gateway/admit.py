@@ -14,9 +14,9 @@ from taskservice.gateway.body import decode
 from taskservice.gateway.canonical import canonical
 from taskservice.gateway.catalog import Catalog, KnownFunction
 from taskservice.gateway.problems import PAYLOAD_INVALID, Problem, invalid, too_large
-from taskservice.gateway.requests import Duration, Instant, TaskRequest
+from taskservice.gateway.requests import Deadline, Duration, Instant, TaskRequest
 from taskservice.gateway.settings import GatewaySettings
-from taskservice.gateway.times import parse_time_ms
+from taskservice.gateway.times import parse_moment_ms, parse_time_ms
 from taskservice.ids import is_task_id, uuid7
 from taskservice.units import parse_duration_ms
 
@@ -51,6 +51,7 @@ class Admission:
         if function is None:
             self._explained += 1
             raise self._catalog.unknown_function(request.function, explain=self._explained <= _EXPLANATIONS_MAX)
+        deadline_ms, deadline_in_ms = _deadline(request.deadline, self._settings)
         delay_ms = duration_ms("$.delay", request.delay, self._settings, at_least_ms=0)
         run_at_ms = instant_ms("$.run_at", request.run_at)
         if delay_ms is not None and run_at_ms is not None:
@@ -70,6 +71,9 @@ class Admission:
             timeout_ms=duration_ms("$.timeout", request.timeout, self._settings, at_least_ms=1),
             tags=self._tags(_given(request.tags) or {}),
             ttl_ms=duration_ms("$.ttl", request.ttl, self._settings, at_least_ms=1),
+            deadline_ms=deadline_ms,
+            deadline_in_ms=deadline_in_ms,
+            off_peak=_given(request.off_peak),
         )
 
     def _payload(self, request: TaskRequest, function: KnownFunction) -> bytes:
@@ -131,6 +135,17 @@ def duration_ms(
         limit_ms = settings.delay_ms_max
         raise invalid(path, f"it is longer than {limit_ms} ms", limit="delay_ms_max", value=limit_ms)
     return ms
+
+
+def _deadline(value: Deadline | UnsetType | None, settings: GatewaySettings) -> tuple[int | None, int | None]:
+    """The deadline, as a point in time or reckoned from acceptance; neither if there is none. Raises Problem."""
+    if value is None or isinstance(value, UnsetType):
+        return None, None
+    try:
+        at_ms, in_ms = parse_moment_ms(value)
+    except (ValueError, OverflowError) as error:
+        raise invalid("$.deadline", str(error)) from None
+    return at_ms, None if in_ms is None else duration_ms("$.deadline", in_ms / 1000, settings, at_least_ms=1)
 
 
 def instant_ms(path: str, value: Instant | UnsetType | None) -> int | None:

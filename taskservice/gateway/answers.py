@@ -13,7 +13,7 @@ from starlette.responses import Response
 from taskservice.core.effects import ItemStatus, RunnerStatus, StatusAnswer
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.specs import ApiKey, FunctionSpec, Tenant
-from taskservice.core.types import ErrorInfo, Priority, Task, TaskState
+from taskservice.core.types import PRESSED_LANES, TERMINAL_STATES, ErrorInfo, Priority, Task, TaskState
 from taskservice.gateway.problems import ProblemDocument
 from taskservice.gateway.times import iso
 
@@ -41,6 +41,15 @@ class TaskView(Struct, frozen=True, kw_only=True):
     ended_at: str | None
     expires_at: str | None
     """It ends if it has not started by then; null: never, or it has come back from an attempt."""
+    deadline_at: str | None
+    """When it is to have ended."""
+    deadline_missed: bool
+    """It has ended later than that, or has not ended though it is past."""
+    off_peak: bool
+    """It waits for off-peak hours or an idle pool, or has started in them; false: it has not, or does not any more, because its
+    deadline is near."""
+    off_peak_until: str | None
+    """When it stops waiting for them, so as to meet its deadline; that may be put off. Null: it waits for as long as it takes."""
     paused_until: str | None
     """Of a paused task: when it is resumed by itself, if it is."""
     run: int
@@ -67,6 +76,8 @@ class TaskValues(NamedTuple):
 
 
 NO_VALUES = TaskValues()
+
+_STARTED = (TaskState.RUNNING, *TERMINAL_STATES)
 
 
 class TaskPage(Struct, frozen=True):
@@ -167,6 +178,14 @@ class FunctionView(Struct, frozen=True):
     timeout_s: float
     ttl_s: float | None
     """Of tasks that do not say their own; null: they do not expire."""
+    deadline_s: float | None
+    """Likewise, from acceptance on; null: they have none."""
+    off_peak: bool
+    """Likewise: they can wait for off-peak hours or an idle pool."""
+    labels: dict[str, str]
+    """Of the machines that may run it."""
+    spread: bool
+    """Its tasks run where the fewest others of it do."""
     retry: RetryView
     concurrency: int
     max_crashes: int
@@ -189,12 +208,21 @@ class RunnerView(Struct, frozen=True):
 
 
 class ClusterView(Struct, frozen=True):
-    """How the service is: tasks by state, unfinished tasks by function and state, runners (told to admins)."""
+    """How the service is: tasks by state, unfinished tasks by function and state, runners (told to admins), deadlines."""
 
     epoch: int
     counts: dict[str, int]
     functions: dict[str, dict[str, int]]
     runners: list[RunnerView]
+    deadlines: dict[str, DeadlinesView]
+    """By function, of tasks that had a deadline and have ended by success or as dead letters."""
+
+
+class DeadlinesView(Struct, frozen=True):
+    """How many kept their deadlines, and how many did not."""
+
+    met: int
+    missed: int
 
 
 class TenantView(Struct, frozen=True):
@@ -243,7 +271,7 @@ def json_answer(view: Struct, status: int = 200) -> Response:
     return Response(msgspec.json.encode(view), status, media_type="application/json")
 
 
-def task_view(task: Task, values: TaskValues = NO_VALUES, duplicate: bool | UnsetType = UNSET) -> TaskView:
+def task_view(task: Task, now_ms: int, values: TaskValues = NO_VALUES, duplicate: bool | UnsetType = UNSET) -> TaskView:
     """A task as users see it, with the values that are given."""
     return TaskView(
         id=task.id,
@@ -257,6 +285,10 @@ def task_view(task: Task, values: TaskValues = NO_VALUES, duplicate: bool | Unse
         started_at=None if task.started_ms is None else iso(task.started_ms),
         ended_at=None if task.ended_ms is None else iso(task.ended_ms),
         expires_at=None if task.expires_ms is None else iso(task.expires_ms),
+        deadline_at=None if task.deadline_ms is None else iso(task.deadline_ms),
+        deadline_missed=task.deadline_ms is not None and (task.ended_ms or now_ms) > task.deadline_ms,
+        off_peak=task.lane in PRESSED_LANES,
+        off_peak_until=None if task.press_ms is None or task.state in _STARTED else iso(task.press_ms),
         paused_until=None if task.resume_ms is None else iso(task.resume_ms),
         run=task.run,
         attempt=task.attempt,
@@ -306,6 +338,10 @@ def function_view(spec: FunctionSpec) -> FunctionView:
         ),
         timeout_s=spec.timeout_ms / 1000,
         ttl_s=None if spec.ttl_ms is None else spec.ttl_ms / 1000,
+        deadline_s=None if spec.deadline_ms is None else spec.deadline_ms / 1000,
+        off_peak=spec.off_peak,
+        labels=dict(spec.labels),
+        spread=spec.spread,
         retry=RetryView(retry.max_attempts, retry.base_ms / 1000, retry.max_ms / 1000, retry.factor, retry.jitter),
         concurrency=spec.concurrency,
         max_crashes=spec.max_crashes,
@@ -316,9 +352,9 @@ def function_view(spec: FunctionSpec) -> FunctionView:
 def cluster_view(status: StatusAnswer, *, runners: bool) -> ClusterView:
     """The service's state; without `runners` for those who may not see the machines."""
     functions = {str(name): dict(counts) for name, counts in status.functions.items()}
-    return ClusterView(
-        status.epoch, status.counts, functions, [_runner_view(one) for one in status.runners] if runners else []
-    )
+    machines = [_runner_view(one) for one in status.runners] if runners else []
+    deadlines = {str(name): DeadlinesView(kept.met, kept.missed) for name, kept in status.deadlines.items()}
+    return ClusterView(status.epoch, status.counts, functions, machines, deadlines)
 
 
 def _runner_view(one: RunnerStatus) -> RunnerView:

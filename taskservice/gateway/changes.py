@@ -96,7 +96,7 @@ async def _one(gateway: Gateway, caller: Caller, query: TenantQuery, kind: Opera
     changed = await here_or_past(gateway.history, item.task, item.past)
     if changed is None:
         raise task_not_found(id)
-    return json_answer(task_view(changed, await gateway.values.of(changed)))
+    return json_answer(task_view(changed, gateway.now_ms(), await gateway.values.of(changed)))
 
 
 async def _named_or_matching(

@@ -78,6 +78,7 @@ REFUSALS: Final[Mapping[Refusal, Kind]] = {
     Refusal.IN_HISTORY: Kind("in_history", 409, "The task is in history"),
     Refusal.OPERATION_AHEAD: Kind("operation_ahead", 409, "A bulk operation is still to come to the task"),
     Refusal.EXPIRES_UNDUE: Kind("expires_undue", 422, "The task would expire before it is due", "ttl_ms"),
+    Refusal.DEADLINE_UNDUE: Kind("deadline_undue", 422, "The task's deadline is before it is due"),
     Refusal.OPERATIONS_MAX: Kind("operations_max", 429, "Too many operations are under way", "operations_max"),
     Refusal.SCHEDULES_MAX: Kind("schedules_max", 409, "The tenant has as many schedules as it may", "schedules_max"),
     Refusal.SCHEDULE_EXISTS: Kind("schedule_exists", 409, "There is another schedule of this id"),

@@ -85,7 +85,7 @@ async def get_task(
 ) -> Response:
     """The task; with `wait`, as soon as it has ended, or as it is when the wait is over."""
     task = await _find(request, gateway, caller.acting_for(query.tenant), id, query.wait)
-    return json_answer(task_view(task, await gateway.values.of(task)))
+    return json_answer(task_view(task, gateway.now_ms(), await gateway.values.of(task)))
 
 
 @routes.get("/tasks/{id}/result", **documented({200: {JSON: _RESULT_SCHEMA}}, (404, 409, 410)))
@@ -130,7 +130,8 @@ async def list_tasks(gateway: Here, caller: Reader, query: Annotated[ListQuery, 
     page = await gateway.dispatcher.list_tasks(list_filter(caller, query), before_no, min(limit, limit_max))
     cursor = None if page.next_before_no is None else encode_cursor(page.next_before_no)
     tasks = await page_of(gateway.history, page, whole=query.values)
-    views = [task_view(task, inline_values(task) if query.values else NO_VALUES) for task in tasks]
+    now_ms = gateway.now_ms()
+    views = [task_view(task, now_ms, inline_values(task) if query.values else NO_VALUES) for task in tasks]
     return json_answer(TaskPage(views, cursor))
 
 

@@ -20,6 +20,10 @@ Instant = Annotated[
     str | int | float,
     Meta(description="ISO 8601 with a zone, or seconds since the Unix epoch.", examples=["2030-01-31T09:00:00Z"]),
 ]
+Deadline = Annotated[
+    str | int | float,
+    Meta(description="ISO 8601 with a zone; or from acceptance on: seconds, or text such as 8h.", examples=["8h"]),
+]
 JsonObject = Annotated[Raw, Meta(description="The function's arguments.", extra_json_schema={"type": "object"})]
 TaskIdText = Annotated[
     str, Meta(max_length=200, description="1 to 200 characters.", extra_json_schema={"pattern": TASK_ID_PATTERN})
@@ -47,6 +51,10 @@ class TaskRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     timeout: Duration | UnsetType | None = UNSET
     ttl: Duration | UnsetType | None = UNSET
     """The task expires if it has not started by then; the function's own if absent."""
+    deadline: Deadline | UnsetType | None = UNSET
+    """When the task is to have ended; the function's own if absent. Later, it runs all the same."""
+    off_peak: bool | UnsetType | None = UNSET
+    """The task can wait for off-peak hours, or for an idle pool, while its deadline leaves time; the function's own if absent."""
     tags: dict[str, str] | UnsetType | None = UNSET
 
 
@@ -106,6 +114,10 @@ class SchedulePatch(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     priority: Priority | UnsetType | None = UNSET
     max_attempts: Annotated[int, Meta(ge=1, le=1_000_000)] | UnsetType | None = UNSET
     timeout: Duration | UnsetType | None = UNSET
+    ttl: Duration | UnsetType | None = UNSET
+    deadline: Duration | UnsetType | None = UNSET
+    """Of each task, from when it is made."""
+    off_peak: bool | UnsetType | None = UNSET
     tags: dict[str, str] | UnsetType | None = UNSET
     cron: Annotated[str, Meta(max_length=200, examples=["30 2 * * MON-FRI"])] | UnsetType | None = UNSET
     """Minute, hour, day of month, month, day of week."""

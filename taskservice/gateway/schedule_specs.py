@@ -14,7 +14,7 @@ from taskservice.core.schedules import ScheduleSpec
 from taskservice.core.types import NewTask, TaskId
 from taskservice.gateway.access import Gateway
 from taskservice.gateway.admit import Admission, duration_ms, instant_ms
-from taskservice.gateway.problems import INTERNAL_ERROR, REFUSALS, FieldError, Problem, too_large
+from taskservice.gateway.problems import INTERNAL_ERROR, REFUSALS, FieldError, Problem, invalid, too_large
 from taskservice.gateway.requests import SchedulePatch, TaskRequest
 from taskservice.gateway.settings import GatewaySettings
 
@@ -56,6 +56,8 @@ async def _task(gateway: Gateway, said: SchedulePatch, before: NewTask | None) -
     if len(task.payload) > settings.inline_bytes_max:
         message = f"The payload has {len(task.payload)} bytes; that of a schedule may have {settings.inline_bytes_max}."
         raise too_large(message, "inline_bytes_max", settings.inline_bytes_max)
+    if task.deadline_ms is not None:
+        raise invalid("$.deadline", "the deadline of a schedule's tasks is a duration: each is made at another time")
     return replace(task, id=TaskId(""))
 
 
@@ -67,6 +69,9 @@ def _as_said(task: NewTask) -> dict[str, object]:
         "priority": task.priority,
         "max_attempts": task.max_attempts,
         "timeout": None if task.timeout_ms is None else task.timeout_ms / 1000,
+        "ttl": None if task.ttl_ms is None else task.ttl_ms / 1000,
+        "deadline": None if task.deadline_in_ms is None else task.deadline_in_ms / 1000,
+        "off_peak": task.off_peak,
         "tags": dict(task.tags),
     }
 

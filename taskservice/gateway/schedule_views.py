@@ -45,6 +45,10 @@ class ScheduleView(Struct, frozen=True, kw_only=True):
     tags: dict[str, str]
     max_attempts: int | None
     timeout_s: float | None
+    ttl_s: float | None
+    deadline_s: float | None
+    """Of each task, from when it is made."""
+    off_peak: bool | None
     cron: str | None
     zone: str | None
     interval_s: float | None
@@ -96,6 +100,9 @@ def schedule_view(known: ScheduleState, *, next_count: int, payload: bool) -> Sc
         tags=dict(task.tags),
         max_attempts=task.max_attempts,
         timeout_s=_seconds(task.timeout_ms),
+        ttl_s=_seconds(task.ttl_ms),
+        deadline_s=_seconds(task.deadline_in_ms),
+        off_peak=task.off_peak,
         cron=spec.cron,
         zone=spec.zone if spec.cron is not None else None,
         interval_s=_seconds(spec.interval_ms),

@@ -65,7 +65,7 @@ async def submit(
         raise BackOffError(message, retry_after_s=1.0, code="just_forgotten")
     duplicate = item.status is ItemStatus.DUPLICATE
     values = await gateway.values.of(accepted, task.payload)
-    return json_answer(task_view(accepted, values, duplicate), 200 if duplicate else 202)
+    return json_answer(task_view(accepted, gateway.now_ms(), values, duplicate), 200 if duplicate else 202)
 
 
 @routes.post(

@@ -6,10 +6,13 @@ import math
 import re
 from datetime import UTC, datetime, timedelta
 
+from taskservice.units import parse_duration_ms
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_S_END = 253_402_300_800
 """The end of the year 9999, the last one that can be written."""
 
+_DATE = re.compile(r"\d{4}-")
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
 
 
@@ -36,6 +39,13 @@ def _parse_iso_ms(text: str) -> int:
     if ms < 0:
         raise ValueError("the time is before 1970")
     return ms
+
+
+def parse_moment_ms(value: str | float) -> tuple[int | None, int | None]:
+    """A point in time that is ISO 8601, or else a duration: one of the two, in milliseconds. Raises ValueError as both do."""
+    if isinstance(value, str) and _DATE.match(value):
+        return _parse_iso_ms(value), None
+    return None, parse_duration_ms(value)
 
 
 def iso(ms: int) -> str:

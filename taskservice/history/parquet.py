@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from taskservice.core.types import ErrorInfo, FunctionName, Priority, Task, TaskId, TaskNo, TaskState, TenantId
+from taskservice.core.types import ErrorInfo, FunctionName, Lane, Priority, Task, TaskId, TaskNo, TaskState, TenantId
 from taskservice.core.values import ValueRef, ref_of, referring
 
 VERSION = 1
@@ -60,6 +60,8 @@ SCHEMA = pa.schema(
         pa.field("error_message", _TEXT),
         pa.field("error_detail", _TEXT),
         pa.field("expires_at", _TIME),
+        pa.field("deadline_at", _TIME),
+        pa.field("lane", _TEXT),
         pa.field("payload", _TEXT),
         pa.field("result", _TEXT),
         pa.field("payload_at", _AT),
@@ -112,6 +114,8 @@ def batch(tasks: Sequence[Task]) -> pa.RecordBatch:
         [error and error.message for error in errors],
         [error and error.detail for error in errors],
         [task.expires_ms for task in tasks],
+        [task.deadline_ms for task in tasks],
+        [task.lane.value or None for task in tasks],
         _texts(payloads),
         _texts(results),
         payloads_at,
@@ -201,6 +205,8 @@ def _task(row: dict[str, Any]) -> Task:
         result=_value(row["result"], row["result_at"]),
         error=None if reason is None else ErrorInfo(reason, row["error_message"], row["error_detail"]),
         expires_ms=row["expires_at"],
+        deadline_ms=row["deadline_at"],
+        lane=Lane(row["lane"] or ""),
     )
 
 

@@ -113,10 +113,24 @@ def _tell_states_one_by_one(db: sqlite3.Connection) -> None:
         db.execute(statement)
 
 
+_DEADLINES = (
+    "ALTER TABLE task ADD COLUMN deadline_ms INTEGER",
+    "ALTER TABLE task ADD COLUMN press_ms INTEGER",
+    "CREATE INDEX task_press ON task (press_ms) WHERE press_ms IS NOT NULL AND state = 'queued'",
+)
+
+
+def _add_deadlines(db: sqlite3.Connection) -> None:
+    """Version 5 has tasks with deadlines, which can wait for off-peak hours."""
+    for statement in _DEADLINES:
+        db.execute(statement)
+
+
 STEPS: Mapping[int, Step] = {
     1: _add_values_and_history,
     2: _add_pauses_and_expiry,
     3: _tell_states_one_by_one,
+    4: _add_deadlines,
 }
 """From a version to the next one. They say what the schema was then, and take nothing from `mapping`, which goes on."""
 

@@ -15,6 +15,8 @@ TASK = {
     "id": "t1", "function": "media.thumbnail", "tenant": "default", "state": "succeeded", "priority": "normal",
     "tags": {"a": "b"}, "created_at": "2030-01-31T09:00:00.000Z", "due_at": "2030-01-31T09:00:00.000Z",
     "started_at": "2030-01-31T09:00:01.000Z", "ended_at": None, "run": 1, "attempt": 1, "max_attempts": 5, "crashes": 0,
+    "deadline_at": "2030-01-31T08:00:00.000Z", "deadline_missed": True, "off_peak": True,
+    "off_peak_until": "2030-01-31T07:00:00.000Z",
     "expires_at": "2030-01-31T10:00:00.000Z", "paused_until": None, "duration_ms": 12.5, "error": None,
 }  # fmt: skip
 WHOLE = {**TASK, "payload": {"url": "x"}, "result": {"size": 3}}
@@ -35,12 +37,16 @@ def test_submit_prints_the_id_alone(server, run):
         "t1",
         "--ttl",
         "1h",
+        "--deadline",
+        "2030-01-31T09:00:00Z",
+        "--off-peak",
     )
     assert (done.exit_code, done.stdout) == (0, "t1\n")
     asked = server.asked[0]
     assert asked.headers["authorization"] == "Bearer tsk_test"
     assert asked.json == {
         "id": "t1", "function": "media.thumbnail", "payload": {"url": "x"}, "tags": {"a": "b"}, "delay": 5.0, "ttl": "1h",
+        "deadline": "2030-01-31T09:00:00Z", "off_peak": True,
     }  # fmt: skip
 
 
@@ -91,6 +97,25 @@ def test_what_is_wrong_with_a_payload_is_told_line_by_line(server, run):
     done = run("submit", "media.thumbnail")
     assert done.exit_code == 2
     assert done.stderr == "Error: media.thumbnail does not take this payload.\n  $.payload.url: 1 is not a string\n"
+
+
+def test_a_task_may_say_that_it_cannot_wait(server, run):
+    server.answer(WHOLE, 202)
+    run("submit", "a.f", "--no-off-peak", "--deadline", "90")
+    assert (server.asked[0].json["off_peak"], server.asked[0].json["deadline"]) == (False, 90.0)
+
+
+def test_show_says_that_a_deadline_was_missed(server, run):
+    server.answer(WHOLE)
+    server.answer({**WHOLE, "deadline_missed": False, "off_peak_until": None})
+    server.answer({**WHOLE, "deadline_at": None, "off_peak": False})
+    first, second, third = (run("show", "t1").stdout for _ in range(3))
+    assert first.count("2030-01-31") >= 6
+    assert ", missed" in first
+    assert ", missed" not in second
+    assert "off-peak" in second
+    assert "off-peak" not in third
+    assert "deadline" not in third
 
 
 def test_tags_are_pairs(server, run):
@@ -255,12 +280,14 @@ def test_cancel_takes_ids_or_filters(server, run, arguments):
 STATUS = {
     "epoch": 3, "counts": {"queued": 2, "running": 1, "failed": 0}, "functions": {"a.f": {"queued": 2, "running": 1}},
     "runners": [{"id": "r1", "node": "n1", "cpus": 2.0, "cpus_used": 0.5, "leases": 1, "draining": False}],
+    "deadlines": {"a.f": {"met": 7, "missed": 2}},
 }  # fmt: skip
 
 
 def test_status_is_counts_functions_and_runners(server, run):
     server.answer(STATUS)
     lines = [line.split() for line in run("status").stdout.splitlines()]
+    assert ["a.f", "7", "2"] in lines
     assert ["tasks", "2", "queued,", "1", "running"] in lines
     assert ["a.f", "2", "1"] in lines
     assert ["r1", "n1", "0.5", "of", "2", "1", "ready"] in lines

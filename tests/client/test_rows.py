@@ -90,6 +90,15 @@ def test_columns_of_the_task_are_no_fields():
     }  # fmt: skip
 
 
+def test_options_are_what_their_text_means():
+    row = {"url": "u", "by": "2030-01-01 09:00", "calm": "TRUE", "tries": "3", "limit": "5m"}
+    columns = {"deadline": "by", "off_peak": "calm", "max_attempts": "tries", "timeout": "limit"}
+    assert made(row, text=True, task_columns=columns)[2] == {
+        "id": "p-1", "deadline": "2030-01-01 09:00Z", "off_peak": True, "max_attempts": 3, "timeout": "5m",
+    }  # fmt: skip
+    assert made({"url": "u", "by": "8h"}, task_columns={"deadline": "by"})[2]["deadline"] == "8h"
+
+
 def test_a_column_may_name_the_function():
     assert made({"f": "a.f", "url": "u"}, function=None, task_columns={"function": "f"})[0] == "a.f"
     with pytest.raises(NotFoundError, match=r"a\.g"):

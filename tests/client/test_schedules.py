@@ -24,6 +24,7 @@ def test_a_schedule_travels_as_it_was_said(server, client):
     made = client.create_schedule(
         "a.f", {"n": 1}, id="nightly", cron="30 2 * * *", zone="Europe/Berlin", overlap="skip", catch_up=None,
         jitter=timedelta(minutes=1), starts_at=datetime(2030, 1, 1, tzinfo=UTC), tags={"a": "b"},
+        ttl="2h", deadline=timedelta(hours=1), off_peak=True,
     )  # fmt: skip
     asked = server.asked[0]
     assert (made, asked.method, asked.path) == (NIGHTLY, "POST", "/v1/schedules")
@@ -32,6 +33,7 @@ def test_a_schedule_travels_as_it_was_said(server, client):
     assert said == {
         "id": "nightly", "function": "a.f", "payload": {"n": 1}, "cron": "30 2 * * *", "zone": "Europe/Berlin",
         "overlap": "skip", "jitter": 60.0, "tags": {"a": "b"},
+        "ttl": "2h", "deadline": 3_600.0, "off_peak": True,
     }  # fmt: skip
 
 

@@ -55,6 +55,7 @@ async def test_the_cluster_shows_the_machines_to_admins_only(service: Service) -
         "counts": dict.fromkeys(TaskState, 0) | {"queued": 1, "running": 1},
         "functions": {"media.echo": {"queued": 1, "running": 1}},
         "runners": [],
+        "deadlines": {},
     }
     everything = (await service.client("admin").get("/v1/cluster")).json()
     assert (everything["counts"]["queued"], everything["counts"]["running"]) == (2, 1)

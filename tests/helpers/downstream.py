@@ -68,8 +68,12 @@ class Rate:
 
     capacity: float
     served: float = 0.0
-    _tokens: float = 0.0
+    _tokens: float = field(init=False)
     _since_ms: int = START_MS
+
+    def __post_init__(self) -> None:
+        """Before the beginning was a pause."""
+        self._tokens = self.capacity / 2
 
     def accepts(self, now_ms: int) -> bool:
         self._tokens = min(self._tokens + self.capacity * (now_ms - self._since_ms) / 1000, self.capacity / 2)

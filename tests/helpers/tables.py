@@ -122,6 +122,7 @@ def seen(table: TaskTable) -> tuple:
         table.due_by(10**15, EVERYTHING),
         table.expired_by(10**15, EVERYTHING),
         table.resumed_by(10**15, EVERYTHING),
+        table.pressed_by(10**15, EVERYTHING),
         table.next_timed_ms(),
         {place: count for place, count in table.counts().items() if count},
         [table.queued_bytes(leaf) for leaf in leaves],

@@ -1,7 +1,7 @@
 """A Ray cluster of two nodes on this machine, as a program: `two_nodes.py FOLDER` says its address on standard output.
 
-A line `remove` on standard input crashes the second node, which has two of a resource `red` and a label that says so; `add` starts
-it anew; each is answered by a line. It ends with its input. In a process of its own, for Ray's `Cluster` does not always start in one
+A line `remove` on standard input crashes the second node, which has two of a resource `red`, a label that says so, and a GPU as far
+as Ray knows; `add` starts it anew; each is answered by a line. It ends with its input. In a process of its own, for Ray's `Cluster` does not always start in one
 that was part of another cluster before.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from taskservice.actors import ray_env
 
 NODE = {"num_cpus": 1, "object_store_memory": ray_env.OBJECT_STORE_BYTES_MIN, "include_log_monitor": False}
-RED = {**NODE, "resources": {"red": 2}, "labels": {"colour": "red"}}
+RED = {**NODE, "num_gpus": 1, "resources": {"red": 2}, "labels": {"colour": "red"}}
 
 
 def main(folder: Path) -> None:

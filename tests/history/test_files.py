@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from helpers.large import key, reference
 from helpers.tables import BOOM, ODD_TAGS, task
 from taskservice.core.past import DAY_MS, Past
-from taskservice.core.types import Priority, Task, TaskState
+from taskservice.core.types import Lane, Priority, Task, TaskState
 from taskservice.core.values import digest
 from taskservice.errors import BackOffError, ServiceBug
 from taskservice.history import parquet
@@ -49,7 +49,16 @@ RICH = ended(
 )
 BARE = ended(8, state=TaskState.CANCELLED, started_ms=None, duration_us=None, result=None, payload=b"")
 EMPTY = ended(9, result=b"")
-EXPIRED = ended(10, state=TaskState.EXPIRED, started_ms=None, duration_us=None, result=None, expires_ms=5_900)
+EXPIRED = ended(
+    10,
+    state=TaskState.EXPIRED,
+    started_ms=None,
+    duration_us=None,
+    result=None,
+    expires_ms=5_900,
+    deadline_ms=5_950,
+    lane=Lane.OFF_PEAK,
+)
 
 
 class Counted(MemoryObjects):
@@ -89,7 +98,7 @@ def test_every_field_comes_back() -> None:
 
 
 def test_a_file_that_was_written_before_tasks_could_expire_is_read() -> None:
-    older = parquet.batch([RICH, EXPIRED]).drop_columns(["expires_at"])
+    older = parquet.batch([RICH, EXPIRED]).drop_columns(["expires_at", "deadline_at", "lane"])
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_batches([older]), sink)
     store = MemoryObjects()
@@ -101,7 +110,10 @@ def test_a_file_that_was_written_before_tasks_could_expire_is_read() -> None:
         )
         for row, one in enumerate([RICH, EXPIRED])
     ]
-    assert HistoryReader(lambda: store).read(places, whole=True) == [RICH, replace(EXPIRED, expires_ms=None)]
+    assert HistoryReader(lambda: store).read(places, whole=True) == [
+        RICH,
+        replace(EXPIRED, expires_ms=None, deadline_ms=None, lane=Lane.MAIN),
+    ]
 
 
 def test_a_large_value_is_an_object_and_not_text() -> None:

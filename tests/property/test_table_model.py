@@ -23,22 +23,32 @@ from taskservice.core.past import EndedKey
 from taskservice.core.records import DeadRow, RetryRow
 from taskservice.core.stretches import Stretch
 from taskservice.core.table import IllegalMove, TaskTable
-from taskservice.core.types import TERMINAL_STATES, Lane, Leaf, ListFilter, Priority, Task, TaskState, Token
+from taskservice.core.types import (
+    PRESSED_LANES,
+    TERMINAL_STATES,
+    Lane,
+    Leaf,
+    ListFilter,
+    Priority,
+    Task,
+    TaskState,
+    Token,
+)
 from taskservice.journal.store.memory import MemoryTable
 from taskservice.journal.store.sqlite import SqliteTable
 
-STEPS = 700
+STEPS = 800
 TASKS_MAX = 40
 TIMES_MS = 8
 TENANTS = ("acme", "umbrella")
 FUNCTIONS = ("mail.send", "mail.read")
 PRIORITIES = (Priority.HIGH, Priority.LOW)
 LEAVES = [
-    Leaf(tenant, function, priority, key)
+    Leaf(tenant, function, priority, key, lane)
     for tenant in TENANTS
     for function in FUNCTIONS
     for priority in PRIORITIES
-    for key in ("", "k1")
+    for key, lane in (("", Lane.MAIN), ("k1", Lane.MAIN), ("", Lane.OFF_PEAK))
 ]
 TAGS = (("a", "1"), ("a", "2"), ("b", "1"))
 TOKENS = (Token(1, 1), Token(1, 2), Token(2, 1))
@@ -57,7 +67,7 @@ MOVES: dict[str, tuple[tuple[TaskState, ...], Move]] = {
     "retry": (
         (TaskState.RUNNING,),
         lambda table, nos, token, at_ms: table.retry(
-            [RetryRow(no, at_ms, BOOM, no, 1, 2, 3, (Lane.MAIN, Lane.RETRY)[at_ms % 2]) for no in nos], token
+            [RetryRow(no, at_ms, BOOM, no, 1, 2, 3, tuple(Lane)[at_ms % 4]) for no in nos], token
         ),
     ),
     "fail": (
@@ -89,6 +99,8 @@ OFTEN = (
     *["forget_between"] * 2,
     "commit",
     "drop_references",
+    "put_off",
+    *["press"] * 2,
 )
 KEYS = [key(no) for no in range(200)]
 
@@ -110,6 +122,8 @@ class Twins:
         if name == "insert":
             tasks = self.new_tasks()
             self.both(name, lambda table: table.insert(tasks), tasks)
+        elif name in ("press", "put_off"):
+            self.press(name, token)
         elif name == "drop_references":
             keys = self.rng.sample(KEYS, 3)
             self.both(name, lambda table: table.drop_references(keys), keys)
@@ -129,6 +143,18 @@ class Twins:
             states, move = MOVES[name]
             nos = self.picked(states, token)
             self.both(name, lambda table: move(table, nos, token, at_ms), nos, token, at_ms)
+
+    def press(self, name: str, token: Token) -> None:
+        """Tasks leave the off-peak lanes, or may stay longer; sometimes others."""
+        nos = self.picked((TaskState.QUEUED,), token)
+        if self.rng.random() < 0.7:
+            queued = self.plain.listing(ListFilter(states=(TaskState.QUEUED,)), None, EVERYTHING)
+            nos = [one.no for one in queued if one.lane in PRESSED_LANES][: self.rng.randrange(4)]
+        rows = [(no, self.rng.randrange(TIMES_MS)) for no in nos]
+        if name == "press":
+            self.both(name, lambda table: table.press(nos), nos)
+        else:
+            self.both(name, lambda table: table.put_off(rows), rows)
 
     def change_history(self, name: str) -> None:
         """Tasks leave, are forgotten, or files are dropped; sometimes those that must not."""
@@ -227,6 +253,8 @@ class Twins:
             state=rng.choice((TaskState.QUEUED, TaskState.SCHEDULED)),
             due_ms=rng.randrange(TIMES_MS),
             expires_ms=rng.choice((None, rng.randrange(TIMES_MS))),
+            deadline_ms=rng.randrange(TIMES_MS),
+            press_ms=rng.choice((None, rng.randrange(TIMES_MS))) if leaf.lane else None,
             created_ms=rng.randrange(TIMES_MS),
             payload=rng.choice((reference(no), b"{" + rng.randbytes(rng.randrange(3)))),
             tags=tuple(rng.sample(TAGS, rng.randrange(3))),
@@ -251,6 +279,7 @@ class Twins:
         assert self.plain.due_by(now_ms, limit) == self.sqlite.due_by(now_ms, limit)
         assert self.plain.expired_by(now_ms, limit) == self.sqlite.expired_by(now_ms, limit)
         assert self.plain.resumed_by(now_ms, limit) == self.sqlite.resumed_by(now_ms, limit)
+        assert self.plain.pressed_by(now_ms, limit) == self.sqlite.pressed_by(now_ms, limit)
         leaf = self.rng.choice(LEAVES)
         for after in (None, *self.plain.next_queued(leaf, None, EVERYTHING)):
             assert self.plain.next_queued(leaf, after, limit) == self.sqlite.next_queued(leaf, after, limit)
@@ -307,6 +336,15 @@ def test_both_tables_live_through_the_same_story(seed: int) -> None:
         for _ in range(STEPS):
             twins.call_something()
             twins.compare()
-    names = ("insert", "forget_between", *MOVES, *HISTORY, *KINDS, *(f"{kind} between" for kind in KINDS))
+    names = (
+        "insert",
+        "press",
+        "put_off",
+        "forget_between",
+        *MOVES,
+        *HISTORY,
+        *KINDS,
+        *(f"{kind} between" for kind in KINDS),
+    )
     made_and_refused = {(name, made) for name in names for made in (True, False)}
     assert made_and_refused <= set(twins.happened), "the driver has become too tame"

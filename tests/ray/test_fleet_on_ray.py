@@ -130,10 +130,10 @@ class Fleets:
 
 
 def lease(gate: Gate) -> LeaseSpec:
-    """A lease that takes all that is red."""
+    """A lease that takes all that is red, and the GPU."""
     payload = json.dumps({"gate": gate.folder}).encode()
     task = LeaseTask(TaskNo(1), TaskId("t1"), payload, 1, 1, 60_000)
-    need = Resources(cpu_m=0, custom_m=(("red", 2000),))
+    need = Resources(cpu_m=0, gpu_m=1000, custom_m=(("red", 2000),))
     return LeaseSpec(Token(1, 1), TenantId("t"), FunctionName("chores.hold"), APP, need, False, 1, 60_000, (task,))
 
 
@@ -145,6 +145,7 @@ def test_runners_come_and_go_with_their_nodes(cluster: TwoNodes, fleets: Fleets,
         red, plain = (one, two) if one.capacity.custom_m else (two, one)
         assert (red.capacity.custom_m, plain.capacity.custom_m) == ((("red", 2000),), ())
         assert red.capacity.cpu_m == plain.capacity.cpu_m == 1000
+        assert (red.capacity.gpu_m, plain.capacity.gpu_m) == (1000, 0)
         assert ("colour", "red") in red.labels
         assert "colour" not in dict(plain.labels)
         spec = lease(gate)

@@ -35,6 +35,7 @@ from taskservice.core.events import (
 )
 from taskservice.core.lease_wire import HeldLease, LeaseReport, Outcome, RunnerReport
 from taskservice.core.operations import Operation, OperationKind
+from taskservice.core.press_records import PressesPutOff, TasksPressed
 from taskservice.core.schedules import CatchUp, Overlap, Progress, ScheduleId
 from taskservice.core.shard import DEFAULT_TENANT
 from taskservice.core.specs import Resources
@@ -44,6 +45,7 @@ from taskservice.core.types import (
     NewTask,
     OutcomeKind,
     RunnerId,
+    Task,
     TaskId,
     TaskNo,
     TaskState,
@@ -68,6 +70,7 @@ class Teller:
             "submit": self._submit,
             "delay": lambda ms, *ids: self._submit(*ids, delay_ms=int(ms)),
             "ttl": lambda ms, *ids: self._submit(*ids, ttl_ms=int(ms)),
+            "off_peak": lambda ms, *ids: self._submit(*ids, off_peak=True, deadline_in_ms=int(ms)),
             **{kind.value: partial(self._change, kind) for kind in OperationKind},
             "bulk": self._bulk,
             "step": lambda: self.machine.handle(OperationTurn()),
@@ -147,7 +150,11 @@ def _token(text: str) -> Token:
 def _record(record: r.Record) -> str:
     match record:
         case r.TasksAccepted(tasks=tasks):
-            return "accepted " + " ".join(f"{task.id}#{task.no}({task.state})" for task in tasks)
+            return "accepted " + " ".join(f"{task.id}#{task.no}({task.state}{_lane(task)})" for task in tasks)
+        case TasksPressed(nos=nos):
+            return f"pressed {_nos(nos)}"
+        case PressesPutOff(at_ms=at_ms, rows=later):
+            return "put off " + " ".join(f"#{no}(by {press_ms - at_ms} ms)" for no, press_ms in later)
         case r.LeaseGranted(token=token, runner=runner, nos=nos):
             return f"lease {token.epoch}.{token.seq} to {runner}: {_nos(nos)}"
         case r.TasksSucceeded(rows=rows):
@@ -186,6 +193,11 @@ def _record(record: r.Record) -> str:
             return f"epoch {epoch}"
         case _:
             return type(record).__name__
+
+
+def _lane(task: Task) -> str:
+    pressed = f", pressed in {task.press_ms - task.created_ms} ms" if task.press_ms is not None else ""
+    return f", {task.lane}{pressed}" if task.lane else ""
 
 
 def _progress(progress: Progress) -> str:

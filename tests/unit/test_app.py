@@ -42,6 +42,11 @@ def plain(i: int) -> int:
         ({"timeout": "soon"}, ValueError, "'soon' is not a duration"),
         ({"timeout": 0}, ValueError, "timeout must be longer than 0"),
         ({"ttl": 0}, ValueError, "ttl must be longer than 0"),
+        ({"deadline": 0}, ValueError, "deadline must be longer than 0"),
+        ({"off_peak": "yes"}, TypeError, "off_peak must be True or False, not 'yes'"),
+        ({"spread": 1}, TypeError, "spread must be True or False, not 1"),
+        ({"labels": ["zone"]}, TypeError, "labels must map names to texts"),
+        ({"labels": {"zone": 1}}, TypeError, "labels must map names to texts"),
         ({"priority": "urgent"}, ValueError, "one of critical, high, normal, low, batch, not 'urgent'"),
         ({"retry": Retry(max_attempts=0)}, ValueError, "max_attempts must be a whole number from 1 to 1000, not 0"),
         ({"retry": Retry(factor=0.5)}, ValueError, "factor must be 1 to 100"),
@@ -99,7 +104,8 @@ def test_what_the_service_is_told():
 
     @app.task(
         cpus=0.5, gpus=1, memory="1MiB", resources={"tpu": 2}, timeout="90s", retry=Retry(max_attempts=3, max="1m"),
-        concurrency=7, max_crashes=2, priority="low", ttl="1h",
+        concurrency=7, max_crashes=2, priority="low", ttl="1h", deadline="2h",
+        off_peak=True, labels={"zone": "a", "market": "spot"}, spread=True,
     )  # fmt: skip
     async def notify(user: int) -> None:
         """Tells the user.
@@ -113,7 +119,8 @@ def test_what_the_service_is_told():
     assert spec.resources == Resources(500, 1_000, 2**20, (("tpu", 2_000),))
     assert spec.retry == RetryPolicy(3, 1_000, 60_000, 2.0, True)
     assert (spec.timeout_ms, spec.concurrency, spec.max_crashes, spec.priority) == (90_000, 7, 2, Priority.LOW)
-    assert spec.ttl_ms == 3_600_000
+    assert (spec.ttl_ms, spec.deadline_ms, spec.off_peak) == (3_600_000, 7_200_000, True)
+    assert (spec.labels, spec.spread) == ((("market", "spot"), ("zone", "a")), True)
     assert json.loads(spec.result_schema) == {"type": "null"}
 
 

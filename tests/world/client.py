@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from taskservice.core.effects import (
     AnswerValue,
     ItemsAnswer,
@@ -41,6 +43,10 @@ ODD = ("number", "odd")
 """A tag that every other task has."""
 TIMES_MS = [(None, None), (None, None), (0, None), (500, None), (4_000, None), (None, 200), (None, 3_000), (500, 600)]
 """Delays, and times to live."""
+PATIENT = 4
+"""One of so many tasks can wait for an idle pool."""
+DEADLINES_MS = (None, 11_000, 13_000, 20_000)
+"""Those that they have: ten seconds before, they wait no more."""
 STATES = [
     (),
     (),
@@ -105,7 +111,11 @@ class SimClient:
             delay_ms, ttl_ms = rng.choice(TIMES_MS)
             id = TaskId(f"{self.name}-{self._made}")
             tags = (ODD,) if self._made % 2 else ()
-            tasks.append(NewTask(id, function.name, b"{}", delay_ms=delay_ms, tags=tags, ttl_ms=ttl_ms))
+            task = NewTask(id, function.name, b"{}", delay_ms=delay_ms, tags=tags, ttl_ms=ttl_ms)
+            if self._made % PATIENT == 0:
+                deadline_in_ms = DEADLINES_MS[self._made // PATIENT % len(DEADLINES_MS)]
+                task = replace(task, off_peak=True, deadline_in_ms=deadline_in_ms)
+            tasks.append(task)
         return tuple(tasks)
 
     def _submit_another(self) -> None:

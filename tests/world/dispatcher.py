@@ -34,6 +34,7 @@ LIMITS = Limits(
     schedule_period_ms_min=1,
     schedule_catchup_max=3,
     schedule_grace_ms=200,
+    off_peak_idle_s=0.5,
     retention_s=1.0,
     retention_failed_s=3.0,
     dedup_window_s=10 * 365 * 86_400.0,  # longer than any clock jumps: what was promised stays known

@@ -42,6 +42,7 @@ def durable(state: State) -> dict[str, object]:
         "turns": dict(state.schedules.turns),
         "watched": dict(state.schedules.watched),
         "next tick": next_tick_ms(state),
+        "deadlines": state.deadlines.by_owner,
         "history": state.table.past.listing(ListFilter(), None, 1_000_000),
         "files": state.table.past.files(),
         "unfinished files": state.table.past.unfinished(),

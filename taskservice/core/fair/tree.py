@@ -22,6 +22,9 @@ Path = tuple[Hashable, ...]
 HOLDERS_MAX = 200
 """Tickets that are looked at in one turn."""
 
+SIBLINGS_MAX = 256
+"""Of more children of a node, none is asked for its weight where a part has only to be estimated."""
+
 
 def path_of(leaf: Leaf) -> Path:
     """Where the leaf stands in the tree."""
@@ -145,6 +148,21 @@ class Tree:
         for node in list(islice(self.root.holders, HOLDERS_MAX)):
             if all(shape in closed for shape in node.ready):
                 node.give_back()
+
+    def part_of(self, path: Path) -> float:
+        """What part of all service the node there has while all have work that have some now, itself included."""
+        part, node = 1.0, self.root
+        for depth, name in enumerate(path, start=1):
+            own, others = self._weight_of(path[:depth]), node.children
+            child = others.get(name)
+            if len(others) > SIBLINGS_MAX:
+                part /= len(others)
+            else:
+                part *= own / (own + sum(each.weight for each in others.values() if each.ready and each is not child))
+            if child is None:
+                break
+            node = child
+        return part
 
     @property
     def rings_ms(self) -> int | None:

@@ -7,15 +7,19 @@ from dataclasses import dataclass, field
 
 from taskservice.core.flow.gate import ROOM_MAX, Reason
 from taskservice.core.resources import Amounts, add, subtract
-from taskservice.core.types import Leaf, Token
+from taskservice.core.types import PRESSED_LANES, Leaf, Priority, Token
 
 Owner = tuple[str, Hashable]
-"""Who has a quota: ("class", priority), ("tenant", id) or ("function", name)."""
+"""Who has a quota: ("class", priority), ("tenant", id) or ("function", name). And who has none, but is counted: OFF_PEAK."""
+
+OFF_PEAK: Owner = ("lane", "off_peak")
+"""All that waits for off-peak hours."""
 
 
 def owners(leaf: Leaf) -> tuple[Owner, ...]:
     """All to whose quotas the leaf's tasks count."""
-    return ("class", leaf.priority), ("tenant", leaf.tenant), ("function", leaf.function)
+    own = ("class", leaf.priority), ("tenant", leaf.tenant), ("function", leaf.function)
+    return (*own, OFF_PEAK) if leaf.lane in PRESSED_LANES else own
 
 
 @dataclass(slots=True)
@@ -47,6 +51,10 @@ class Usage:
 
     def used(self, owner: Owner) -> Mapping[str, int]:
         return self.of.get(owner, {})
+
+    def used_by_all(self, kind: str) -> int:
+        """How much of a resource all of them occupy together."""
+        return sum(self.used(("class", priority)).get(kind, 0) for priority in Priority)
 
 
 @dataclass(frozen=True, slots=True)

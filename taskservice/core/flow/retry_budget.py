@@ -72,10 +72,10 @@ class RetryBudget:
         self._under_way += tasks
         return True
 
-    def give_back(self, tasks: int) -> None:
-        """So many retries were paid for and then did not start."""
-        self._end(tasks)
-        self._add(tasks * UNIT)
+    def give_back(self, first: int, retries: int) -> None:
+        """So many first attempts were counted, and so many retries paid for, that then were not made."""
+        self._end(retries)
+        self._add(retries * UNIT - first * self._deposit)
 
     def succeeded(self, first: int, retries: int) -> None:
         """So many first attempts and retries have succeeded."""
@@ -106,4 +106,4 @@ class RetryBudget:
         self._unrefunded = min(self._unrefunded, self._under_way)
 
     def _add(self, parts: int) -> None:
-        self._credit = min(self._credit + parts, CREDIT_MAX * UNIT)
+        self._credit = max(0, min(self._credit + parts, CREDIT_MAX * UNIT))

@@ -5,6 +5,9 @@ otherwise says nothing about capacity. `aimd` says how large it is; here is from
 
 - A period is as long as a round trip, and a second at least: nothing is decided faster than its effects can be seen. A round trip is
   the mean time of an attempt, not its median: by Little's law (1961) it is the mean that says how many places a rate takes up.
+- A limit that has risen opens as TCP's does: one place more for each attempt that ends. All at once they would start together, and come
+  back together: a downstream that bears a rate would throttle them though it bears the limit.
+- After a `retry_after` it opens from one place on likewise: one task asks whether the downstream is back, and not all of them.
 - What started before the limit was shrunk does not shrink it again.
 - It grows only if it was full, and at least half full on average, as in RFC 7661 (Fairhurst, Sathiaseelan, Secchi, "Updating TCP to
   Support Rate-Limited Traffic", 2015): what was not used has not been tried.
@@ -69,6 +72,8 @@ class Window:
         "_full",
         "_idle_ms",
         "_now_ms",
+        "_open_at_first",
+        "_opened",
         "_places",
         "_shrunk_ms",
         "_wishes",
@@ -88,6 +93,10 @@ class Window:
         self._durations: deque[int] = deque(maxlen=DURATIONS_MAX)
         self._frozen: int | None = None
         """The limit while an operator has set it."""
+        self._opened = FLOOR
+        """Places that are open, of the limit."""
+        self._open_at_first = FLOOR
+        """When the period began."""
         self._full = False
         """Whether no place was free at some time in this period."""
         self._now_ms = now_ms
@@ -107,19 +116,24 @@ class Window:
     def in_flight(self) -> int:
         return self._places.in_flight
 
+    @property
+    def open(self) -> int:
+        """How much of the limit is open."""
+        return min(self.limit, self._opened) if self._frozen is None else self._frozen
+
     def room(self, now_ms: int) -> int:
         self._pass_time(now_ms)
-        return 0 if self._must_wait else max(0, self.limit - self._places.taken)
+        return 0 if self._must_wait else max(0, self.open - self._places.taken)
 
     def opens_ms(self, now_ms: int) -> int | None:
         self._pass_time(now_ms)
-        free_ms = self._places.frees_ms(self._places.taken - self.limit + 1, now_ms)
+        free_ms = self._places.frees_ms(self._places.taken - self.open + 1, now_ms)
         return max(free_ms, self._closed_until_ms) if free_ms is not None and self._must_wait else free_ms
 
     def reason(self, now_ms: int) -> Reason:
         opens_ms = self.opens_ms(now_ms)
         cause = "frozen" if self._frozen is not None else "retry_after" if self._must_wait else ""
-        return Reason(self.gate, self.limit, self._places.taken, opens_ms, cause=cause)
+        return Reason(self.gate, self.open, self._places.taken, opens_ms, cause=cause)
 
     def started(self, tasks: int, now_ms: int) -> None:
         """So many more are in flight; also those that are found so after a restart, be there room for them or not."""
@@ -128,7 +142,7 @@ class Window:
         if unused and now_ms - self._idle_ms >= self._period_ms:
             self._begin_period(now_ms)
         self._places.in_flight += tasks
-        self._full = self._full or self._places.taken >= self.limit
+        self._full = self._full or self._places.taken >= self.open
 
     def ended(self, batch: Ended, now_ms: int) -> None:
         """These are in flight no more, and the window has learnt from what became of them."""
@@ -141,16 +155,19 @@ class Window:
             self._idle_ms = now_ms
         self._durations.extend(batch.finished_ms)
         self._wishes.hear(others, [wish_ms for _, wish_ms in batch.throttled_ms], now_ms)
-        self._closed_until_ms = max(self._closed_until_ms, self._wishes.wait_until_ms(self.in_flight, now_ms))
+        wait_until_ms = self._wishes.wait_until_ms(self.in_flight, now_ms)
         self._count(batch, now_ms)
         if now_ms - self._begun_ms >= self._period_ms and self._aimd.attempts:
             self._end_period(now_ms)
+        self._opened = min(self._opened + len(batch.finished_ms), self.limit)
+        self._close(wait_until_ms, now_ms)
 
     def freeze(self, limit: int | None, now_ms: int) -> None:
         """The limit is this, whatever happens, and no `retry_after` closes the window; None: from here on it finds its own again."""
         self._pass_time(now_ms)
         if limit is None and self._frozen is not None:
             self._aimd.put(self._frozen)
+            self._opened = self._frozen
         self._frozen = limit
         self._note(now_ms, Why.THAWED if limit is None else Why.FROZEN)
 
@@ -190,6 +207,16 @@ class Window:
         self._places.put_back(by_ms)
         self._wishes.put_back(by_ms)
 
+    def _close(self, until_ms: int, now_ms: int) -> None:
+        """Nothing starts before then; what was asked for has been granted, and says nothing about who asks afterwards."""
+        if until_ms <= now_ms or self._frozen is not None:
+            return
+        self._closed_until_ms = max(self._closed_until_ms, until_ms)
+        self._opened = FLOOR
+        self._wishes.forget()
+        if self.history[-1].why is not Why.TOLD:
+            self.history.append(Change(now_ms, self.limit, Why.TOLD))
+
     def _count(self, batch: Ended, now_ms: int) -> None:
         """Errors count that started since the limit was shrunk; what finished counts in any case, for as much of it is yet to come."""
         took_ms = [*batch.timed_out_ms, *(took for took, _ in batch.throttled_ms)]
@@ -198,9 +225,10 @@ class Window:
         self._aimd.congested += congested
 
     def _end_period(self, now_ms: int) -> None:
-        wanted = self._full and 2 * self._places.busy_ms >= self.limit * (now_ms - self._begun_ms)
+        wanted = self._full and 2 * self._places.busy_ms >= self._open_at_first * (now_ms - self._begun_ms)
         if self._durations:
             self.round_trip_ms = max(1, sum(self._durations) // len(self._durations))
+        self._aimd.opened = self.open
         if self._frozen is not None:
             self._aimd.forget()
         elif (why := self._aimd.end_period(wanted=wanted)) is not None:
@@ -212,7 +240,8 @@ class Window:
     def _begin_period(self, now_ms: int) -> None:
         self._begun_ms = now_ms
         self._places.busy_ms = 0
-        self._full = self._places.taken >= self.limit
+        self._full = self._places.taken >= self.open
+        self._open_at_first = self.open
         self._wishes.forget()
 
     def _note(self, now_ms: int, why: Why) -> None:

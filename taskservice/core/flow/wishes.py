@@ -48,7 +48,7 @@ class Wishes:
         return max(now_ms, until_ms)
 
     def forget(self) -> None:
-        """The next period begins."""
+        """The next period begins, or all wait."""
         self._heard = self._throttled = 0
         self._until_ms.clear()
 

@@ -18,10 +18,11 @@ from taskservice.core.changes import Change
 from taskservice.core.operations import OperationKind
 from taskservice.core.stretches import Stretch
 from taskservice.core.table import Changed, QueueKey
-from taskservice.core.types import TERMINAL_STATES, Leaf, ListFilter, TaskId, TaskNo, TaskState
-from taskservice.journal.store import mapping
+from taskservice.core.types import PRESSED_LANES, TERMINAL_STATES, Leaf, ListFilter, TaskId, TaskNo, TaskState
+from taskservice.journal.store import mapping, moves, statements
 from taskservice.journal.store.counts import Counts, LeafState
 from taskservice.journal.store.ids import Ids
+from taskservice.journal.store.moves import Placed
 from taskservice.journal.store.numbers import Numbers
 from taskservice.journal.store.ranges import PASSES, wish_of
 from taskservice.journal.store.references import keys_among
@@ -117,6 +118,34 @@ class Changes:
     def expired(self, at_ms: int, places: Mapping[TaskNo, LeafState]) -> list[Changed]:
         """The tasks, which are in these places, have expired."""
         return self._all(EXPIRE, {"at_ms": at_ms}, places)
+
+    def put_off(self, rows: Sequence[tuple[TaskNo, int]], standings: Mapping[TaskNo, Placed]) -> None:
+        """See `TaskTable.put_off`; the tasks stand like that."""
+        moves.check_press([no for no, _ in rows], standings)
+        self._db.executemany(statements.PUT_OFF, [(press_ms, no) for no, press_ms in rows])
+
+    def press(self, nos: Sequence[TaskNo], standings: Mapping[TaskNo, Placed]) -> list[Changed]:
+        """See `TaskTable.press`; the tasks stand like that."""
+        moves.check_press(nos, standings)
+        by_leaf: dict[Leaf, list[TaskNo]] = {}
+        for no in nos:
+            by_leaf.setdefault(standings[no].leaf, []).append(no)
+        found: list[Changed] = []
+        for before, pressed in by_leaf.items():
+            after = before._replace(lane=PRESSED_LANES[before.lane])
+            wish = {"leaf": self._numbers.of_leaf(after), "nos": mapping.json_list(pressed)}
+            rows = self._db.execute(statements.PRESS, wish).fetchall()
+            size = self._payload_bytes(pressed)
+            places = [repeat((leaf, TaskState.QUEUED), len(rows)) for leaf in (before, after)]
+            self._counts.changed(*places)
+            self._counts.queued([(before, size)], -1)
+            self._counts.queued([(after, size)], +1)
+            entered = tuple(sorted(QueueKey(due_ms, no, expires_ms) for no, due_ms, expires_ms in rows))
+            found += [
+                Changed(before, left=tuple(sorted(pressed)), left_bytes=size),
+                Changed(after, entered=entered, entered_bytes=size),
+            ]
+        return found
 
     def _all(self, statement: str, wish: dict[str, object], places: Mapping[TaskNo, LeafState]) -> list[Changed]:
         by_leaf: dict[Leaf, dict[TaskState, list[TaskNo]]] = {}

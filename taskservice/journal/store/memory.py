@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 
 from msgspec.structs import replace
@@ -12,10 +12,10 @@ from taskservice.core.changes import Change, changed, expired
 from taskservice.core.filters import passes
 from taskservice.core.records import DeadRow, RetryRow
 from taskservice.core.stretches import Reach, Stretch
-from taskservice.core.table import Changed, Grant, Mark, QueueKey
+from taskservice.core.table import Changed, Grant, Mark, Press, QueueKey
 from taskservice.core.types import (
+    PRESSED_LANES,
     TERMINAL_STATES,
-    WAITING_STATES,
     Leaf,
     ListFilter,
     RunnerId,
@@ -26,11 +26,12 @@ from taskservice.core.types import (
     TenantId,
     Token,
 )
-from taskservice.core.values import keys_of
-from taskservice.journal.store import moves
+from taskservice.journal.store import follows, moves
 from taskservice.journal.store.counts import Counts
+from taskservice.journal.store.follows import key_of
 from taskservice.journal.store.grants import Grants
 from taskservice.journal.store.memory_past import MemoryPast
+from taskservice.journal.store.memory_timed import Timed
 from taskservice.journal.store.moves import Move
 from taskservice.journal.store.ordered import SPARE_MAX, Ordered
 from taskservice.journal.store.references import keys_among
@@ -46,9 +47,7 @@ class MemoryTable:
         """Their numbers in order, and among them some that have left."""
         self._nos: dict[tuple[TenantId, TaskId], TaskNo] = {}
         self._queued: dict[Leaf, Ordered[QueueKey]] = {}
-        self._waiting: Ordered[QueueKey] = Ordered()
-        self._expiring: Ordered[QueueKey] = Ordered()
-        self._resuming: Ordered[QueueKey] = Ordered()
+        self._timed = Timed()
         self._counts = Counts()
         self._grants = Grants()
         self._references: dict[str, None] = {}
@@ -67,9 +66,7 @@ class MemoryTable:
         twin._order = list(self._order)
         twin._nos.update(self._nos)
         twin._queued = {leaf: keys.copy() for leaf, keys in self._queued.items()}
-        twin._waiting = self._waiting.copy()
-        twin._expiring = self._expiring.copy()
-        twin._resuming = self._resuming.copy()
+        twin._timed = self._timed.copy()
         twin._counts = deepcopy(self._counts)
         twin._grants = deepcopy(self._grants)
         twin._references = dict(self._references)
@@ -170,6 +167,27 @@ class MemoryTable:
         moves.check_move(moves.EXPIRE, nos, self._tasks)
         return self._changed(self.load(nos), lambda task: expired(task, at_ms))
 
+    def press(self, nos: Sequence[TaskNo]) -> list[Changed]:
+        tasks = self._to_press(nos)
+        by_leaf: dict[Leaf, list[Task]] = {}
+        for task in tasks:
+            by_leaf.setdefault(task.leaf, []).append(task)
+        found: list[Changed] = []
+        for leaf, before in by_leaf.items():
+            lane = PRESSED_LANES[leaf.lane]
+            for task in before:
+                self._put(task, replace(task, lane=lane, press_ms=None))
+            found += follows.moved(leaf, leaf._replace(lane=lane), before)
+        return found
+
+    def put_off(self, rows: Sequence[tuple[TaskNo, int]]) -> None:
+        for task, (_, press_ms) in zip(self._to_press([no for no, _ in rows]), rows, strict=True):
+            self._put(task, replace(task, press_ms=press_ms))
+
+    def _to_press(self, nos: Sequence[TaskNo]) -> list[Task]:
+        moves.check_press(nos, self._tasks)
+        return self.load(nos)
+
     def load(self, nos: Sequence[TaskNo]) -> list[Task]:
         return [self._tasks[no] for no in nos]
 
@@ -182,17 +200,20 @@ class MemoryTable:
         return [] if keys is None else keys.within(after and (after.due_ms, after.no + 1), None, limit)
 
     def due_by(self, now_ms: int, limit: int) -> list[Task]:
-        return self.load(self._timed(self._waiting, now_ms, limit))
+        return self.load(self._timed.by(self._timed.due, now_ms, limit))
 
     def expired_by(self, now_ms: int, limit: int) -> list[TaskNo]:
-        return self._timed(self._expiring, now_ms, limit)
+        return self._timed.by(self._timed.expiring, now_ms, limit)
 
     def resumed_by(self, now_ms: int, limit: int) -> list[TaskNo]:
-        return self._timed(self._resuming, now_ms, limit)
+        return self._timed.by(self._timed.resuming, now_ms, limit)
+
+    def pressed_by(self, now_ms: int, limit: int) -> list[Press]:
+        tasks = self.load(self._timed.by(self._timed.pressing, now_ms, limit))
+        return [Press(task.no, task.leaf, task.deadline_ms or 0) for task in tasks]
 
     def next_timed_ms(self) -> int | None:
-        first = [keys.first for keys in (self._waiting, self._expiring, self._resuming)]
-        return min([key.due_ms for key in first if key is not None], default=None)
+        return self._timed.next_ms()
 
     def listing(self, wanted: ListFilter, before_no: TaskNo | None, limit: int) -> list[Task]:
         found: list[Task] = []
@@ -226,7 +247,7 @@ class MemoryTable:
 
     def queued_since(self, leaf: Leaf, after_no: TaskNo, limit: int) -> list[QueueKey]:
         newer = self._between(leaf, after_no, self._order[-1]) if self._order else ()
-        return [_key(task) for task in newer if task.state is TaskState.QUEUED][:limit]
+        return [key_of(task) for task in newer if task.state is TaskState.QUEUED][:limit]
 
     def passing(self, nos: Sequence[TaskNo], wanted: ListFilter) -> list[TaskNo]:
         return [no for no in nos if passes(self._tasks[no], wanted)]
@@ -308,18 +329,7 @@ class MemoryTable:
             del self._nos[task.tenant, task.id]
         self._left(gone)
         here = [after for _, after in pairs if after is not None]
-        left = [task for task in tasks if task.state is TaskState.QUEUED]
-        entered = [task for task in here if task.state is TaskState.QUEUED]
-        return Changed(
-            leaf,
-            tuple(task.id for task in tasks),
-            _unfinished(here) - _unfinished(tasks),
-            tuple(task.no for task in left),
-            _bytes(left),
-            tuple(sorted(map(_key, entered))),
-            _bytes(entered),
-            tuple(sorted(key for task in gone for key in keys_of(task.payload, task.result))),
-        )
+        return follows.changed(leaf, tasks, here, gone)
 
     def _put(self, before: Task, after: Task) -> None:
         """The task is another one now."""
@@ -356,44 +366,19 @@ class MemoryTable:
             keys = self._queued.get(leaf)
             if keys is None:
                 keys = self._queued[leaf] = Ordered()
-            keys.add(_key(task))
+            keys.add(key_of(task))
             self._counts.weighs(leaf, len(task.payload))
-        elif state in WAITING_STATES:
-            self._waiting.add(_key(task))
         elif state in TERMINAL_STATES:
             self._past.has_ended(task)
-        if task.expires_ms is not None and state in moves.EXPIRE.sources:
-            self._expiring.add(QueueKey(task.expires_ms, task.no))
-        if task.resume_ms is not None and state is TaskState.PAUSED:
-            self._resuming.add(QueueKey(task.resume_ms, task.no))
+        self._timed.enter(task)
 
     def _leave(self, task: Task) -> None:
         """It is not any more."""
         leaf, state = task.leaf, task.state
         self._counts.went(leaf, state)
         if state is TaskState.QUEUED:
-            self._queued[leaf].remove(_key(task))
+            self._queued[leaf].remove(key_of(task))
             self._counts.weighs(leaf, -len(task.payload))
-        elif state in WAITING_STATES:
-            self._waiting.remove(_key(task))
         elif state in TERMINAL_STATES:
             self._past.has_left(task)
-        if task.expires_ms is not None and state in moves.EXPIRE.sources:
-            self._expiring.remove(QueueKey(task.expires_ms, task.no))
-        if task.resume_ms is not None and state is TaskState.PAUSED:
-            self._resuming.remove(QueueKey(task.resume_ms, task.no))
-
-    def _timed(self, keys: Ordered[QueueKey], now_ms: int, limit: int) -> list[TaskNo]:
-        return [key.no for key in keys.within(None, (now_ms + 1,), limit)]
-
-
-def _key(task: Task) -> QueueKey:
-    return QueueKey(task.due_ms, task.no, task.expires_ms)
-
-
-def _bytes(tasks: Iterable[Task]) -> int:
-    return sum(len(task.payload) for task in tasks)
-
-
-def _unfinished(tasks: Iterable[Task]) -> int:
-    return sum(task.state not in TERMINAL_STATES for task in tasks)
+        self._timed.leave(task)

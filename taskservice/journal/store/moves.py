@@ -9,6 +9,7 @@ from typing import NamedTuple, NoReturn, Protocol
 from taskservice.core.operations import SOURCES, OperationKind
 from taskservice.core.table import IllegalMove
 from taskservice.core.types import (
+    PRESSED_LANES,
     TERMINAL_STATES,
     WAITING_STATES,
     Leaf,
@@ -41,6 +42,7 @@ SUCCEED = Move("succeed", (TaskState.RUNNING,), TaskState.SUCCEEDED)
 RETRY = Move("retry", (TaskState.RUNNING,), TaskState.RETRYING)
 FAIL = Move("fail", (TaskState.RUNNING,), TaskState.FAILED)
 HAND_BACK = Move("hand_back", (TaskState.RUNNING,), TaskState.QUEUED)
+PRESS = Move("press", (TaskState.QUEUED,), TaskState.QUEUED)
 EXPIRE = Move("expire", (TaskState.SCHEDULED, TaskState.QUEUED, TaskState.PAUSED), TaskState.EXPIRED)
 
 CHANGES: dict[OperationKind, tuple[Move, ...]] = {
@@ -56,7 +58,17 @@ CHANGES: dict[OperationKind, tuple[Move, ...]] = {
 }
 """Those that people ask for. Which of several a task makes follows from what it is; what is deleted makes none."""
 
-MOVES = (DUE, LEASE, SUCCEED, RETRY, FAIL, HAND_BACK, EXPIRE, *(move for moves in CHANGES.values() for move in moves))
+MOVES = (
+    DUE,
+    LEASE,
+    SUCCEED,
+    RETRY,
+    FAIL,
+    HAND_BACK,
+    EXPIRE,
+    PRESS,
+    *(move for moves in CHANGES.values() for move in moves),
+)
 """All of them."""
 
 assert all(move.name == "rerun" or state not in TERMINAL_STATES for move in MOVES for state in move.sources)
@@ -72,11 +84,27 @@ class Standing(Protocol):
     def token(self) -> Token | None: ...
 
 
+class Placed(Standing, Protocol):
+    """What decides as well where it may move to."""
+
+    @property
+    def leaf(self) -> Leaf: ...
+
+
 def check_move(
     move: Move, nos: Sequence[TaskNo], standings: Mapping[TaskNo, Standing], token: Token | None = None
 ) -> None:
     """Each of the tasks, named once, is where the move starts and holds `token` (None: no lease), or IllegalMove."""
     _check(move.name, move.sources, nos, standings, token)
+
+
+def check_press(nos: Sequence[TaskNo], standings: Mapping[TaskNo, Placed]) -> None:
+    """Each of the tasks, named once, is queued in an off-peak lane, or IllegalMove."""
+    queued = [no for no in nos if (standing := standings.get(no)) is not None and standing.state in PRESS.sources]
+    waiting = frozenset(no for no in queued if standings[no].leaf.lane in PRESSED_LANES)
+    wrong = [no for no in nos if no not in waiting] + _twice(nos)
+    if wrong:
+        refuse("press needs queued in an off-peak lane", wrong)
 
 
 def check_change(kind: OperationKind, nos: Sequence[TaskNo], standings: Mapping[TaskNo, Standing]) -> None:

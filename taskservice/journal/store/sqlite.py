@@ -17,7 +17,7 @@ from typing import NamedTuple
 from taskservice.core.changes import Change
 from taskservice.core.records import DeadRow, RetryRow
 from taskservice.core.stretches import Reach, Stretch
-from taskservice.core.table import Changed, Grant, Mark, QueueKey
+from taskservice.core.table import Changed, Grant, Mark, Press, QueueKey
 from taskservice.core.types import Leaf, ListFilter, RunnerId, Task, TaskId, TaskNo, TaskState, TenantId, Token
 from taskservice.journal.store import file, mapping, moves, statements
 from taskservice.journal.store.changes import Changes
@@ -254,6 +254,12 @@ class SqliteTable:
     def expire(self, nos: Sequence[TaskNo], at_ms: int) -> list[Changed]:
         return self._changes.expired(at_ms, dict(zip(nos, self._check_idle(moves.EXPIRE, nos), strict=True)))
 
+    def press(self, nos: Sequence[TaskNo]) -> list[Changed]:
+        return self._changes.press(nos, self._standings(nos))
+
+    def put_off(self, rows: Sequence[tuple[TaskNo, int]]) -> None:
+        self._changes.put_off(rows, self._standings([no for no, _ in rows]))
+
     def load(self, nos: Sequence[TaskNo]) -> list[Task]:
         found = {task.no: task for task in self._tasks(statements.LOAD, (mapping.json_list(nos),))}
         return [found[no] for no in nos]
@@ -285,9 +291,12 @@ class SqliteTable:
     def resumed_by(self, now_ms: int, limit: int) -> list[TaskNo]:
         return [no for (no,) in self._db.execute(statements.RESUMED_BY, (now_ms, limit))]
 
+    def pressed_by(self, now_ms: int, limit: int) -> list[Press]:
+        rows = self._db.execute(statements.PRESSED_BY, (now_ms, limit))
+        return [Press(no, self._numbers.leaves[leaf], deadline_ms) for no, leaf, deadline_ms in rows]
+
     def next_timed_ms(self) -> int | None:
-        row: tuple[int | None] = self._db.execute(statements.NEXT_TIMED).fetchone()
-        return row[0]
+        return self._db.execute(statements.NEXT_TIMED).fetchone()[0]  # type: ignore[no-any-return]  # a time, or NULL
 
     def listing(self, wanted: ListFilter, before_no: TaskNo | None, limit: int) -> list[Task]:
         return self.load(self._listing.nos(wanted, before_no, limit))
@@ -348,9 +357,8 @@ class SqliteTable:
 
     def _sizes(self, nos: Sequence[TaskNo]) -> Iterator[tuple[Leaf, int]]:
         """The tasks' leaves, and the sizes of their payloads."""
-        leaves = self._numbers.leaves
         for leaf, size in self._db.execute(statements.SIZES, (mapping.json_list(nos),)):
-            yield leaves[leaf], size
+            yield self._numbers.leaves[leaf], size
 
     def _tasks(self, statement: str, wish: Sequence[object]) -> list[Task]:
         leaves = self._numbers.leaves
@@ -364,9 +372,8 @@ class SqliteTable:
 
     def _standings(self, nos: Sequence[TaskNo]) -> dict[TaskNo, _Standing]:
         """Those of these tasks that are here, each as if it were under no lease."""
-        leaves = self._numbers.leaves
         return {
-            no: _Standing(leaves[leaf], mapping.STATES[state], None)
+            no: _Standing(self._numbers.leaves[leaf], mapping.STATES[state], None)
             for no, leaf, state in self._db.execute(statements.STANDINGS, (mapping.json_list(nos),))
         }
 

@@ -30,7 +30,7 @@ PRAGMAS = (
 
 FOLD = "PRAGMA wal_checkpoint(TRUNCATE)"
 
-INSERT_TASK = f"INSERT INTO task VALUES ({', '.join('?' * 23)})"
+INSERT_TASK = f"INSERT INTO task VALUES ({', '.join('?' * 25)})"
 
 INSERT_PAYLOAD = "INSERT INTO payload VALUES (?, ?)"
 
@@ -111,12 +111,24 @@ _RESUMES = "INDEXED BY task_resume WHERE resume_ms IS NOT NULL AND state = 'paus
 
 RESUMED_BY = f"SELECT no FROM task {_RESUMES} AND resume_ms <= ? ORDER BY resume_ms, no LIMIT ?"
 
-# The least of three, each the first of its index; NULL where there is none.
+_PRESSES = "INDEXED BY task_press WHERE press_ms IS NOT NULL AND state = 'queued'"
+
+PRESSED_BY = f"SELECT no, leaf, deadline_ms FROM task {_PRESSES} AND press_ms <= ? ORDER BY press_ms, no LIMIT ?"
+
+PRESS = """
+    UPDATE task SET leaf = :leaf, press_ms = NULL WHERE no IN (SELECT value FROM json_each(:nos))
+    RETURNING no, due_ms, expires_ms
+"""
+
+PUT_OFF = "UPDATE task SET press_ms = ? WHERE no = ?"
+
+# The least of four, each the first of its index; NULL where there is none.
 NEXT_TIMED = f"""
     SELECT min(at_ms) FROM (
         SELECT min(due_ms) AS at_ms FROM task INDEXED BY task_waiting WHERE {_WAITS}
         UNION ALL SELECT min(expires_ms) FROM task {_EXPIRES}
         UNION ALL SELECT min(resume_ms) FROM task {_RESUMES}
+        UNION ALL SELECT min(press_ms) FROM task {_PRESSES}
     )
 """
 

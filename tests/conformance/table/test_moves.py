@@ -30,6 +30,8 @@ def test_an_inserted_task_comes_back_field_by_field(table: TaskTable) -> None:
         error=BOOM,
         expires_ms=14,
         resume_ms=15,
+        deadline_ms=16,
+        press_ms=17,
     )
     table.insert([rich, task(8, payload=b"")])
     assert table.load([7, 8]) == [rich, task(8, payload=b"")]

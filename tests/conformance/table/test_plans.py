@@ -18,6 +18,7 @@ USERS = {
     "task_waiting": [statements.DUE_BY, statements.NEXT_TIMED],
     "task_expiry": [statements.EXPIRED_BY, statements.NEXT_TIMED],
     "task_resume": [statements.RESUMED_BY, statements.NEXT_TIMED],
+    "task_press": [statements.PRESSED_BY, statements.NEXT_TIMED],
     "task_listing": [
         statements.LIST_PLACE,
         ranges.NEXT,

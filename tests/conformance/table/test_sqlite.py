@@ -106,13 +106,17 @@ INDEXED = {
     "DUE_BY": "task_waiting (due_ms<?)",
     "EXPIRED_BY": "task_expiry (expires_ms>? AND expires_ms<?)",
     "RESUMED_BY": "task_resume (resume_ms>? AND resume_ms<?)",
+    "PRESSED_BY": "task_press (press_ms>? AND press_ms<?)",
+    "PRESS": "INTEGER PRIMARY KEY",
     "LIST_ALL": "INTEGER PRIMARY KEY (rowid<?)",
     "LIST_PLACE": "task_listing (leaf=? AND state=? AND rowid<?)",
     "LIST_NOS": "INTEGER PRIMARY KEY",
     "PASSING": "INTEGER PRIMARY KEY",
     "COUNT_NOS": "INTEGER PRIMARY KEY",
     "RUNNING": "INTEGER PRIMARY KEY (rowid=?)",
-    **dict.fromkeys(["MAKE_DUE", "LEASE", "SUCCEED", "RETRY", "FAIL", "HAND_BACK"], "INTEGER PRIMARY KEY (rowid=?)"),
+    **dict.fromkeys(
+        ["MAKE_DUE", "LEASE", "SUCCEED", "RETRY", "FAIL", "HAND_BACK", "PUT_OFF"], "INTEGER PRIMARY KEY (rowid=?)"
+    ),
 }
 """By what each statement reaches tasks."""
 
@@ -136,7 +140,7 @@ SMALL = {
     ],
     "GET_MARK": ["SCAN meta"],
     "NEXT_TIMED": [
-        "CO-ROUTINE (subquery-3)",
+        "CO-ROUTINE (subquery-4)",
         "COMPOUND QUERY",
         "LEFT-MOST SUBQUERY",
         "SEARCH task USING INDEX task_waiting",
@@ -144,7 +148,9 @@ SMALL = {
         "SEARCH task USING INDEX task_expiry (expires_ms>?)",
         "UNION ALL",
         "SEARCH task USING INDEX task_resume (resume_ms>?)",
-        "SEARCH (subquery-3)",
+        "UNION ALL",
+        "SEARCH task USING INDEX task_press (press_ms>?)",
+        "SEARCH (subquery-4)",
     ],
     "GET_SETTLED": ["SCAN meta"],
 }

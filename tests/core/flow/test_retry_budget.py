@@ -75,8 +75,19 @@ def test_a_retry_that_succeeds_costs_nothing() -> None:
 
 def test_a_retry_that_did_not_start_costs_nothing() -> None:
     budget = spent()
-    budget.give_back(3)
+    budget.give_back(0, 3)
     assert budget.room(START_MS) == 3
+
+
+def test_a_first_attempt_that_was_not_made_deposits_nothing() -> None:
+    """However often its lease hands it back."""
+    budget = spent()
+    for _ in range(1_000):
+        budget.first(50, START_MS)
+        budget.give_back(50, 0)
+    assert budget.room(START_MS) == 0
+    budget.first(20, START_MS)
+    assert budget.room(START_MS) == 1
 
 
 def test_what_is_saved_up_is_bounded() -> None:
@@ -148,7 +159,7 @@ def test_the_share_may_change() -> None:
 def test_retries_that_fail_take_the_refunds_of_others() -> None:
     """Of twelve under way one fails: nine others bring nothing back, though they succeed."""
     budget = RetryBudget("function.retries", START_MS, share=0)
-    budget.give_back(12 - CREDIT_FIRST)
+    budget.give_back(0, 12 - CREDIT_FIRST)
     assert budget.take(12, START_MS)
     budget.failed(1)
     budget.succeeded(first=0, retries=11)
@@ -158,7 +169,7 @@ def test_retries_that_fail_take_the_refunds_of_others() -> None:
 def test_a_failure_costs_nothing_of_what_comes_later() -> None:
     budget = spent(share=0)
     budget.failed(CREDIT_FIRST)
-    budget.give_back(5)
+    budget.give_back(0, 5)
     assert budget.take(5, START_MS)
     budget.succeeded(first=0, retries=5)
     assert budget.room(START_MS) == 5

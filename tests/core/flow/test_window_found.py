@@ -73,7 +73,7 @@ def test_it_finds_what_runs_at_once_and_keeps_it(capacity: int, name: str) -> No
 
 
 @pytest.mark.parametrize("name", DURATIONS)
-@pytest.mark.parametrize("capacity", CAPACITIES[1:])
+@pytest.mark.parametrize("capacity", CAPACITIES)
 def test_it_finds_a_rate_and_keeps_it(capacity: int, name: str) -> None:
     """A downstream that bears a rate at which, on average, `capacity` are in flight."""
     per_s = capacity / mean_s(name)
@@ -88,7 +88,7 @@ def test_it_finds_a_rate_and_keeps_it(capacity: int, name: str) -> None:
     )
     assert found <= log2(capacity) + 2
     assert served >= 0.95
-    assert throttled <= (0.05 if capacity >= 100 else 0.10)
+    assert throttled <= (0.05 if capacity >= 100 else 0.12)
 
 
 @pytest.mark.parametrize("name", DURATIONS)
@@ -149,7 +149,7 @@ def test_it_grows_in_spite_of_noise() -> None:
     assert served_share(seconds[SETTLED_S:], 500) >= 0.95
 
 
-@pytest.mark.parametrize("capacity", CAPACITIES[:2])
+@pytest.mark.parametrize("capacity", CAPACITIES)
 def test_two_windows_before_one_downstream_become_equal(capacity: int) -> None:
     """One was there alone for a minute."""
     first, second = caller("usual"), caller("usual")
@@ -181,7 +181,7 @@ def test_two_functions_that_share_a_window_have_what_their_turns_give_them() -> 
     assert served_share(seconds, 100) >= 0.95
 
 
-@pytest.mark.parametrize("retry_after_ms", [0, 1_000])
+@pytest.mark.parametrize("retry_after_ms", [0, 1_000, 5_000])
 @pytest.mark.parametrize("capacity", CAPACITIES)
 def test_after_an_outage_it_is_back_within_a_minute(capacity: int, retry_after_ms: int) -> None:
     """Ten minutes in which everything is throttled: it is asked about once a round trip, or as rarely as it says itself."""

@@ -1,0 +1,50 @@
+"""What is in journals for ever: how records of deadlines look there, and that what was written before there were any is read."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from helpers.tables import task
+from taskservice.core.press_records import PressesPutOff, TasksPressed
+from taskservice.core.records import Record
+from taskservice.core.specs import FunctionSpec
+from taskservice.core.types import Lane, Leaf, NewTask, Task
+from taskservice.journal.codec import decode, encode
+from world.machine import function
+
+
+@pytest.mark.parametrize(
+    ("record", "written"),
+    [
+        (TasksPressed(5, (1, 2)), ["pressed", 5, [1, 2]]),  # type: ignore[arg-type]
+        (PressesPutOff(5, ((1, 9), (2, 10))), ["press_put_off", 5, [[1, 9], [2, 10]]]),  # type: ignore[arg-type]
+    ],
+)
+def test_records_are_written_like_that(record: Record, written: list) -> None:
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(record)) == written
+    assert list(decode(encode((record,)))) == [record]
+
+
+def without_last(struct: msgspec.Struct, fields: int) -> bytes:
+    """As it was written when it had so many fields fewer."""
+    return msgspec.msgpack.encode(msgspec.msgpack.decode(msgspec.msgpack.encode(struct))[:-fields])
+
+
+def fields_from(kind: type[msgspec.Struct], name: str) -> int:
+    return len(kind.__struct_fields__) - kind.__struct_fields__.index(name)
+
+
+def test_what_was_written_before_is_as_if_nothing_had_been_said() -> None:
+    spec = function()
+    assert msgspec.msgpack.decode(without_last(spec, fields_from(FunctionSpec, "off_peak")), type=FunctionSpec) == spec
+    new = NewTask("t", "app.f", b"{}")  # type: ignore[arg-type]
+    assert msgspec.msgpack.decode(without_last(new, fields_from(NewTask, "deadline_ms")), type=NewTask) == new
+    old = task(1)
+    assert msgspec.msgpack.decode(without_last(old, fields_from(Task, "deadline_ms")), type=Task) == old
+
+
+def test_lanes_are_words_in_leases_and_retries() -> None:
+    leaf = Leaf("acme", "app.f", "normal", "", Lane.OFF_PEAK_RETRY)  # type: ignore[arg-type]
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(leaf))[-1] == "off_peak_retry"
+    assert [lane.value for lane in Lane] == ["", "retry", "off_peak", "off_peak_retry"]
