@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
 
 import pytest
 
@@ -134,3 +138,24 @@ def test_an_export_parted_by_days(server, run, folder):
     said = json.loads(done.stdout)
     assert (done.exit_code, said["rows"], said["files"]) == (0, 1, 1)
     assert (folder / "out" / "function=a.f" / "day=2030-01-31" / "part-00000.parquet").exists()
+
+
+def test_an_export_for_which_there_is_no_room_ends_with_1_and_leaves_nothing(server, folder):
+    """A file of this process may have a few kilobytes."""
+    server.answer({"tasks": [{**TASK, "payload": {"text": "x" * 2_000_000}}], "next_cursor": None})
+    command = f"ulimit -f 8; exec {sys.executable} -m taskservice export out.csv"
+    done = subprocess.run(["sh", "-c", command], check=False, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "out.csv cannot be written" in done.stderr) == (1, True), done.stderr
+    assert [path.name for path in folder.iterdir() if path.is_file()] == []
+
+
+def test_who_looks_at_a_terminal_sees_how_far_it_has_come(server, folder):
+    (folder / "rows.jsonl").write_text('{"n": 1}\n')
+    judging(server)
+    shown, terminal = pty.openpty()
+    words = [sys.executable, "-m", "taskservice", "import", "rows.jsonl", "--function", "a.f"]
+    done = subprocess.run(words, check=False, stdout=subprocess.PIPE, stderr=terminal, text=True, timeout=60)
+    os.close(terminal)
+    seen = os.read(shown, 65_536).decode()
+    os.close(shown)
+    assert (done.returncode, "1 accepted" in done.stdout, "import 1 rows" in seen) == (0, True, True), seen

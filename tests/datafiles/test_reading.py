@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -173,3 +175,26 @@ def test_a_name_that_says_no_format_is_refused(name):
     with pytest.raises(RequestError, match="does not say"):
         format_of(name, None)
     assert format_of(name, "csv") is Format.CSV
+
+
+def test_without_pyarrow_text_is_read_and_the_others_say_what_is_missing(tmp_path):
+    """In a process of its own, where it cannot be imported."""
+    (tmp_path / "a.csv").write_text("a\n1\n")
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    code = """
+import sys
+sys.modules["pyarrow"] = None
+from taskservice.datafiles.places import sources_of
+from taskservice.datafiles.reading import read_rows
+from taskservice.errors import RequestError
+for name in sys.argv[1:]:
+    (source,) = sources_of(name, None)
+    opened = source.open()
+    try:
+        print(next(read_rows(source, opened)).rows[0].value)
+    except RequestError as error:
+        print(error.code, "pip install pyarrow" in error.message)
+"""
+    words = [sys.executable, "-c", code, str(tmp_path / "a.csv"), str(tmp_path / "a.parquet")]
+    done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == ["{'a': '1'}", "no_pyarrow True"]
