@@ -21,6 +21,7 @@ import msgspec
 from taskservice.actors.bulk import BulkTurns
 from taskservice.actors.commits import Commits
 from taskservice.actors.dispatcher_options import DispatcherOptions
+from taskservice.actors.insight_calls import InsightCalls
 from taskservice.actors.keeper import Keeper
 from taskservice.actors.notifier import Notifier
 from taskservice.actors.pauses import Pauses
@@ -53,7 +54,7 @@ class Counts(NamedTuple):
     effects: int
 
 
-class Dispatcher(ScheduleCalls):
+class Dispatcher(ScheduleCalls, InsightCalls):
     """One shard, recovered and open, in its shell. Everything but the journal's writes happens on the loop that calls
     `start`."""
 
@@ -156,7 +157,9 @@ class Dispatcher(ScheduleCalls):
             self._shard.handle(event, now_ms, self._rng)
         moments = [self._ticks.run_once(now_ms, self._rng, may=not self._behind())]
         leases = 0
-        if not self._behind():
+        if self._behind():
+            self._shard.hold_back(now_ms)
+        else:
             leases = self._shard.dispatch(now_ms)
             moments.append(self._shard.opens_ms)
             if not self._closing:

@@ -22,9 +22,10 @@ from taskservice.core.effects import (
     TaskAnswer,
     TasksAnswer,
 )
+from taskservice.core.insight import TimelineAnswer, UsageAnswer, WhyAnswer
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.schedules import ScheduleId, ScheduleKey, ScheduleSpec
-from taskservice.core.specs import ApiKey, FunctionSpec, Tenant
+from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
 from taskservice.core.types import ListFilter, NewTask, RunnerId, TaskId, TaskNo, TenantId
 from taskservice.errors import BackOffError
 
@@ -48,6 +49,10 @@ DISPATCHER_METHODS = {
     "register": Method(tuple[list[FunctionSpec]], None),
     "put_tenant": Method(tuple[Tenant], None),
     "put_key": Method(tuple[ApiKey], None),
+    "put_policy": Method(tuple[Policy], None),
+    "why": Method(tuple[TenantId, TaskId], WhyAnswer),
+    "timeline": Method(tuple[TenantId, TaskId], TimelineAnswer),
+    "usage": Method(tuple[TenantId | None], UsageAnswer),
     "report": Method(tuple[bytes], bytes),
 }
 RUNNER_METHODS = {
@@ -178,6 +183,21 @@ class LineDispatcher:
 
     async def put_key(self, key: ApiKey) -> None:
         await self._ask("put_key", key)
+
+    async def put_policy(self, policy: Policy) -> None:
+        await self._ask("put_policy", policy)
+
+    async def why(self, tenant: TenantId, id: TaskId) -> WhyAnswer:
+        answer: WhyAnswer = await self._ask("why", tenant, id)
+        return answer
+
+    async def timeline(self, tenant: TenantId, id: TaskId) -> TimelineAnswer:
+        answer: TimelineAnswer = await self._ask("timeline", tenant, id)
+        return answer
+
+    async def usage(self, tenant: TenantId | None) -> UsageAnswer:
+        answer: UsageAnswer = await self._ask("usage", tenant)
+        return answer
 
     async def report(self, body: bytes) -> bytes:
         answer: bytes = await self._ask("report", body)

@@ -15,10 +15,11 @@ from taskservice.core.effects import (
     TaskAnswer,
     TasksAnswer,
 )
+from taskservice.core.insight import TimelineAnswer, UsageAnswer, WhyAnswer
 from taskservice.core.lease_wire import HeldLease
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.schedules import ScheduleId, ScheduleKey, ScheduleSpec
-from taskservice.core.specs import ApiKey, FunctionSpec, Tenant
+from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
 from taskservice.core.types import ListFilter, NewTask, TaskId, TaskNo, TenantId
 
 
@@ -78,6 +79,18 @@ class DispatcherPort(Protocol):
     async def put_tenant(self, tenant: Tenant) -> None: ...
 
     async def put_key(self, key: ApiKey) -> None: ...
+
+    async def put_policy(self, policy: Policy) -> None:
+        """The function, the downstream or the class is treated like that from now on."""
+
+    async def why(self, tenant: TenantId, id: TaskId) -> WhyAnswer:
+        """What keeps the task, where it stands and when it may start; or where it runs."""
+
+    async def timeline(self, tenant: TenantId, id: TaskId) -> TimelineAnswer:
+        """What the task has gone through."""
+
+    async def usage(self, tenant: TenantId | None) -> UsageAnswer:
+        """Who has how much of what; the tenant, or everybody."""
 
     async def report(self, body: bytes) -> bytes:
         """A runner's report (msgpack of `RunnerReport`) is durable; gives msgpack of `ReportAck`."""

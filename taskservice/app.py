@@ -14,10 +14,11 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from taskservice.core.specs import Bundle, FunctionSpec, Resources, RetryPolicy
 from taskservice.core.types import FunctionName, Priority
+from taskservice.flow_options import Flow, FlowOptions, flow_of
 from taskservice.signature import Signature
 from taskservice.units import parse_bytes, parse_duration_ms
 
@@ -88,6 +89,7 @@ class Function:
     off_peak: bool
     labels: tuple[tuple[str, str], ...]
     spread: bool
+    flow: Flow
 
     @property
     def is_async(self) -> bool:
@@ -114,6 +116,7 @@ class Function:
             deadline_ms=self.deadline_ms,
             labels=self.labels,
             spread=self.spread,
+            **self.flow._asdict(),
         )
 
 
@@ -152,6 +155,7 @@ class App:
         off_peak: bool = False,
         labels: Mapping[str, str] | None = None,
         spread: bool = False,
+        **flow: Unpack[FlowOptions],
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
     def task(self, function: Callable[..., Any] | None = None, **options: Any) -> Any:
@@ -161,6 +165,7 @@ class App:
         `retry`: see `Retry`. `concurrency`: attempts at once in one process, for `async def` only. `max_crashes`:
         after as many ended processes the task is given up. `priority`: of tasks that do not say their own. `ttl`: likewise;
         a task that has not started by then, counted from its submission, ends as expired. None: it waits for as long as it takes.
+        `rate`, `submit_rate`, `max_running`, `key`, `key_max_running`, `downstream`, `retry_share`: see `FlowOptions`.
         `deadline`: likewise when it is to have ended; later it runs all the same. `off_peak`: likewise; its tasks can wait for
         off-peak hours or an idle pool, while their deadlines leave time. `labels`: of the machines that may run them, such as
         `{"ray.io/availability-zone": "a"}`. `spread`: they run where the fewest others of the function do.
@@ -188,6 +193,7 @@ class App:
         off_peak: bool = False,
         labels: Mapping[str, str] | None = None,
         spread: bool = False,
+        **flow: Unpack[FlowOptions],
     ) -> Callable[..., Any]:
         if not inspect.isfunction(call):
             raise TypeError(f"{call!r:.100} cannot be a task: decorate a function")
@@ -200,10 +206,11 @@ class App:
             raise ValueError(f"{name}: concurrency above 1 is for async functions; make it `async def`")
         retry = retry or Retry()
         retry.policy()
+        signature = Signature(call)
         self._functions[name] = Function(
             name=name,
             call=call,
-            signature=Signature(call),
+            signature=signature,
             resources=Resources(
                 cpu_m=_thousandths("cpus", cpus),
                 gpu_m=_thousandths("gpus", gpus),
@@ -222,8 +229,16 @@ class App:
             off_peak=_yes_or_no("off_peak", off_peak),
             labels=_labels(labels or {}),
             spread=_yes_or_no("spread", spread),
+            flow=_flow(name, signature, flow),
         )
         return call
+
+
+def _flow(name: FunctionName, signature: Signature, options: FlowOptions) -> Flow:
+    try:
+        return flow_of(signature, options)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from None
 
 
 def _thousandths(name: str, amount: object) -> int:

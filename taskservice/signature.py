@@ -60,6 +60,11 @@ class Signature:
             reason = str(error).partition("\n")[0]
             raise TypeError(f"{call.__name__}: a parameter's type cannot come from JSON: {reason}") from error
 
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """What a payload may give by name."""
+        return tuple(parameter for _, parameter in self._names)
+
     def payload_schema(self) -> bytes:
         """JSON Schema of the payload."""
         return self._schema

@@ -57,3 +57,24 @@ def _quantity(text: str, units: dict[str, int], what: str, accepted: str) -> tup
     if match is None or match[2] not in units:
         raise ValueError(f"{text!r:.50} is not {what}: write {accepted}")
     return float(match[1]), match[2]
+
+
+_RATE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*/\s*(s|m|h|d)(?:\s+burst\s+(\d{1,9}))?", re.ASCII)
+RATE_ACCEPTED = '"100/s", "30/m", "5/h" or "100/s burst 500"'
+
+
+def parse_rate(value: object) -> tuple[float, int]:
+    """So many a second, and so many at once after a pause: as many as come in a second, if the text does not say.
+
+    Raises ValueError saying what is accepted.
+    """
+    match = _RATE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"{value!r:.50} is not a rate: write {RATE_ACCEPTED}")
+    per_s = float(match[1]) * 1000 / _MS[match[2]]
+    return per_s, default_burst(per_s) if match[3] is None else int(match[3])
+
+
+def default_burst(per_s: float) -> int:
+    """As many as come in a second, one at least."""
+    return max(1, math.ceil(per_s)) if per_s < 1e9 else 10**9

@@ -13,7 +13,7 @@ from helpers.reading import complain, python_files, tree
 from sources import FOLDERS, shipped
 
 CORE_STDLIB = {
-    "__future__", "abc", "bisect", "collections", "contextlib", "dataclasses", "enum", "fractions", "functools", "hashlib",
+    "__future__", "abc", "bisect", "collections", "contextlib", "copy", "dataclasses", "enum", "fractions", "functools", "hashlib",
     "heapq", "itertools", "json", "math", "operator", "random", "re", "types", "typing", "weakref",
 }  # fmt: skip
 """What the core may import of the standard library: nothing that reads a clock, the machine or the network."""
@@ -26,7 +26,7 @@ CALENDAR = {
 
 COMMON = {
     "taskservice.app", "taskservice.clock", "taskservice.config", "taskservice.context", "taskservice.errors",
-    "taskservice.ids", "taskservice.signature", "taskservice.units",
+    "taskservice.flow_options", "taskservice.ids", "taskservice.signature", "taskservice.units",
 }  # fmt: skip
 """Small modules that all but the core may import, and that import only each other and the core."""
 

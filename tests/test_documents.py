@@ -52,6 +52,7 @@ DOCUMENTS = [
     "docs/import-export.md",
     "docs/placement.md",
     "docs/schedules.md",
+    "docs/scheduling.md",
     "docs/simulator.md",
     "docs/time.md",
 ]

@@ -23,7 +23,8 @@ EXPORTED = {
 
 COMMANDS = {
     "up", "down", "status", "submit", "list", "show", "logs", "cancel", "pause", "resume", "retry", "delete", "dlq",
-    "schedule", "import", "export", "tenant", "key", "deploy", "top", "simulate", "doctor", "journal",
+    "schedule", "import", "export", "tenant", "key", "deploy", "top", "simulate", "doctor", "journal", "usage", "function",
+    "downstream", "class",
 }  # fmt: skip
 BUILT_COMMANDS = {
     "up", "down", "status", "submit", "list", "show", "cancel", "pause", "resume", "retry", "delete", "schedule",
@@ -60,6 +61,11 @@ def test_importing_the_package_is_light():
                 "max_crashes",
                 "priority",
                 "ttl",
+                "max_running",
+                "rate",
+                "key",
+                "key_max_running",
+                "downstream",
             ],
         ),
         ("Retry", ["max_attempts", "base", "max", "factor", "jitter", "non_retryable"]),
@@ -84,10 +90,16 @@ def test_callables_take_what_the_contract_says(path, parameters):
 def accepted_by(target):
     """Names of the parameters: its own, those of its overloads, and the keys of an unpacked TypedDict."""
     names = {name for one in [target, *get_overloads(target)] for name in inspect.signature(one).parameters}
-    for hint in get_type_hints(inspect.unwrap(target)).values() if inspect.isfunction(target) else ():
+    for hint in hints_of(target):
         if get_origin(hint) is Unpack:
             names |= get_args(hint)[0].__annotations__.keys()
     return names
+
+
+def hints_of(target):
+    """The types of its parameters, and of those of its overloads."""
+    functions = [one for one in (target, *get_overloads(target)) if inspect.isfunction(one)]
+    return [hint for one in functions for hint in get_type_hints(inspect.unwrap(one)).values()]
 
 
 @pytest.mark.parametrize("name", ["task_id", "tenant", "attempt", "tags", "logger"])

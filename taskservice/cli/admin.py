@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from taskservice.cli import render
+from taskservice.cli import explain, render
+from taskservice.cli.operating import Default, Maximum, Rate, Reserve, changes_of
 from taskservice.cli.tasks import AsJson, connected
 
 DEFAULT_SCOPES = ("submit", "read", "operate")
 DEFAULTS_TEXT = f"default: {', '.join(DEFAULT_SCOPES)}"
+
+Weight = Annotated[float | None, typer.Option(help="Share of machine time, relative to other tenants; 1 by default.")]
+QueuedMax = Annotated[int | None, typer.Option(help="Unfinished tasks that it may have.")]
+RunningMax = Annotated[int | None, typer.Option(help="Tasks that may run at the same time.")]
+SubmitRate = Annotated[str | None, typer.Option(metavar="RATE", help="Tasks that it may submit: 100/s, 30/m.")]
 
 tenant = typer.Typer(help="Tenants: whom tasks belong to.", no_args_is_help=True)
 key = typer.Typer(help="API keys.", no_args_is_help=True)
@@ -19,20 +25,70 @@ key = typer.Typer(help="API keys.", no_args_is_help=True)
 @tenant.command("add")
 def add_tenant(
     name: Annotated[str, typer.Argument(help="The tenant's name.")],
-    weight: Annotated[float, typer.Option(help="Share of machine time, relative to other tenants.")] = 1.0,
-    queued_max: Annotated[int | None, typer.Option(help="Unfinished tasks that it may have.")] = None,
-    running_max: Annotated[int | None, typer.Option(help="Tasks that may run at the same time.")] = None,
+    weight: Weight = None,
+    queued_max: QueuedMax = None,
+    running_max: RunningMax = None,
+    rate: Rate = None,
+    submit_rate: SubmitRate = None,
+    reserve: Reserve = [],  # noqa: B006
+    maximum: Maximum = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
     """Make a tenant."""
+    said = {
+        "weight": 1.0 if weight is None else weight,
+        "queued_max": queued_max,
+        "running_max": running_max,
+        "rate": rate,
+        "submit_rate": submit_rate,
+    }
     with connected() as client:
-        made = client.create_tenant(name, weight=weight, queued_max=queued_max, running_max=running_max)
+        made = client.create_tenant(name, **changes_of(said, reserve, maximum, ()))
     if as_json:
         render.print_json(made)
     else:
         render.print_line(
             f"There is a tenant {made['id']}. Make a key for it: taskservice key add --tenant {made['id']}"
         )
+
+
+@tenant.command("set")
+def set_tenant(
+    name: Annotated[str, typer.Argument(help="The tenant's name.")],
+    weight: Weight = None,
+    queued_max: QueuedMax = None,
+    running_max: RunningMax = None,
+    rate: Rate = None,
+    submit_rate: SubmitRate = None,
+    reserve: Reserve = [],  # noqa: B006
+    maximum: Maximum = [],  # noqa: B006
+    default: Default = [],  # noqa: B006
+    as_json: AsJson = False,
+) -> None:
+    """Change a tenant's weight and limits, at once and for good.
+
+    --default: weight, queued_max, running_max, rate, submit_rate, quota.
+    """
+    said = {
+        "weight": weight,
+        "queued_max": queued_max,
+        "running_max": running_max,
+        "rate": rate,
+        "submit_rate": submit_rate,
+    }
+    with connected() as client:
+        changed = client.change_tenant(name, **changes_of(said, reserve, maximum, default))
+    _tell_tenant(changed, as_json=as_json)
+
+
+@tenant.command("show")
+def show_tenant(
+    name: Annotated[str, typer.Argument(help="The tenant's name.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show a tenant's weight and limits."""
+    with connected() as client:
+        _tell_tenant(client.tenant(name), as_json=as_json)
 
 
 @tenant.command("list")
@@ -42,9 +98,38 @@ def list_tenants(as_json: AsJson = False) -> None:
         tenants = client.tenants()
     if as_json:
         render.print_json(tenants)
-    else:
-        rows = [(one["id"], one["weight"], one["queued_max"], one["running_max"]) for one in tenants]
-        render.print_table(("TENANT", "WEIGHT", "QUEUED MAX", "RUNNING MAX"), rows, "No tenants.")
+        return
+    rows = [
+        (
+            one["id"],
+            one["weight"],
+            one["queued_max"],
+            one["running_max"],
+            explain.rate_text(one["rate"]),
+            explain.rate_text(one["submit_rate"]),
+            explain.quota_text(one["quota"]),
+        )
+        for one in tenants
+    ]
+    columns = ("TENANT", "WEIGHT", "QUEUED MAX", "RUNNING MAX", "RATE", "SUBMIT RATE", "QUOTA")
+    render.print_table(columns, rows, "No tenants.")
+
+
+def _tell_tenant(one: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        render.print_json(one)
+        return
+    render.print_facts(
+        [
+            ("tenant", one["id"]),
+            ("weight", one["weight"]),
+            ("queued max", one["queued_max"]),
+            ("running max", one["running_max"]),
+            ("rate", explain.rate_text(one["rate"])),
+            ("submit rate", explain.rate_text(one["submit_rate"])),
+            *explain.quota_facts(one),
+        ]
+    )
 
 
 @key.command("add")

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from taskservice.cli import admin, bulk, render, tasks, transfer, up
+from taskservice.cli import admin, bulk, operating, render, tasks, transfer, up
 from taskservice.cli.doctor import doctor
 from taskservice.cli.journal import journal
 from taskservice.cli.schedules import schedule
@@ -33,13 +33,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up.up, up.down, up.status, tasks.submit, tasks.show, tasks.logs, *bulk.COMMANDS, simulate, doctor):
+for command in (
+    up.up,
+    up.down,
+    up.status,
+    tasks.submit,
+    tasks.show,
+    tasks.logs,
+    *bulk.COMMANDS,
+    operating.usage,
+    simulate,
+    doctor,
+):
     app.command()(command)
 app.command("list")(tasks.list_)
 app.command("import")(transfer.import_)
 app.command("export")(transfer.export)
 app.add_typer(admin.tenant, name="tenant")
 app.add_typer(admin.key, name="key")
+app.add_typer(operating.function, name="function")
+app.add_typer(operating.downstream, name="downstream")
+app.add_typer(operating.class_, name="class")
 app.add_typer(schedule, name="schedule")
 app.add_typer(journal, name="journal")
 

@@ -127,6 +127,7 @@ def print_task(task: Mapping[str, Any]) -> None:
             ("state", state_text(task["state"])),
             ("priority", task["priority"]),
             ("tags", task["tags"]),
+            ("key", task.get("key")),
             ("created", local_time(task["created_at"])),
             ("due", local_time(task["due_at"])),
             ("started", local_time(task["started_at"])),

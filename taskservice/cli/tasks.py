@@ -11,12 +11,13 @@ from typing import Annotated, Any
 
 import typer
 
-from taskservice.cli import render
+from taskservice.cli import explain, render
 from taskservice.client import Client
 from taskservice.errors import RequestError
 
 TIMEOUT_S = 15.0
 LISTED_DEFAULT = 20
+ENDED = ("succeeded", "failed", "cancelled", "expired")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task's id.")]
@@ -57,6 +58,7 @@ def submit(
     ] = None,
     off_peak: OffPeak = None,
     tag: Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="A tag; may be repeated.")] = [],  # noqa: B006
+    key: Annotated[str | None, typer.Option(help="What its function's key_max_running counts by.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
     wait_timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most.")] = None,
     as_json: AsJson = False,
@@ -76,6 +78,7 @@ def submit(
             deadline=number_or_text(deadline),
             off_peak=off_peak,
             tags=read_tags(tag) or None,
+            key=key,
         )
         if wait:
             render.print_json(task.result(wait_timeout))
@@ -115,14 +118,30 @@ def list_(
         render.print_table(render.TASK_COLUMNS, map(render.task_row, found), "No tasks.")
 
 
-def show(id: TaskId, as_json: AsJson = False) -> None:
-    """Show all there is to know of a task."""
+def show(
+    id: TaskId,
+    with_timeline: Annotated[
+        bool, typer.Option("--timeline", help="What it has gone through, also if it has ended.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show all there is to know of a task: why it waits, when it may start, where it runs, how it ended."""
     with connected() as client:
-        task = client.get(id).info
+        task = client.get(id)
+        unfinished = task.state not in ENDED
+        why = task.why() if unfinished else None
+        timeline = task.timeline() if unfinished or with_timeline else None
+    told = {name: value for name, value in (("why", why), ("timeline", timeline)) if value is not None}
     if as_json:
-        render.print_json(task)
-    else:
-        render.print_task(task)
+        render.print_json({**task.info, **told})
+        return
+    render.print_task(task.info)
+    if why is not None:
+        print()
+        explain.print_why(why)
+    if timeline is not None:
+        print()
+        explain.print_timeline(timeline)
 
 
 def logs(id: TaskId) -> None:

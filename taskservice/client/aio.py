@@ -16,6 +16,7 @@ from taskservice.client.conversation import REFUSED_S, TIMEOUT_S, Patience, Talk
 from taskservice.client.discovery import discover
 from taskservice.client.handle import KnownTask
 from taskservice.client.mapping import map_results
+from taskservice.client.operating_aio import AsyncOperating
 from taskservice.client.requests import Instant, ListFilters, TaskOptions
 from taskservice.client.schedules import ScheduleChanges, ScheduleOptions
 from taskservice.client.steps import Conversation, Emit, Heard, JsonObject, JsonObjects, Pause, Send, Stream
@@ -24,7 +25,7 @@ from taskservice.client.transfers import AsyncTransfers
 T = TypeVar("T")
 
 
-class AsyncClient(AsyncTransfers):
+class AsyncClient(AsyncOperating, AsyncTransfers):
     """What `Client` is, for one event loop: the same methods, to be awaited or iterated over with `async for`."""
 
     def __init__(
@@ -201,16 +202,6 @@ class AsyncClient(AsyncTransfers):
         """See `Client.status`."""
         return await self._run(self._talk.ask_object(requests.get("cluster")))
 
-    async def tenants(self) -> JsonObjects:
-        """See `Client.tenants`."""
-        return await self._run(self._talk.ask_list("tenants"))
-
-    async def create_tenant(
-        self, id: str, *, weight: float = 1.0, queued_max: int | None = None, running_max: int | None = None
-    ) -> JsonObject:
-        """See `Client.create_tenant`."""
-        return await self._run(self._talk.ask_object(requests.create_tenant(id, weight, queued_max, running_max)))
-
     async def keys(self) -> JsonObjects:
         """See `Client.keys`."""
         return await self._run(self._talk.ask_list("keys"))
@@ -288,6 +279,14 @@ class AsyncTaskHandle(KnownTask):
     async def logs(self) -> str:
         """See `TaskHandle.logs`."""
         return await self._client.logs(self.id)
+
+    async def why(self) -> JsonObject:
+        """See `Client.why`."""
+        return await self._client.why(self.id)
+
+    async def timeline(self) -> JsonObject:
+        """See `Client.timeline`."""
+        return await self._client.timeline(self.id)
 
     async def cancel(self) -> Self:
         """See `TaskHandle.cancel`."""

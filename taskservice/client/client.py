@@ -16,6 +16,7 @@ from taskservice.client.conversation import REFUSED_S, TIMEOUT_S, Patience, Talk
 from taskservice.client.discovery import discover
 from taskservice.client.handle import KnownTask
 from taskservice.client.mapping import map_results
+from taskservice.client.operating import Operating
 from taskservice.client.requests import Instant, ListFilters, TaskOptions
 from taskservice.client.schedules import ScheduleChanges, ScheduleOptions
 from taskservice.client.steps import Conversation, Emit, Heard, JsonObject, JsonObjects, Pause, Send, Stream
@@ -24,7 +25,7 @@ from taskservice.client.transfers import Transfers
 T = TypeVar("T")
 
 
-class Client(Transfers):
+class Client(Operating, Transfers):
     """The service at `url`, as the owner of `api_key`.
 
     What is not given comes from TASKSERVICE_URL and TASKSERVICE_API_KEY, else from this machine's own service. Each
@@ -233,16 +234,6 @@ class Client(Transfers):
         """Tasks by state, unfinished tasks by function and state; for admins of all tenants, and the runners."""
         return self._run(self._talk.ask_object(requests.get("cluster")))
 
-    def tenants(self) -> JsonObjects:
-        """All tenants. For admins."""
-        return self._run(self._talk.ask_list("tenants"))
-
-    def create_tenant(
-        self, id: str, *, weight: float = 1.0, queued_max: int | None = None, running_max: int | None = None
-    ) -> JsonObject:
-        """The tenant exists. For admins. Raises ConflictError if it did before."""
-        return self._run(self._talk.ask_object(requests.create_tenant(id, weight, queued_max, running_max)))
-
     def keys(self) -> JsonObjects:
         """All keys, without their secrets. For admins."""
         return self._run(self._talk.ask_list("keys"))
@@ -323,6 +314,14 @@ class TaskHandle(KnownTask):
     def logs(self) -> str:
         """What the task's attempts have written."""
         return self._client.logs(self.id)
+
+    def why(self) -> JsonObject:
+        """Why the task does not run yet: see `Client.why`."""
+        return self._client.why(self.id)
+
+    def timeline(self) -> JsonObject:
+        """What the task has gone through: see `Client.timeline`."""
+        return self._client.timeline(self.id)
 
     def cancel(self) -> Self:
         """The task will not run. Raises ConflictError if it has started or ended."""

@@ -47,6 +47,8 @@ class TaskOptions(TypedDict, total=False):
     off_peak: bool | None
     """It can wait for off-peak hours or an idle pool, while its deadline leaves time; the function's own if not given."""
     tags: Mapping[str, str] | None
+    key: str | None
+    """What its function's `key_max_running` counts by; the value of the parameter that the function names if not given."""
 
 
 class ListFilters(TypedDict, total=False):
@@ -196,11 +198,6 @@ def get_operation(operation_id: str) -> Request:
 def get(path: str) -> Request:
     """One of the pages without parameters: functions, cluster, tenants, keys."""
     return Request("GET", f"/v1/{path}")
-
-
-def create_tenant(tenant_id: str, weight: float, queued_max: int | None, running_max: int | None) -> Request:
-    body = {"id": tenant_id, "weight": weight, "queued_max": queued_max, "running_max": running_max}
-    return Request("POST", "/v1/tenants", body=to_json(body), repeatable=False)
 
 
 def create_key(scopes: Iterable[str], tenant: str | None, name: str) -> Request:

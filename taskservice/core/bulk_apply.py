@@ -58,16 +58,18 @@ def caught(state: State, record: r.OperationCaught) -> list[Held]:
 def _count(state: State, operation: Operation, stretch: Stretch, since_ms: int) -> int:
     """How many tasks of the stretch it would change."""
     here = state.table.count_between(stretch, operation.filter, since_ms)
-    if operation.kind is not OperationKind.DELETE:
+    ended = ended_only(operation.filter)
+    if operation.kind is not OperationKind.DELETE or not ended.states:
         return here
-    return here + state.table.past.count_between(stretch, ended_only(operation.filter))
+    return here + state.table.past.count_between(stretch, ended)
 
 
 def _forget(state: State, operation: Operation, stretch: Stretch) -> int:
     """What passes in history is known no longer, if the operation deletes; gives how many tasks these are."""
-    if operation.kind is not OperationKind.DELETE:
-        return 0
-    return state.table.past.forget_between(stretch, ended_only(operation.filter))
+    ended = ended_only(operation.filter)
+    if operation.kind is not OperationKind.DELETE or not ended.states:
+        return 0  # a filter without states would mean any
+    return state.table.past.forget_between(stretch, ended)
 
 
 def _change(operation: Operation, at_ms: int) -> Change:

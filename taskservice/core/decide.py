@@ -14,11 +14,15 @@ from taskservice.core import events as e
 from taskservice.core.admit import admit
 from taskservice.core.decision import Decision
 from taskservice.core.effects import DoneAnswer
+from taskservice.core.insight import TimelineAsked, UsageAsked, WhyAsked
 from taskservice.core.records import FunctionsSet, KeySet, PolicySet, TenantSet
 from taskservice.core.report import lost, report
 from taskservice.core.specs import policy_key
 from taskservice.core.state import State
 from taskservice.core.ticks import tick
+from taskservice.core.timeline import timeline
+from taskservice.core.usage import usage
+from taskservice.core.why import why
 
 E = TypeVar("E", bound=e.Event)
 Decider = Callable[[State, E, int, Random], Decision]
@@ -123,6 +127,9 @@ _DECIDE = dict(
         _for(e.DropAsked, lambda state, event, now_ms, rng: history.droppable(state, event, now_ms)),
         _for(e.OldFileRead, lambda state, event, now_ms, rng: history.drop(state, event, now_ms)),
         _for(e.StrangersAsked, lambda state, event, now_ms, rng: history.strangers(state, event)),
+        _for(WhyAsked, lambda state, event, now_ms, rng: Decision(answer=why(state, event, now_ms))),
+        _for(TimelineAsked, lambda state, event, now_ms, rng: Decision(answer=timeline(state, event, now_ms))),
+        _for(UsageAsked, lambda state, event, now_ms, rng: Decision(answer=usage(state, event, now_ms))),
         _for(e.OperationTurn, lambda state, event, now_ms, rng: bulk.go_on(state, now_ms)),
     ]
 )

@@ -35,8 +35,9 @@ class Downstreams:
         return self.functions[function].downstream or function
 
     def window_of(self, function: FunctionName, now_ms: int) -> Window | None:
-        """The window that the function's tasks pass; None if it names no downstream and has never been throttled."""
-        named = self.functions[function].downstream
+        """The window that the function's tasks pass; None if it names no downstream, has never been
+        throttled, and no operator has spoken of it."""
+        named = self.functions[function].downstream or ("downstream", function) in self.policies
         return self.open_window(function, now_ms) if named else self.windows.get(function)
 
     def budget_of(self, function: FunctionName, now_ms: int) -> RetryBudget:
@@ -46,6 +47,10 @@ class Downstreams:
             share = self.functions[function].retry_share
             budget = self._budgets[function] = RetryBudget("function.retries", now_ms, share)
         return budget
+
+    def known_budget(self, function: FunctionName) -> RetryBudget | None:
+        """The function's budget, if one has been asked for."""
+        return self._budgets.get(function)
 
     def function_changed(self, name: FunctionName) -> None:
         """The function's share of retries may be another."""

@@ -7,11 +7,12 @@ from enum import StrEnum
 from msgspec import Struct
 
 from taskservice.core.deadlines import Kept
+from taskservice.core.insight import InsightAnswer
 from taskservice.core.lease_wire import LeaseSpec, ReportAck
 from taskservice.core.operations import Operation
 from taskservice.core.past import HistoryFile, Past
 from taskservice.core.schedules import ScheduleState
-from taskservice.core.specs import ApiKey, FunctionSpec, Tenant
+from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
 from taskservice.core.types import FunctionName, RunnerId, Task, TaskId, TaskNo, TaskState, TenantId
 
 
@@ -138,6 +139,7 @@ class CatalogAnswer(Struct, frozen=True):
     tenants: tuple[Tenant, ...]
     keys: tuple[ApiKey, ...]
     functions: tuple[FunctionSpec, ...]
+    policies: tuple[Policy, ...] = ()
 
 
 class ReferencesAnswer(Struct, frozen=True):
@@ -220,6 +222,7 @@ AnswerValue = (
     | FilesAnswer
     | KeysAnswer
     | CountAnswer
+    | InsightAnswer
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from taskservice.core.insight import Insight
 from taskservice.core.lease_wire import HeldLease, RunnerReport
 from taskservice.core.operations import OperationKind
 from taskservice.core.past import EndedKey, HistoryFile, WrittenTask
@@ -278,4 +279,5 @@ Event = (
     | OldFileRead
     | StrangersAsked
     | OperationTurn
+    | Insight
 )

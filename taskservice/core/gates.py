@@ -246,7 +246,7 @@ class Gates:
     def _line(self, name: Name, gate: Gate) -> Line:
         line = self._lines.get(name)
         if line is None:
-            line = self._lines[name] = Line(gate, self.stirred)
+            line = self._lines[name] = Line(gate, self.stirred, str(name[0]))
         line.gate = gate
         return line
 

@@ -47,7 +47,7 @@ def _reported(state: State, runner: RunnerId, token: Token, reports: Sequence[Le
     if lease is not None:
         _learn(state, lease, reports, done=done, now_ms=now_ms)
     if done:
-        _over(state, token)
+        _over(state, token, now_ms)
         state.pool.lease_over(runner, token)
     elif any(report.handed_back for report in reports):
         state.pool.straggles(runner, token)
@@ -69,7 +69,7 @@ def _learn(state: State, lease: Lease, reports: Sequence[LeaseReport], *, done: 
     state.turns.ended(lease.leaf, ended, back, vanished, now_ms)
     seconds = sum(outcome.duration_us for outcome in ended) / 1e6 / state.functions[lease.leaf.function].concurrency
     change = state.costs.report(lease.token, len(ended), seconds, back)
-    state.turns.tree.correct(lease.leaf, change)
+    state.turns.correct(lease.leaf, change, now_ms)
 
 
 def _speed(state: State, lease: Lease, ended: Sequence[Outcome]) -> None:
@@ -93,7 +93,7 @@ def _lost(state: State, runner: RunnerId, now_ms: int) -> None:
     _vanished(state, [token for token, lease in state.leases.items() if lease.runner == runner], now_ms)
     known = state.pool.runners.get(runner)
     for token in list(known.leases) if known is not None else ():
-        _over(state, token)
+        _over(state, token, now_ms)
     state.pool.leave(runner)
 
 
@@ -102,14 +102,14 @@ def _vanished(state: State, tokens: Iterable[Token], now_ms: int) -> None:
     for token in tokens:
         lease = state.leases[token]
         state.turns.ended(lease.leaf, (), 0, len(lease.open), now_ms)
-        _over(state, token)
+        _over(state, token, now_ms)
 
 
-def _over(state: State, token: Token) -> None:
+def _over(state: State, token: Token, now_ms: int) -> None:
     """The lease occupies nothing any more, and its price is final."""
     leaf, refund = state.costs.over(token)
     if leaf is not None:
-        state.turns.tree.correct(leaf, -refund, over=True)
+        state.turns.correct(leaf, -refund, now_ms, over=True)
     leaf = state.turns.usage.free(token)
     if leaf is not None:
         state.turns.gates.freed(leaf)

@@ -72,6 +72,11 @@ class Order:
             heappop(self._heap)
         return None
 
+    @property
+    def suits(self) -> bool:
+        """Whether there is any runner that could have such a lease if it were empty."""
+        return bool(self._suitable)
+
     def suitable(self) -> Sequence[Runner]:
         """The runners that could have such a lease if they were empty."""
         return list(self._suitable)

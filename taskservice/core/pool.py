@@ -148,6 +148,10 @@ class Pool:
                 add(self._capacity, {} if runner.draining else runner.capacity)
         return self._capacity
 
+    def suits(self, demand: Demand) -> bool:
+        """Whether any runner could have such a lease if it were empty."""
+        return self._order(demand).suits
+
     def slots(self, demand: Demand) -> int:
         """How many such leases the pool could run at once if it were empty; at least 1."""
         return max(1, self._order(demand).slots)

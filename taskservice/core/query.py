@@ -63,10 +63,11 @@ def references(state: State, event: ReferencesAsked) -> ReferencesAnswer:
 
 
 def catalog(state: State) -> CatalogAnswer:
-    """Tenants, keys and functions."""
+    """Tenants, keys, functions and policies."""
     return CatalogAnswer(
         state.catalog_version,
         tuple(state.tenants.values()),
         tuple(state.keys.values()),
         tuple(state.functions.values()),
+        tuple(state.policies.values()),
     )

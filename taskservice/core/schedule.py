@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from taskservice.core import lease
@@ -14,6 +15,7 @@ from taskservice.core.records import LeaseGranted
 from taskservice.core.speed import Speed
 from taskservice.core.state import State
 from taskservice.core.types import Leaf, Token
+from taskservice.core.waits import HELD, ROOM
 
 
 @dataclass(slots=True)
@@ -34,7 +36,7 @@ def begin(state: State, now_ms: int) -> Round:
     state.searches.begin(state.limits, operating=bool(state.operations.under_way))
     for leaf, seconds, price in state.costs.late(now_ms):
         state.speeds.setdefault(leaf.function, Speed()).at_least(seconds * 1e6)
-        state.turns.tree.correct(leaf, price)
+        state.turns.correct(leaf, price, now_ms)
     return Round(hungry=state.turns.hungry())
 
 
@@ -92,7 +94,7 @@ def charge(state: State, granted: LeaseGranted, now_ms: int) -> None:
     state.turns.gates.started(leaf, tasks, now_ms)
     state.turns.refused.pop(demand, None)
     price = state.costs.charge(granted.token, leaf, tasks, rate, lease.attempt_s(speed, function), now_ms)
-    state.turns.tree.served(leaf, tasks, price)
+    state.turns.served(leaf, tasks, price, now_ms)
 
 
 def end(state: State, round_: Round, now_ms: int) -> None:
@@ -100,5 +102,11 @@ def end(state: State, round_: Round, now_ms: int) -> None:
     for leaf in round_.held:
         state.turns.tree.put_back(leaf)
     state.turns.tree.pass_on(round_.closed)
+    lacking: dict[Hashable, str] = {
+        demand: "pool.room" if state.pool.suits(demand) else "pool.too_large" for demand in round_.closed
+    }
+    state.turns.tree.waits.only(ROOM, lacking, now_ms)
+    held: dict[Hashable, str] = dict.fromkeys(round_.held, "operation")
+    state.turns.tree.waits.only(HELD, held, now_ms)
     state.pool.waiting(state.turns.waiting(round_.closed), now_ms)
     state.turns.gates.look(state.pool.capacity(), now_ms)

@@ -26,6 +26,7 @@ from taskservice.core.specs import Tenant
 from taskservice.core.state import State
 from taskservice.core.table import Mark
 from taskservice.core.types import TaskNo, TenantId
+from taskservice.core.waits import JOURNAL
 
 DEFAULT_TENANT = TenantId("default")
 
@@ -119,6 +120,7 @@ class Shard:
     def dispatch(self, now_ms: int) -> int:
         """Whatever may run now and has room somewhere is leased; gives the number of leases."""
         count = 0
+        self.state.turns.tree.waits.opened(JOURNAL, now_ms)
         round_ = schedule.begin(self.state, now_ms)
         while (granted := schedule.next_lease(self.state, round_, now_ms)) is not None:
             schedule.charge(self.state, granted, now_ms)
@@ -127,6 +129,10 @@ class Shard:
             count += 1
         schedule.end(self.state, round_, now_ms)
         return count
+
+    def hold_back(self, now_ms: int) -> None:
+        """Nothing is leased in this turn, because the journal does not keep up."""
+        self.state.turns.tree.waits.closed(JOURNAL, "journal.behind", now_ms)
 
     def cut(self) -> Cut | None:
         """The next segment to append, closed; None if there is no record that waits for one."""

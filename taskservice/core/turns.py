@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from taskservice.core.demand import PACK, Demand, demand_for
@@ -13,6 +13,7 @@ from taskservice.core.flow.running import AtMost, Running
 from taskservice.core.gates import Gates
 from taskservice.core.lease_wire import Outcome
 from taskservice.core.limits import Limits
+from taskservice.core.resources import times
 from taskservice.core.specs import (
     ClassPolicy,
     DownstreamPolicy,
@@ -23,6 +24,7 @@ from taskservice.core.specs import (
     Tenant,
     policy_key,
 )
+from taskservice.core.spent import Spent
 from taskservice.core.types import FunctionName, Leaf, Priority, TenantId
 
 CLASS_WEIGHTS = {
@@ -47,6 +49,7 @@ class Turns:
     usage: Usage = field(default_factory=Usage)
     tree: Tree = field(init=False)
     gates: Gates = field(init=False)
+    spent: Spent = field(default_factory=Spent)
     refused: dict[Demand, Leaf] = field(default_factory=dict)
     """For what no runner had room, and for which leaf it was asked last."""
     _reserved: dict[Owner, Mapping[str, int]] = field(default_factory=dict)
@@ -55,11 +58,12 @@ class Turns:
     def __post_init__(self) -> None:
         stirred: dict[Line, None] = {}
         self.gates = Gates(self.tenants, self.functions, self.policies, self.running, self.usage, stirred, self.limits)
-        self.tree = Tree(self._weight_of, self.gates.lines_of, self.demand_of, stirred)
+        self.tree = Tree(self.weight_of, self.gates.lines_of, self.demand_of, stirred)
 
     def begin(self, now_ms: int) -> None:
         """The shard has been opened: nothing of what happened before is known, but what is durable."""
         self.gates.restart(now_ms)
+        self.tree.waits.since_ms = now_ms
         for tenant in self.tenants.values():
             self._quota_changed(("tenant", tenant.id), tenant.quota)
         for policy in self.policies.values():
@@ -71,12 +75,12 @@ class Turns:
         self.gates.tenant_changed(id)
         for priority in Priority:
             self.tree.changed((priority, id))
-        self._changed(leaf for leaf, _ in self.tree.leaves() if leaf.tenant == id)
+        self._changed(None, id, None)
 
     def function_changed(self, name: FunctionName) -> None:
         """The function's tasks perhaps take something else, or have other limits."""
         self.gates.function_changed(name)
-        self._changed(leaf for leaf, _ in self.tree.leaves() if leaf.function == name)
+        self._changed(None, None, name)
 
     def policy_changed(self, policy: Policy) -> None:
         """An operator has said something else than before."""
@@ -85,9 +89,11 @@ class Turns:
             self.function_changed(policy.name)
         elif isinstance(policy, ClassPolicy):
             self.tree.changed((policy.name,))
-            self._changed(leaf for leaf, _ in self.tree.leaves() if leaf.priority == policy.name)
+            self._changed(policy.name, None, None)
         else:
             self.gates.downstream_changed(policy)
+            if policy.name in self.functions:
+                self.function_changed(FunctionName(policy.name))
 
     def throttled(self, function: FunctionName, now_ms: int) -> None:
         """The function stands before a gate of its own from now on, if it did not before."""
@@ -98,6 +104,16 @@ class Turns:
     def ended(self, leaf: Leaf, outcomes: Sequence[Outcome], back: int, vanished: int, now_ms: int) -> None:
         """See `Gates.ended`."""
         self.gates.ended(leaf, outcomes, back, vanished, now_ms)
+
+    def served(self, leaf: Leaf, tasks: int, cost: float, now_ms: int) -> None:
+        """So many of the leaf's tasks were leased at once, and are paid for with `cost` machine seconds."""
+        self.tree.served(leaf, tasks, cost)
+        self.spent.add(leaf, cost, now_ms)
+
+    def correct(self, leaf: Leaf, change: float, now_ms: int, *, over: bool = False) -> None:
+        """See `Tree.correct`."""
+        self.tree.correct(leaf, change, over=over)
+        self.spent.add(leaf, change, now_ms)
 
     def waiting(self, closed: Iterable[Demand]) -> list[Demand]:
         """What waits for room at the end of a round in which no runner had any for these: they, and what was refused in a round
@@ -121,13 +137,13 @@ class Turns:
 
     def next_of(self, owner: Owner, closed: Container[Demand], now_ms: int) -> Turn | None:
         """Whose turn it is among the owner's leaves, for as much as is kept for it; None if it has no work that fits in that."""
-        for path in self._places(owner):
+        for path in self.places(owner):
             turn = self.tree.next(closed, now_ms, path)
             if turn and within(self._reserved[owner], self.usage.used(owner), dict(turn.shape.need)):
                 return turn
         return None
 
-    def _places(self, owner: Owner) -> Iterable[Path]:
+    def places(self, owner: Owner) -> Iterable[Path]:
         """Where the owner's leaves are in the tree: those first whose class has the least for its weight."""
         kind, name = owner
         if kind == "class":
@@ -135,6 +151,12 @@ class Turns:
         if kind == "tenant":
             return [(priority, name) for priority in Priority]
         return dict.fromkeys(path_of(leaf)[:3] for leaf, _ in self.tree.leaves() if leaf.function == name)
+
+    def left_of(self, owner: Owner, need: Mapping[str, int]) -> int:
+        """For how many such leases more there is room in what is kept for the owner."""
+        used = self.usage.used(owner)
+        kept = self._reserved.get(owner, {})
+        return times(need, {kind: max(0, amount - used.get(kind, 0)) for kind, amount in kept.items()})
 
     def _quota_changed(self, owner: Owner, quota: Quota) -> None:
         self._reserved.pop(owner, None)
@@ -145,15 +167,21 @@ class Turns:
         if not isinstance(policy, DownstreamPolicy):
             self._quota_changed(policy_key(policy), policy.quota)
 
-    def _changed(self, leaves: Iterable[Leaf]) -> None:
-        """The nodes of these leaves' functions are as is said now."""
-        for leaf in list(leaves):
-            self.tree.sleep(leaf)
-            self.tree.changed(path_of(leaf)[:3])
-            self.tree.changed(path_of(leaf))
-            self.tree.wake(leaf)
+    def _changed(self, *wanted: Hashable) -> None:
+        """The nodes of these functions, and their leaves, are as is said now: those without tasks as well, for they may have some
+        again. `wanted`: class, tenant and function; None: any."""
+        for path, leaves in list(self.tree.functions(wanted)):
+            waiting = [leaf for leaf, node in leaves if node.ready]
+            for leaf in waiting:
+                self.tree.sleep(leaf)
+            self.tree.changed(path)
+            for leaf, _ in leaves:
+                self.tree.changed(path_of(leaf))
+            for leaf in waiting:
+                self.tree.wake(leaf)
 
-    def _weight_of(self, path: Path) -> float:
+    def weight_of(self, path: Path) -> float:
+        """The share of the node there, relative to its siblings'."""
         match path:
             case (Priority() as priority,):
                 policy = self.policies.get(("class", priority))

@@ -21,6 +21,7 @@ from taskservice.gateway.answers import (
 from taskservice.gateway.body import read_json
 from taskservice.gateway.keys import hash_secret, key_id, new_secret
 from taskservice.gateway.openapi import documented
+from taskservice.gateway.policies import changed, said_of
 from taskservice.gateway.problems import (
     KEY_IN_USE,
     KEY_NOT_FOUND,
@@ -53,8 +54,9 @@ async def create_tenant(request: Request, gateway: Here, caller: Admin) -> Respo
     await gateway.catalog.run_once()
     if wanted.id in gateway.catalog.tenants:
         raise Problem(TENANT_EXISTS, f"There is a tenant {wanted.id!r}; change it with PATCH /v1/tenants/{wanted.id}.")
-    tenant = Tenant(TenantId(wanted.id), wanted.weight, wanted.queued_max, wanted.running_max)
-    return await _put_tenant(gateway, tenant, 201)
+    default = Tenant(TenantId(wanted.id))
+    said = {name: value for name, value in said_of(wanted, "tenant").items() if name != "id"}
+    return await _put_tenant(gateway, changed(default, default, said), 201)
 
 
 @routes.get("/tenants/{id}", **documented({200: TenantView}, (404,)))
@@ -67,8 +69,10 @@ async def get_tenant(gateway: Here, caller: Admin, id: str) -> Response:
 async def change_tenant(request: Request, gateway: Here, caller: Admin, id: str) -> Response:
     """The tenant has the values given; those not given stay."""
     patch = await read_json(request, _TENANT_PATCH, gateway.settings)
-    given = {name: value for name, value in msgspec.structs.asdict(patch).items() if value is not UNSET}
-    return await _put_tenant(gateway, msgspec.structs.replace(await _tenant(gateway, id), **given), 200)
+    said = said_of(patch, "tenant")
+    async with gateway.catalog.changing:
+        before = await _tenant(gateway, id)
+        return await _put_tenant(gateway, changed(before, Tenant(before.id), said), 200)
 
 
 async def _tenant(gateway: Gateway, tenant_id: str) -> Tenant:

@@ -11,11 +11,12 @@ from msgspec import UnsetType
 
 from taskservice.core.types import FunctionName, NewTask, TaskId
 from taskservice.gateway.body import decode
-from taskservice.gateway.canonical import canonical
+from taskservice.gateway.canonical import Canonical, canonical
 from taskservice.gateway.catalog import Catalog, KnownFunction
 from taskservice.gateway.problems import PAYLOAD_INVALID, Problem, invalid, too_large
 from taskservice.gateway.requests import Deadline, Duration, Instant, TaskRequest
 from taskservice.gateway.settings import GatewaySettings
+from taskservice.gateway.task_key import key_of
 from taskservice.gateway.times import parse_moment_ms, parse_time_ms
 from taskservice.ids import is_task_id, uuid7
 from taskservice.units import parse_duration_ms
@@ -63,7 +64,7 @@ class Admission:
         return NewTask(
             id=_task_id(_given(request.id)),
             function=FunctionName(request.function),
-            payload=payload,
+            payload=payload.text,
             priority=_given(request.priority),
             run_at_ms=run_at_ms,
             delay_ms=delay_ms,
@@ -71,12 +72,13 @@ class Admission:
             timeout_ms=duration_ms("$.timeout", request.timeout, self._settings, at_least_ms=1),
             tags=self._tags(_given(request.tags) or {}),
             ttl_ms=duration_ms("$.ttl", request.ttl, self._settings, at_least_ms=1),
+            key=key_of(function.spec, payload.value, _given(request.key)),
             deadline_ms=deadline_ms,
             deadline_in_ms=deadline_in_ms,
             off_peak=_given(request.off_peak),
         )
 
-    def _payload(self, request: TaskRequest, function: KnownFunction) -> bytes:
+    def _payload(self, request: TaskRequest, function: KnownFunction) -> Canonical:
         settings = self._settings
         given = b"{}" if isinstance(request.payload, UnsetType) else bytes(request.payload)
         payload = canonical(given, settings.payload_depth_max)
@@ -89,7 +91,7 @@ class Admission:
             more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
             detail = f"{request.function} does not take this payload. {first}{more}"
             raise Problem(PAYLOAD_INVALID, detail, errors=errors)
-        return payload.text
+        return payload
 
     def _tags(self, tags: dict[str, str]) -> tuple[tuple[str, str], ...]:
         settings = self._settings

@@ -12,8 +12,9 @@ from starlette.responses import Response
 
 from taskservice.core.effects import ItemStatus, RunnerStatus, StatusAnswer
 from taskservice.core.operations import Operation, OperationKind
-from taskservice.core.specs import ApiKey, FunctionSpec, Tenant
+from taskservice.core.specs import ApiKey, Tenant
 from taskservice.core.types import PRESSED_LANES, TERMINAL_STATES, ErrorInfo, Priority, Task, TaskState
+from taskservice.gateway.amounts import QuotaView, RateView, quota_view, rate_view
 from taskservice.gateway.problems import ProblemDocument
 from taskservice.gateway.times import iso
 
@@ -58,6 +59,8 @@ class TaskView(Struct, frozen=True, kw_only=True):
     crashes: int
     duration_ms: float | None
     error: ErrorView | None
+    key: str | UnsetType = UNSET
+    """Only if it has one: what its function counts running tasks by."""
     payload: Raw | UnsetType = UNSET
     result: Raw | UnsetType = UNSET
     lost: dict[str, str] | UnsetType = UNSET
@@ -148,54 +151,6 @@ class LogsView(Struct, frozen=True):
     logs: list[LogView]
 
 
-class ResourcesView(Struct, frozen=True):
-    """What one attempt occupies."""
-
-    cpus: float
-    gpus: float
-    memory_bytes: int
-    custom: dict[str, float]
-
-
-class RetryView(Struct, frozen=True):
-    """When an attempt that failed is made again."""
-
-    max_attempts: int
-    base_s: float
-    max_s: float
-    factor: float
-    jitter: bool
-
-
-class FunctionView(Struct, frozen=True):
-    """A function that can be submitted to."""
-
-    name: str
-    doc: str
-    payload_schema: Raw
-    result_schema: Raw | None
-    resources: ResourcesView
-    timeout_s: float
-    ttl_s: float | None
-    """Of tasks that do not say their own; null: they do not expire."""
-    deadline_s: float | None
-    """Likewise, from acceptance on; null: they have none."""
-    off_peak: bool
-    """Likewise: they can wait for off-peak hours or an idle pool."""
-    labels: dict[str, str]
-    """Of the machines that may run it."""
-    spread: bool
-    """Its tasks run where the fewest others of it do."""
-    retry: RetryView
-    concurrency: int
-    max_crashes: int
-    priority: Priority
-
-
-class FunctionsView(Struct, frozen=True):
-    functions: list[FunctionView]
-
-
 class RunnerView(Struct, frozen=True):
     """A node's runner."""
 
@@ -232,6 +187,11 @@ class TenantView(Struct, frozen=True):
     weight: float
     queued_max: int | None
     running_max: int | None
+    rate: RateView | None
+    """Tasks that may start."""
+    submit_rate: RateView | None
+    """Tasks that may be submitted."""
+    quota: QuotaView
 
 
 class TenantsView(Struct, frozen=True):
@@ -260,7 +220,7 @@ class HealthView(Struct, frozen=True):
 
 
 MODELS = (
-    TaskView, TaskPage, BatchView, ChangeView, OperationView, LogsView, FunctionView, FunctionsView, ClusterView, TenantView,
+    TaskView, TaskPage, BatchView, ChangeView, OperationView, LogsView, ClusterView, TenantView,
     TenantsView, KeyView, KeysView, HealthView, ProblemDocument,
 )  # fmt: skip
 """All that the OpenAPI document describes; what they hold is found by itself."""
@@ -280,6 +240,7 @@ def task_view(task: Task, now_ms: int, values: TaskValues = NO_VALUES, duplicate
         state=task.state,
         priority=task.priority,
         tags=dict(task.tags),
+        key=task.key or UNSET,
         created_at=iso(task.created_ms),
         due_at=iso(task.due_ms),
         started_at=None if task.started_ms is None else iso(task.started_ms),
@@ -322,33 +283,6 @@ def operation_view(operation: Operation) -> OperationView:
     )
 
 
-def function_view(spec: FunctionSpec) -> FunctionView:
-    """A function as users see it: everything but where its code is."""
-    resources, retry = spec.resources, spec.retry
-    return FunctionView(
-        name=spec.name,
-        doc=spec.doc,
-        payload_schema=Raw(spec.payload_schema),
-        result_schema=Raw(spec.result_schema) if spec.result_schema else None,
-        resources=ResourcesView(
-            resources.cpu_m / 1000,
-            resources.gpu_m / 1000,
-            resources.memory_bytes,
-            {name: amount / 1000 for name, amount in resources.custom_m},
-        ),
-        timeout_s=spec.timeout_ms / 1000,
-        ttl_s=None if spec.ttl_ms is None else spec.ttl_ms / 1000,
-        deadline_s=None if spec.deadline_ms is None else spec.deadline_ms / 1000,
-        off_peak=spec.off_peak,
-        labels=dict(spec.labels),
-        spread=spec.spread,
-        retry=RetryView(retry.max_attempts, retry.base_ms / 1000, retry.max_ms / 1000, retry.factor, retry.jitter),
-        concurrency=spec.concurrency,
-        max_crashes=spec.max_crashes,
-        priority=spec.priority,
-    )
-
-
 def cluster_view(status: StatusAnswer, *, runners: bool) -> ClusterView:
     """The service's state; without `runners` for those who may not see the machines."""
     functions = {str(name): dict(counts) for name, counts in status.functions.items()}
@@ -362,7 +296,16 @@ def _runner_view(one: RunnerStatus) -> RunnerView:
 
 
 def tenant_view(tenant: Tenant) -> TenantView:
-    return TenantView(tenant.id, tenant.weight, tenant.queued_max, tenant.running_max)
+    """A tenant as admins see it."""
+    return TenantView(
+        tenant.id,
+        tenant.weight,
+        tenant.queued_max,
+        tenant.running_max,
+        rate_view(tenant.rate),
+        rate_view(tenant.submit_rate),
+        quota_view(tenant.quota),
+    )
 
 
 def key_view(key: ApiKey, secret: str | UnsetType = UNSET) -> KeyView:

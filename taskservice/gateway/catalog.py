@@ -1,4 +1,4 @@
-"""A gateway's replica of the tenants, keys and functions, so that a request is judged without asking anybody."""
+"""A gateway's replica of the tenants, keys, functions and policies, so that a request is judged without asking anybody."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import jsonschema_rs
 import msgspec
 
 from taskservice.core.effects import CatalogAnswer
-from taskservice.core.specs import ApiKey, FunctionSpec, Tenant
+from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant, policy_key
 from taskservice.core.types import FunctionName, TenantId
 from taskservice.errors import BackOffError, ServiceBug
 from taskservice.gateway.keys import hash_secret, may_be_secret
@@ -86,6 +86,10 @@ class Catalog:
         self.tenants: dict[TenantId, Tenant] = {}
         self.keys: dict[str, ApiKey] = {}
         self.functions: dict[FunctionName, KnownFunction] = {}
+        self.policies: dict[tuple[str, str], Policy] = {}
+        """What operators have set: see `specs.policy_key`."""
+        self.changing = asyncio.Lock()
+        """Held by whoever changes something by what it was before."""
         self._keys_by_hash: dict[bytes, ApiKey] = {}
 
     @property
@@ -138,6 +142,7 @@ class Catalog:
         self.tenants = {tenant.id: tenant for tenant in answer.tenants}
         self.keys = {key.id: key for key in answer.keys}
         self._keys_by_hash = {key.secret_sha256: key for key in answer.keys}
+        self.policies = {policy_key(policy): policy for policy in answer.policies}
         self.functions = {spec.name: KnownFunction(spec, self.functions.get(spec.name)) for spec in answer.functions}
 
     async def key_of(self, secret: str) -> ApiKey | None:

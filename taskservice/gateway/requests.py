@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from taskservice.core.schedules import CatchUp, Overlap
 from taskservice.core.types import Priority, TaskState
+from taskservice.gateway.amounts import QuotaSaid, RateSaid
 from taskservice.ids import SCHEDULE_ID_PATTERN, TASK_ID_PATTERN
 
 Scope = Literal["submit", "read", "operate", "admin"]
@@ -56,6 +57,8 @@ class TaskRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     off_peak: bool | UnsetType | None = UNSET
     """The task can wait for off-peak hours, or for an idle pool, while its deadline leaves time; the function's own if absent."""
     tags: dict[str, str] | UnsetType | None = UNSET
+    key: Annotated[str, Meta(min_length=1, max_length=1_000)] | UnsetType | None = UNSET
+    """What its function's `key_max_running` counts by; if absent, the value of the parameter that the function names."""
 
 
 class SubmitRequest(TaskRequest, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -149,14 +152,22 @@ class TenantRequest(Struct, frozen=True, forbid_unknown_fields=True):
     weight: Weight = 1.0
     queued_max: QuantityMax | None = None
     running_max: QuantityMax | None = None
+    rate: RateSaid | None = None
+    """Tasks that may start."""
+    submit_rate: RateSaid | None = None
+    """Tasks that may be submitted."""
+    quota: QuotaSaid | None = None
 
 
 class TenantPatch(Struct, frozen=True, forbid_unknown_fields=True):
-    """What to change of a tenant. Absent: as it is; null: no limit."""
+    """What to change of a tenant. Absent: as it is; null: no limit, and of the weight 1."""
 
-    weight: Weight | UnsetType = UNSET
+    weight: Weight | UnsetType | None = UNSET
     queued_max: QuantityMax | UnsetType | None = UNSET
     running_max: QuantityMax | UnsetType | None = UNSET
+    rate: RateSaid | UnsetType | None = UNSET
+    submit_rate: RateSaid | UnsetType | None = UNSET
+    quota: QuotaSaid | UnsetType | None = UNSET
 
 
 class KeyRequest(Struct, frozen=True, forbid_unknown_fields=True):

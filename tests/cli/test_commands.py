@@ -19,6 +19,7 @@ TASK = {
     "off_peak_until": "2030-01-31T07:00:00.000Z",
     "expires_at": "2030-01-31T10:00:00.000Z", "paused_until": None, "duration_ms": 12.5, "error": None,
 }  # fmt: skip
+UNLIMITED = {"rate": None, "submit_rate": None, "quota": {"reserved": {}, "maximum": {}}}
 WHOLE = {**TASK, "payload": {"url": "x"}, "result": {"size": 3}}
 
 
@@ -295,11 +296,11 @@ def test_status_is_counts_functions_and_runners(server, run):
 
 def test_tenants_and_keys(server, run):
     server.answer({"id": "acme", "weight": 2.0, "queued_max": 10, "running_max": None}, 201)
-    server.answer({"tenants": [{"id": "acme", "weight": 2.0, "queued_max": 10, "running_max": None}]})
+    server.answer({"tenants": [{"id": "acme", "weight": 2.0, "queued_max": 10, "running_max": None, **UNLIMITED}]})
     server.answer({"id": "key_1", "tenant": "acme", "scopes": ["submit"], "secret": "tsk_x"}, 201)
     server.answer({"id": "key_1"})
     assert "taskservice key add --tenant acme" in run("tenant", "add", "acme", "--weight", 2, "--queued-max", 10).stdout
-    assert run("tenant", "list").stdout.splitlines()[1].split() == ["acme", "2", "10", "-"]
+    assert run("tenant", "list").stdout.splitlines()[1].split() == ["acme", "2", "10", "-", "-", "-"]
     assert "tsk_x" in run("key", "add", "--tenant", "acme", "--scope", "submit").stdout
     assert run("key", "revoke", "key_1").stdout == "key_1 is revoked.\n"
     assert [asked.method for asked in server.asked] == ["POST", "GET", "POST", "DELETE"]

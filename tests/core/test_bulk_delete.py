@@ -56,6 +56,17 @@ def test_what_is_deleted_has_never_been(machine: Machine) -> None:
     assert [(item.id, item.status) for item in machine.submit(*ids)] == [(id, ItemStatus.ACCEPTED) for id in ids]
 
 
+def test_deleting_tasks_that_wait_leaves_history_alone(machine: Machine) -> None:
+    """Simulated seed 6 with files: of a filter with no state in which a task has ended nothing was left, which meant any state."""
+    archived(machine, "past")
+    machine.submit("scheduled", delay_ms=60_000)
+    machine.submit(*names("q", 2))
+    operation = machine.bulk(DELETE, states=(TaskState.SCHEDULED,), created_after_ms=0)
+    machine.finish_bulk()
+    assert now(machine, operation).changed == 1
+    assert look(machine, "past").past is not None
+
+
 def test_whoever_waits_is_told_and_values_are_dropped_once_it_is_durable(machine: Machine) -> None:
     machine.submit("a", payload=reference(1))
     machine.bulk(DELETE)

@@ -91,6 +91,23 @@ def test_a_paused_function_does_not_start_and_goes_on_where_it_was(wide: Machine
     assert sorted(ids(wide.dispatch())) == ["t0", "t1", "t2"]
 
 
+@pytest.mark.parametrize("who", ["function", "tenant", "class"])
+def test_what_is_said_while_nothing_waits_holds_for_what_comes_later(wide: Machine, who: str):
+    """A function that was paused in the moment in which none of its tasks waited used to go on: its place in the order had been kept
+    from before, with the gates of before. So with the maxima of tenants and classes."""
+    tasks(wide, 1, "first")
+    (lease,) = wide.dispatch()
+    if who == "function":
+        wide.policy(FunctionPolicy(F, paused=True))
+    elif who == "tenant":
+        wide.tenant("default", quota=Quota(maximum=(("CPU", 1),)))
+    else:
+        wide.policy(ClassPolicy(Priority.NORMAL, quota=Quota(maximum=(("CPU", 1),))))
+    succeed(wide, lease)
+    tasks(wide, 1, "later")
+    assert wide.dispatch() == []
+
+
 def test_what_an_operator_says_comes_before_what_the_function_says(wide: Machine):
     wide.register(function(max_running=1))
     tasks(wide, 9)

@@ -20,7 +20,10 @@ async def test_a_tenant_is_made_shown_and_changed(service: Service) -> None:
     """What a change does not name stays; null takes a limit away."""
     admin = service.client("admin")
     made = await admin.post("/v1/tenants", json={"id": "newco", "weight": 2.5, "queued_max": 10, "running_max": 3})
-    expected = {"id": "newco", "weight": 2.5, "queued_max": 10, "running_max": 3}
+    expected = {
+        "id": "newco", "weight": 2.5, "queued_max": 10, "running_max": 3, "rate": None, "submit_rate": None,
+        "quota": {"reserved": {}, "maximum": {}},
+    }  # fmt: skip
     assert (made.status_code, made.json()) == (201, expected)
     assert (await admin.get("/v1/tenants/newco")).json() == expected
     changed = await admin.patch("/v1/tenants/newco", json={"weight": 1, "queued_max": None})

@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from taskservice import App, Context, Retry, Throttled
-from taskservice.core.specs import Bundle, Resources, RetryPolicy
+from taskservice.core.specs import Bundle, Rate, Resources, RetryPolicy
 from taskservice.core.types import Priority
 from taskservice.signature import BadPayload, BadResult, Signature, result_json
 
@@ -54,11 +54,39 @@ def plain(i: int) -> int:
         ({"retry": Retry(non_retryable=ValueError)}, TypeError, "must be a tuple of exception classes"),
         ({"retry": Retry(non_retryable=(3,))}, TypeError, "must be a tuple of exception classes"),
         ({"colour": "red"}, TypeError, "colour"),
+        ({"rate": "fast"}, ValueError, "x.plain: rate: 'fast' is not a rate: write \"100/s\""),
+        ({"rate": 100}, ValueError, "rate: 100 is not a rate"),
+        ({"rate": "0/s"}, ValueError, "rate must be 1e-06 to 1e\\+06 a second, not 0"),
+        ({"rate": "5/s burst 0"}, ValueError, "the burst of rate must be 1 to"),
+        ({"submit_rate": "5 per second"}, ValueError, "submit_rate: '5 per second' is not a rate"),
+        ({"max_running": 0}, ValueError, "max_running must be a whole number from 1 to 1000000, not 0"),
+        ({"key": "user"}, ValueError, "key must be the name of a parameter of the function \\(i\\), not 'user'"),
+        ({"key_max_running": 2}, ValueError, "say which parameter that is, with key="),
+        ({"key": "i", "key_max_running": True}, ValueError, "key_max_running must be a whole number"),
+        ({"downstream": "a b"}, ValueError, "downstream must be 1 to 100 of A-Z"),
+        ({"retry_share": 2}, ValueError, "retry_share must be a number from 0 to 1, not 2"),
     ],
 )
 def test_options_that_cannot_be(options, error, message):
     with pytest.raises(error, match=message):
         App("x").task(**options)(plain)
+
+
+def test_what_bounds_the_flow_reaches_the_control_plane():
+    app = App("x")
+    app.task(
+        rate="30/m burst 5",
+        submit_rate="2.5/s",
+        max_running=7,
+        key="i",
+        key_max_running=2,
+        downstream="stripe",
+        retry_share=0.2,
+    )(plain)
+    (function,) = app.functions.values()
+    spec = function.spec(Bundle("m", "a", "/"))
+    assert (spec.rate, spec.submit_rate, spec.max_running) == (Rate(0.5, 5), Rate(2.5, 3), 7)
+    assert (spec.key, spec.key_max_running, spec.downstream, spec.retry_share) == ("i", 2, "stripe", 0.2)
 
 
 def star(*rest: int) -> None: ...

@@ -34,6 +34,7 @@ from taskservice.core.events import (
     TenantPut,
     Ticked,
 )
+from taskservice.core.insight import TimelineAnswer, TimelineAsked, UsageAnswer, UsageAsked, WhyAnswer, WhyAsked
 from taskservice.core.lease_wire import HeldLease, LeaseReport, LeaseSpec, Outcome, ReportAck, RunnerReport
 from taskservice.core.limits import Limits
 from taskservice.core.operations import Operation, OperationKind
@@ -283,6 +284,26 @@ class Machine:
     def succeed(self, lease: LeaseSpec, duration_us: int = 1_000) -> ReportAck:
         """Every task of the lease succeeds, and the lease is over."""
         return self.report(lease.token, *(ok(task.no, duration_us=duration_us) for task in lease.tasks))
+
+    def why(self, id: str, tenant: TenantId = DEFAULT_TENANT) -> WhyAnswer:
+        """Why the task waits; asked of the shard's state, as a caller would be told it."""
+        answer = self.ask(WhyAsked(self.next_ref(), tenant, TaskId(id)))
+        assert isinstance(answer, WhyAnswer)
+        return answer
+
+    def closed(self, id: str, tenant: TenantId = DEFAULT_TENANT) -> list[str]:
+        """The names of the gates that are closed to the task."""
+        return [reason.gate for reason in self.why(id, tenant).closed]
+
+    def timeline(self, id: str, tenant: TenantId = DEFAULT_TENANT) -> TimelineAnswer:
+        answer = self.ask(TimelineAsked(self.next_ref(), tenant, TaskId(id)))
+        assert isinstance(answer, TimelineAnswer)
+        return answer
+
+    def usage(self, tenant: TenantId | None = None) -> UsageAnswer:
+        answer = self.ask(UsageAsked(self.next_ref(), tenant))
+        assert isinstance(answer, UsageAnswer)
+        return answer
 
     def later(self, ms: int) -> None:
         """Time has passed, and what was due is ready."""

@@ -8,6 +8,7 @@ the same gate the turns are fair as well: start-time fair queueing, in tasks and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 from math import prod
 
@@ -18,11 +19,23 @@ from taskservice.core.flow.gate import Gate
 class Line:
     """Nodes that wait for one gate."""
 
-    __slots__ = ("__weakref__", "_finish", "_order", "_stirred", "_virtual", "_waiting", "gate", "out", "rings_ms")
+    __slots__ = (
+        "__weakref__",
+        "_finish",
+        "_order",
+        "_stirred",
+        "_virtual",
+        "_waiting",
+        "gate",
+        "name",
+        "out",
+        "rings_ms",
+    )
 
-    def __init__(self, gate: Gate, stirred: dict[Line, None]) -> None:
-        """`stirred` collects the lines in which somebody's turn may have come."""
+    def __init__(self, gate: Gate, stirred: dict[Line, None], name: str = "") -> None:
+        """`stirred` collects the lines in which somebody's turn may have come. `name`: what users know the gate by."""
         self.gate = gate
+        self.name = name
         self.rings_ms: int | None = None
         """When the clock will open the gate, as far as that has been asked."""
         self.out = 0
@@ -53,14 +66,21 @@ class Line:
         heapify(self._waiting)
         self._release(node)
 
-    def let_go(self, room: int) -> None:
-        """As many as there is room for stand in the order again, those included that have tickets already."""
+    def waiting(self) -> Sequence[Node]:
+        """Those that stand in it, in the order in which they will be let go."""
+        return [node for _, _, node in sorted(self._waiting)]
+
+    def let_go(self, room: int) -> Sequence[Node]:
+        """As many as there is room for stand in the order again, those included that have tickets already; gives them."""
+        gone: list[Node] = []
         while self._waiting and self.out < room:
             self._virtual, _, node = heappop(self._waiting)
             self._release(node)
+            gone.append(node)
         if not self._waiting and not self.out:
             self._finish.clear()
             self._virtual = 0.0
+        return gone
 
     def stir(self) -> None:
         """There may be room for others: they are looked after before the next turn."""

@@ -15,6 +15,7 @@ from taskservice.core.fair.line import Line
 from taskservice.core.fair.node import Node, Shape
 from taskservice.core.flow.gate import ROOM_MAX
 from taskservice.core.types import Leaf
+from taskservice.core.waits import Waits
 
 Path = tuple[Hashable, ...]
 """The names of a node and those above it, from the root's child down."""
@@ -29,6 +30,11 @@ SIBLINGS_MAX = 256
 def path_of(leaf: Leaf) -> Path:
     """Where the leaf stands in the tree."""
     return (leaf.priority, leaf.tenant, leaf.function, leaf)
+
+
+def names_of(node: Node) -> Path:
+    """The node's name, and those of the nodes above it."""
+    return tuple(each.name for each in node.path())
 
 
 class Turn(NamedTuple):
@@ -55,6 +61,10 @@ class Tree:
         self._shape_of = shape_of
         self.root = Node("", None)
         self.stirred = stirred
+        self.waits = Waits()
+        """What kept its nodes back, by their names from the node up."""
+        self._dropped: list[Path] = []
+        """Of `waits`: those whose gates are others now."""
         self._bells: list[tuple[int, int, Line]] = []
         """Lines by when the clock opens their gates."""
         self._bell = 0
@@ -90,6 +100,8 @@ class Tree:
     def next(self, closed: Container[Shape], now_ms: int, under: Path = ()) -> Turn | None:
         """Whose turn it is below that node, but for leaves with tasks of these shapes, for which there is no room; None if nobody
         else may run."""
+        while self._dropped:
+            self.waits.opened(self._dropped.pop(), now_ms)
         self._ring(now_ms)
         self._let_go(now_ms)
         node, room = self._top(under, now_ms)
@@ -177,6 +189,7 @@ class Tree:
         node.weight, node.lines = self._weight_of(path), self._lines_of(path)
         if node.parked is not None and node.parked not in node.lines:
             node.parked.drop(node)
+            self._dropped.append(names_of(node))
         for line in node.lines:
             line.stir()
 
@@ -190,6 +203,18 @@ class Tree:
                     yield node.name, node
             else:
                 stack.extend(node.children.values())
+
+    def functions(self, wanted: Path) -> Iterable[tuple[Path, list[tuple[Leaf, Node]]]]:
+        """The nodes of functions by class, tenant and name, of which those that are None may be any; with their leaves."""
+        nodes: list[tuple[Path, Node]] = [((), self.root)]
+        for name in wanted:
+            nodes = [
+                ((*path, child.name), child)
+                for path, node in nodes
+                for child in (node.children.values() if name is None else filter(None, [node.children.get(name)]))
+            ]
+        for path, node in nodes:
+            yield path, [(leaf.name, leaf) for leaf in node.children.values() if isinstance(leaf.name, Leaf)]
 
     def _made(self, path: Path) -> Node:
         node = self.root
@@ -225,6 +250,7 @@ class Tree:
 
     def _park(self, node: Node, line: Line, now_ms: int) -> None:
         line.park(node)
+        self.waits.closed(names_of(node), line.name, now_ms)
         self._set_bell(line, now_ms)
 
     def _ring(self, now_ms: int) -> None:
@@ -238,7 +264,8 @@ class Tree:
         while self.stirred:
             line, _ = self.stirred.popitem()
             room = line.gate.room(now_ms)
-            line.let_go(room)
+            for node in line.let_go(room):
+                self.waits.opened(names_of(node), now_ms)
             if room <= 0:
                 self._set_bell(line, now_ms)
 

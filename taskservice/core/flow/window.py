@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import NamedTuple
 
 from taskservice.core.flow.aimd import FLOOR, Aimd, Why
@@ -58,6 +59,19 @@ class Change(NamedTuple):
     at_ms: int
     limit: int
     why: Why
+
+
+class WindowView(NamedTuple):
+    """A window, for people."""
+
+    limit: int
+    in_flight: int
+    floor: int
+    ceiling: int
+    frozen: int | None
+    round_trip_ms: int
+    reason: Reason
+    changes: tuple[Change, ...]
 
 
 class Window:
@@ -165,6 +179,8 @@ class Window:
     def freeze(self, limit: int | None, now_ms: int) -> None:
         """The limit is this, whatever happens, and no `retry_after` closes the window; None: from here on it finds its own again."""
         self._pass_time(now_ms)
+        if limit == self._frozen:
+            return
         if limit is None and self._frozen is not None:
             self._aimd.put(self._frozen)
             self._opened = self._frozen
@@ -176,6 +192,17 @@ class Window:
         self._pass_time(now_ms)
         self._aimd.bound(ceiling)
         self._note(now_ms, Why.CEILING)
+
+    def view(self, now_ms: int) -> WindowView:
+        """How it is now, for people. Changes nothing."""
+        return deepcopy(self)._shown(now_ms)  # noqa: SLF001 - of a window like this one
+
+    def _shown(self, now_ms: int) -> WindowView:
+        reason, aimd = self.reason(now_ms), self._aimd
+        changes = tuple(self.history)
+        return WindowView(
+            self.limit, self.in_flight, FLOOR, aimd.ceiling, self._frozen, self.round_trip_ms, reason, changes
+        )
 
     @property
     def _must_wait(self) -> bool:

@@ -1,0 +1,91 @@
+"""The part of `Client` that asks the scheduler to explain itself, and tells it how to treat tenants, functions, downstreams, classes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TypeVar, Unpack
+
+from taskservice.client import settings
+from taskservice.client.conversation import Talk
+from taskservice.client.settings import ClassChanges, DownstreamChanges, FunctionChanges, TenantLimits
+from taskservice.client.steps import Conversation, JsonObject, JsonObjects, Request
+
+T = TypeVar("T")
+
+
+class Operating(ABC):
+    """For a client to inherit."""
+
+    _talk: Talk
+
+    @abstractmethod
+    def _run(self, conversation: Conversation[T]) -> T:
+        """The conversation's end."""
+
+    def _object(self, request: Request) -> JsonObject:
+        return self._run(self._talk.ask_object(request))
+
+    def why(self, id: str) -> JsonObject:
+        """Why the task does not run yet: `gate` names what keeps it, `reasons` all that is closed to it; `rank`, `before`, and
+        `estimated_start` (`p50`, `p90`, `how`). Raises NotFoundError."""
+        return self._object(settings.why(id))
+
+    def timeline(self, id: str) -> JsonObject:
+        """What the task has gone through: `stages`, each time of waiting with its cause, and `spent_s`. Raises NotFoundError."""
+        return self._object(settings.timeline(id))
+
+    def usage(self, *, tenant: str | None = None) -> JsonObject:
+        """Shares, quotas, rates, windows, budgets and queues: one's own, or for admins everybody's or that tenant's."""
+        return self._object(settings.usage(tenant))
+
+    def function(self, name: str) -> JsonObject:
+        """The function's schema, its limits, and what an operator has set. Raises NotFoundError."""
+        return self._object(settings.find("functions", name))
+
+    def change_function(self, name: str, **changes: Unpack[FunctionChanges]) -> JsonObject:
+        """The function is treated like that from now on; what is not named stays. For admins. Raises NotFoundError."""
+        return self._object(settings.change("functions", name, changes))
+
+    def pause_function(self, name: str) -> JsonObject:
+        """None of the function's tasks starts; what runs goes on. For admins. Raises NotFoundError."""
+        return self.change_function(name, paused=True)
+
+    def resume_function(self, name: str) -> JsonObject:
+        """The function's tasks start again. For admins. Raises NotFoundError."""
+        return self.change_function(name, paused=False)
+
+    def downstreams(self) -> JsonObjects:
+        """All downstreams with their windows."""
+        return self._run(self._talk.ask_list("downstreams"))
+
+    def downstream(self, name: str) -> JsonObject:
+        """The downstream's window, and what an operator has set. Raises NotFoundError."""
+        return self._object(settings.find("downstreams", name))
+
+    def change_downstream(self, name: str, **changes: Unpack[DownstreamChanges]) -> JsonObject:
+        """Its window is bounded, or frozen, like that; what is not named stays. For admins. Raises NotFoundError."""
+        return self._object(settings.change("downstreams", name, changes))
+
+    def classes(self) -> JsonObjects:
+        """All priority classes, the most urgent first."""
+        return self._run(self._talk.ask_list("classes"))
+
+    def change_class(self, priority: str, **changes: Unpack[ClassChanges]) -> JsonObject:
+        """The priority class has that weight and quota; what is not named stays. For admins."""
+        return self._object(settings.change("classes", priority, changes))
+
+    def tenants(self) -> JsonObjects:
+        """All tenants. For admins."""
+        return self._run(self._talk.ask_list("tenants"))
+
+    def tenant(self, id: str) -> JsonObject:
+        """One tenant. For admins. Raises NotFoundError."""
+        return self._object(settings.find("tenants", id))
+
+    def create_tenant(self, id: str, **limits: Unpack[TenantLimits]) -> JsonObject:
+        """The tenant exists. For admins. Raises ConflictError if it did before."""
+        return self._object(settings.create_tenant(id, limits))
+
+    def change_tenant(self, id: str, **limits: Unpack[TenantLimits]) -> JsonObject:
+        """The tenant has these limits; what is not named stays. For admins. Raises NotFoundError."""
+        return self._object(settings.change("tenants", id, limits))
