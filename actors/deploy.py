@@ -20,7 +20,9 @@ import msgspec
 
 from taskservice.actors.gateway import listening_socket
 from taskservice.actors.line_ports import dispatcher_line
+from taskservice.actors.network import Network
 from taskservice.actors.ray_env import NAMESPACE, JoinedRay, LocalRay, RayFolder
+from taskservice.actors.tcp_line import new_token
 from taskservice.config import Settings
 from taskservice.core.shard import DEFAULT_TENANT
 from taskservice.core.specs import ApiKey, Bundle, FunctionSpec
@@ -121,29 +123,29 @@ def _enter_ray(settings: Settings) -> LocalRay | JoinedRay:
 # Actors and tasks
 
 
-def spawn_dispatcher(settings: Settings, node: str) -> ray.actor.ActorHandle[Any]:
+def spawn_dispatcher(settings: Settings, node: str, network: Network | None) -> ray.actor.ActorHandle[Any]:
     """The dispatcher starts; its first call is answered when its journal has been read."""
     from taskservice.actors.processes import DISPATCHER, DispatcherProcess  # noqa: PLC0415
 
     handle: ray.actor.ActorHandle[Any] = _detached(DispatcherProcess, DISPATCHER, node, restarts=-1).remote(
-        settings, spawn_runner
+        settings, spawn_runner, network
     )
     return handle
 
 
-def spawn_gateway(settings: Settings, node: str) -> ray.actor.ActorHandle[Any]:
+def spawn_gateway(settings: Settings, node: str, network: Network | None) -> ray.actor.ActorHandle[Any]:
     """The gateway starts; its first call is answered when it listens."""
     from taskservice.actors.processes import GATEWAY, GatewayProcess  # noqa: PLC0415
 
-    handle: ray.actor.ActorHandle[Any] = _detached(GatewayProcess, GATEWAY, node, restarts=-1).remote(settings)
+    handle: ray.actor.ActorHandle[Any] = _detached(GatewayProcess, GATEWAY, node, restarts=-1).remote(settings, network)
     return handle
 
 
-def spawn_runner(settings: Settings, id: RunnerId, node: str) -> None:
+def spawn_runner(settings: Settings, id: RunnerId, node: str, network: Network | None = None) -> None:
     """A runner starts on this node. It is never restarted: the leases it owned are dead, so the next has a new name."""
     from taskservice.actors.processes import RunnerProcess  # noqa: PLC0415
 
-    _detached(RunnerProcess, id, node, restarts=0).remote(settings, id, node, lease_launcher)
+    _detached(RunnerProcess, id, node, restarts=0).remote(settings, id, node, lease_launcher, network)
 
 
 def lease_launcher(settings: Settings, id: RunnerId, node: str) -> RayLauncher:
@@ -213,17 +215,21 @@ async def _start_actors(settings: Settings, bundles: Sequence[Bundle]) -> tuple[
     """Dispatcher, functions, gateway: in this order, so that whoever gets an answer gets a whole one."""
     from taskservice.actors import processes, ray_port  # noqa: PLC0415
 
+    await _end_remains()
     _refuse_unfit(settings)
     node = ray_port.this_node()
+    ray_port.note_home(node)
+    # A cluster of one machine may grow, if the state is where others can reach it.
+    network = Network(node, new_token()) if settings.address and not settings.state_is_local else None
     try:
-        dispatcher = spawn_dispatcher(settings, node)
+        dispatcher = spawn_dispatcher(settings, node, network)
         inspections = [_inspect(settings, node, bundle) for bundle in bundles]
         await _ready(dispatcher, "status", "dispatcher", settings)
         wait_s = settings.load_timeout_s + settings.ready_timeout_s
         functions = [function for found in inspections for function in await ray_port.answer(found, wait_s)]
         async with dispatcher_line(processes.run_dir(settings)) as line:
             await line.register(functions)
-        await _ready(spawn_gateway(settings, node), "ready", "gateway", settings)
+        await _ready(spawn_gateway(settings, node, network), "ready", "gateway", settings)
     except BaseException:
         await _end_actors()
         raise
@@ -249,6 +255,20 @@ async def _ready(actor: ray.actor.ActorHandle[Any], method: str, what: str, sett
         raise BackOffError(message, code="not_ready") from error
 
 
+async def _end_remains() -> None:
+    """Nothing is left on this cluster of a service whose home machine is gone: Ray would wait for that machine for ever."""
+    from taskservice.actors import ray_port  # noqa: PLC0415
+
+    if not ray_port.home_is_lost() or not ray_port.service_actors():
+        return
+    log.warning("the machine of the service that ran on this cluster is gone: what is left of it on others ends")
+    await _end_actors()
+    for _ in range(round(STOP_MARGIN_S / LOOK_INTERVAL_S)):
+        if not ray_port.service_actors():
+            return
+        await asyncio.sleep(LOOK_INTERVAL_S)
+
+
 def _refuse_unfit(settings: Settings) -> None:
     """Raises RequestError if this Ray cannot take the service. On several machines, the state has to be on none."""
     from taskservice.actors import ray_port  # noqa: PLC0415
@@ -257,10 +277,11 @@ def _refuse_unfit(settings: Settings) -> None:
         message = f"a service is running on the cluster at {settings.address}: one cluster runs one service"
         raise RequestError(message, code="already_running")
     count = len(ray_port.nodes())
-    if count > 1:
+    if count > 1 and settings.state_is_local:
         message = (
             f"the cluster at {settings.address} has {count} machines, and the state directory {settings.state_dir} is on"
-            " one of them: if that machine were lost, so were all tasks. Use a cluster of one machine."
+            " one of them: the others cannot reach it, and if that machine were lost, so were all tasks. Give a bucket:"
+            " --state-dir s3://bucket/prefix."
         )
         raise RequestError(message, code="state_is_local")
 

@@ -1,4 +1,4 @@
-"""Calls between the service's own processes on one machine, over a unix socket: the short way.
+"""Calls between the service's own processes on one machine, over a unix socket: the short way. Between machines: `tcp_line`.
 
 A call to a Ray actor costs about a millisecond of CPU on each side; here it is a tenth of that, and a task makes several.
 Messages are length-prefixed msgpack of typed structs: nothing is unpickled. Only the service's own user can reach the
@@ -118,19 +118,26 @@ class LineServer:
         self.connections: list[asyncio.Transport] = []
         self._handlers = handlers
         self._decoders = {name: msgspec.msgpack.Decoder(methods[name].arguments).decode for name in handlers}
-        self._server: asyncio.Server | None = None
+        self.listeners: list[asyncio.Server] = []
         self._tasks: dict[asyncio.Task[None], None] = {}
 
     async def start(self, path: Path) -> None:
         """Calls are answered at `path`, whoever answered there before."""
         _make_place(path)
         with address(path) as short:
-            self._server = await asyncio.get_running_loop().create_unix_server(lambda: _Connection(self), short)
+            listener = await asyncio.get_running_loop().create_unix_server(lambda: _Connection(self), short)
+        self.listeners.append(listener)
+
+    def welcome(self, transport: asyncio.Transport) -> None:
+        """Who is at the other end is answered from now on, as those are who come to the socket."""
+        connection = _Connection(self)
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
 
     async def stop(self) -> None:
         """Nobody is answered any more."""
-        if self._server is not None:
-            self._server.close()
+        for listener in self.listeners:
+            listener.close()
         for transport in self.connections:
             transport.close()
 
@@ -154,7 +161,8 @@ class LineServer:
 class Line(asyncio.Protocol):
     """Calls to a `LineServer`. Belongs to one event loop; connects when it is needed, and again after a failure."""
 
-    def __init__(self, path: Path, methods: Mapping[str, Method]) -> None:
+    def __init__(self, path: Path | None, methods: Mapping[str, Method]) -> None:
+        """`path`: the callee's socket; None if `open` knows another way."""
         self._path = path
         self._decoders = {name: msgspec.msgpack.Decoder(method.result).decode for name, method in methods.items()}
         self._transport: asyncio.Transport | None = None
@@ -194,13 +202,17 @@ class Line(asyncio.Protocol):
         async with self._connecting:
             if self._transport is None:
                 try:
-                    with address(self._path) as short:
-                        connecting = asyncio.get_running_loop().create_unix_connection(lambda: self, short)
-                        transport, _ = await connecting
+                    return await self.open()
                 except OSError as error:
-                    raise BackOffError(f"nobody answers: {error.strerror}") from error
-                return transport
+                    raise BackOffError(f"nobody answers: {error.strerror or error}") from error
             return self._transport
+
+    async def open(self) -> asyncio.Transport:
+        """A new connection, of which this is the protocol. Raises OSError."""
+        assert self._path is not None
+        with address(self._path) as short:
+            transport, _ = await asyncio.get_running_loop().create_unix_connection(lambda: self, short)
+        return transport
 
     def close(self) -> None:
         """The connection is closed; a further call makes a new one."""

@@ -1,11 +1,11 @@
-"""The service's ports over `line`: dispatcher and runners, as their neighbours on the same machine call them."""
+"""The service's ports over `line`: dispatcher and runners, as their neighbours call them."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +99,9 @@ async def serve_runner(runner: Runner, run_dir: Path) -> LineServer:
 class LineDispatcher:
     """The dispatcher as a `DispatcherPort`. Calls outlive a restart of the dispatcher of up to `patience_s`."""
 
-    def __init__(self, run_dir: Path, patience_s: float = 15.0) -> None:
-        self._line = Line(dispatcher_socket(run_dir), DISPATCHER_METHODS)
+    def __init__(self, run_dir: Path, patience_s: float = 15.0, line: Line | None = None) -> None:
+        """`line`: the way to a dispatcher on another machine."""
+        self._line = line or Line(dispatcher_socket(run_dir), DISPATCHER_METHODS)
         self._patience_s = patience_s
 
     def close(self) -> None:
@@ -215,16 +216,18 @@ async def dispatcher_line(run_dir: Path) -> AsyncIterator[LineDispatcher]:
 
 
 class LineRunners:
-    """The runners of this machine, as far as leases are given to them."""
+    """The runners of this machine, and of others, as far as leases are given to them."""
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, far: Callable[[RunnerId], Line | None] = lambda _: None) -> None:
+        """`far`: the way to a runner on another machine; None if it is on this one."""
         self._run_dir = run_dir
+        self._far = far
         self._lines: dict[RunnerId, Line] = {}
 
     async def launch(self, id: RunnerId, epoch: int, body: bytes) -> bool:
         """See `RunnerPort.launch`."""
         line = self._lines.get(id)
         if line is None:
-            line = self._lines[id] = Line(runner_socket(self._run_dir, id), RUNNER_METHODS)
+            line = self._lines[id] = self._far(id) or Line(runner_socket(self._run_dir, id), RUNNER_METHODS)
         taken: bool = await line.call("launch", epoch, body, timeout_s=CALL_TIMEOUT_S)
         return taken

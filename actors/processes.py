@@ -21,17 +21,27 @@ from taskservice.actors.archiver import Archiver, ArchiverOptions
 from taskservice.actors.commits import CommitOptions
 from taskservice.actors.dispatcher import Dispatcher
 from taskservice.actors.dispatcher_options import DispatcherOptions
+from taskservice.actors.far_lines import (
+    line_to_dispatcher,
+    line_to_runner,
+    listen_to_dispatcher,
+    listen_to_runners,
+)
 from taskservice.actors.fleet import Fleet, FleetOptions
 from taskservice.actors.gateway import HttpServer
 from taskservice.actors.keeper import Keeper, KeeperOptions
 from taskservice.actors.line_ports import LineDispatcher, LineRunners, refuse_callers, serve_dispatcher, serve_runner
-from taskservice.actors.ray_port import RayCluster, restarted
+from taskservice.actors.network import Network, node_of, settings_on
+from taskservice.actors.ray_port import RayCluster, ask_runners, restarted, this_node
 from taskservice.actors.remover import Remover
 from taskservice.actors.runner import LeaseLauncher, Runner
 from taskservice.actors.sweeper import Sweeper, SweeperOptions
+from taskservice.actors.task_logs import ClusterLogs, LocalLogs, read_out
+from taskservice.actors.tcp_line import Address
 from taskservice.config import Settings
-from taskservice.core.types import RunnerId
+from taskservice.core.types import RunnerId, TaskId, TenantId
 from taskservice.errors import BackOffError
+from taskservice.gateway.logs import LogReader
 from taskservice.gateway.settings import GatewaySettings
 from taskservice.history.reader import HistoryReader
 from taskservice.journal.checkpointer import Checkpointer
@@ -61,17 +71,21 @@ class DispatcherProcess(Dispatcher):
     """A dispatcher with its journal, its table and its fleet."""
 
     async def __init__(  # type: ignore[misc]  # Ray awaits it, so that loops can be started here
-        self, settings: Settings, spawn_runner: Callable[[Settings, RunnerId, str], None]
+        self,
+        settings: Settings,
+        spawn_runner: Callable[[Settings, RunnerId, str, Network | None], None],
+        network: Network | None = None,
     ) -> None:
         """The shard is as its journal says, and the fleet's work has begun.
 
         Raises JournalError if this is the first start; after a crash it is tried again until it works.
         """
         _log_to_file(settings)
-        cluster = RayCluster(partial(spawn_runner, settings))
+        only_node = None if network else this_node()
+        cluster = RayCluster(lambda runner, node: spawn_runner(settings, runner, node, network), only_node)
         again = await asyncio.to_thread(restarted)
         try:
-            await asyncio.to_thread(self._open, settings, again)
+            await asyncio.to_thread(self._open, settings, again, network)
         except Superseded as error:
             log.warning("%s", error)
             whole = superseded_file(settings).with_suffix(".draft")
@@ -92,6 +106,7 @@ class DispatcherProcess(Dispatcher):
         freeze_heap()
         self.start()
         self._server = await serve_dispatcher(self, run_dir(settings))
+        self._far_server, self._address = await listen_to_runners(self, network)
         self._settings = settings
         self._cluster = cluster
         fleet_options = FleetOptions(
@@ -116,7 +131,11 @@ class DispatcherProcess(Dispatcher):
         )
         self._archiver_loop = end_with(asyncio.create_task(archiver.run()))
 
-    def _open(self, settings: Settings, again: bool) -> None:
+    async def where(self) -> Address | None:
+        """Where runners of other machines call."""
+        return self._address
+
+    def _open(self, settings: Settings, again: bool, network: Network | None = None) -> None:
         for path in (settings.home, *([Path(settings.state_dir)] if settings.state_is_local else [])):
             check_room(path)
         if not again:
@@ -136,10 +155,11 @@ class DispatcherProcess(Dispatcher):
         path = take_place(settings.home, settings.state_dir, journal.epoch).path
         recovered = recover(journal, manifest, checkpointer, path, settings.core_limits(), now_ms())
         log.info("epoch %d: %s, and %d segments after it", journal.epoch, recovered.source, recovered.segments)
+        runners = LineRunners(run_dir(settings), partial(line_to_runner, network))
         super().__init__(
             journal,
             recovered.shard,
-            LineRunners(run_dir(settings)).launch,
+            runners.launch,
             _die,
             dispatcher_options(settings),
             keeper=lambda wake, failed: Keeper(
@@ -173,17 +193,30 @@ class RunnerProcess(Runner):
         id: RunnerId,
         node: str,
         launcher: Callable[[Settings, RunnerId, str], LeaseLauncher],
+        network: Network | None = None,
     ) -> None:
         """The runner reports to the dispatcher from now on."""
+        settings = settings_on(node, settings, network)
         _log_to_file(settings)
+        self._logs = LogStore(logs_dir(settings))
         super().__init__(
             id,
-            LineDispatcher(run_dir(settings), patience_s=0),  # the runner itself tries on, for as long as it takes
+            # The runner itself tries on, for as long as it takes.
+            LineDispatcher(run_dir(settings), patience_s=0, line=line_to_dispatcher(DISPATCHER, node, network)),
             launcher(settings, id, node),
             heartbeat_ms=settings.runner_heartbeat_ms,
         )
         self._server = await serve_runner(self, run_dir(settings))
+        self._address = await listen_to_dispatcher(self._server, node, network)
         self._loop = end_with(asyncio.create_task(self.run()))
+
+    async def where(self) -> Address | None:
+        """Where a dispatcher on another machine calls."""
+        return self._address
+
+    async def read_log(self, tenant: TenantId, id: TaskId) -> bytes:
+        """What this node has of the task's log, for `ClusterLogs`."""
+        return await asyncio.to_thread(read_out, self._logs, tenant, id)
 
     async def until_death(self) -> None:
         """Never returns: the call ends with the process."""
@@ -193,14 +226,16 @@ class RunnerProcess(Runner):
 class GatewayProcess(HttpServer):
     """The HTTP API."""
 
-    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it, as above
+    async def __init__(  # type: ignore[misc]  # Ray awaits it, as above
+        self, settings: Settings, network: Network | None = None
+    ) -> None:
         """Requests are answered from now on. Raises RequestError if the address cannot be had."""
         _log_to_file(settings)
         dispatcher = LineDispatcher(run_dir(settings), patience_s=settings.commit_timeout_s)
         super().__init__(
             dispatcher,
             gateway_settings(settings),
-            LogStore(logs_dir(settings)),
+            logs_of(settings, network),
             values_in(settings.state_dir, settings.value_timeout_s),
             HistoryReader(partial(open_objects, settings.state_dir)),
             settings.host,
@@ -210,6 +245,18 @@ class GatewayProcess(HttpServer):
 
     async def ready(self) -> None:
         """It is there to be called."""
+
+
+def logs_of(settings: Settings, network: Network | None) -> LogReader:
+    """The logs of tasks, wherever they ran."""
+    here = LogStore(logs_dir(settings))
+    if network is None:
+        return LocalLogs(here)
+
+    def elsewhere(id: RunnerId) -> bool:
+        return node_of(id) != network.home_node
+
+    return ClusterLogs(here, partial(ask_runners, elsewhere, "read_log"))
 
 
 def freeze_heap() -> None:

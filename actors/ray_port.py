@@ -17,11 +17,13 @@ import ray
 import ray.util
 from ray.actor import ActorHandle
 from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
+from ray.experimental import internal_kv
 from ray.remote_function import RemoteFunction
 
 from taskservice.actors.fleet import NodeInfo, RunnerGone
 from taskservice.actors.ports import RunnerPort
 from taskservice.actors.ray_env import NAMESPACE
+from taskservice.actors.tcp_line import Address
 from taskservice.core.lease_wire import HeldLease, LeaseSpec
 from taskservice.core.specs import Resources
 from taskservice.core.types import RunnerId
@@ -31,7 +33,10 @@ T = TypeVar("T")
 
 CALL_TIMEOUT_S = 30.0
 """An actor that has not answered by then counts as not reachable; far above what any call may take."""
+SHORT_TIMEOUT_S = 5.0
+"""Where somebody waits who can ask again."""
 RETRY_INTERVAL_S = 0.1
+_HOME_KEY = b"taskservice:home"
 OUR_ERRORS = ("taskservice.objects.", "taskservice.journal.", "taskservice.errors.RequestError")
 """An error of ours for people says all there is to say; for any other the trace is shown."""
 
@@ -117,17 +122,19 @@ class RayRunner:
 class RayCluster:
     """The Ray cluster that this process belongs to, as a `ClusterPort`."""
 
-    def __init__(self, spawn_runner: Callable[[RunnerId, str], object]) -> None:
-        """`spawn_runner`: starts the runner's actor on a node; does not wait for it."""
+    def __init__(self, spawn_runner: Callable[[RunnerId, str], object], only_node: str | None = None) -> None:
+        """`spawn_runner`: starts the runner's actor on a node; does not wait for it. `only_node`: as if there were no others."""
         self._spawn_runner = spawn_runner
+        self._only_node = only_node
         self._ports: dict[RunnerId, RayRunner] = {}
 
     async def nodes(self) -> list[NodeInfo]:
         """See `ClusterPort`; so for all that follow."""
         try:
-            return await asyncio.to_thread(nodes)
+            found = await asyncio.to_thread(nodes)
         except RayError as error:
             raise BackOffError(f"Ray does not answer: {_first_line(error)}") from error
+        return [node for node in found if self._only_node in (None, node.id)]
 
     async def runners(self) -> list[RunnerId]:
         names = await asyncio.to_thread(service_actors)
@@ -204,6 +211,47 @@ def service_actors() -> list[str]:
     """Names of all actors of the service. Blocks."""
     names: list[str] = ray.util.list_named_actors()
     return names
+
+
+async def where(name: str) -> Address:
+    """Where an actor of the service listens to others: it is asked. Raises BackOffError, as `call` does."""
+    return Address(*await call(await asyncio.to_thread(actor_named, name), "where", timeout_s=SHORT_TIMEOUT_S))
+
+
+def ask_runners(wanted: Callable[[RunnerId], bool], method: str, *args: object) -> dict[RunnerId, bytes | str]:
+    """What each of these runners answers, or why it does not. Blocks."""
+    names = [RunnerId(name) for name in service_actors() if name.startswith("runner:") and wanted(RunnerId(name))]
+    asked: dict[RunnerId, ray.ObjectRef[bytes]] = {}
+    answers: dict[RunnerId, bytes | str] = {}
+    for name in names:
+        try:
+            asked[name] = getattr(actor_named(name), method).remote(*args)
+        except (ActorGone, RayError) as error:
+            answers[name] = _first_line(error)
+    ray.wait(list(asked.values()), num_returns=len(asked), timeout=SHORT_TIMEOUT_S) if asked else None
+    for name, reference in asked.items():
+        try:
+            answers[name] = ray.get(reference, timeout=0)
+        except RayError as error:
+            answers[name] = _first_line(error) or type(error).__name__
+    return answers
+
+
+def node_host() -> str:
+    """This node's address, as the others of the cluster know it."""
+    host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    return host
+
+
+def note_home(node: str) -> None:
+    """The cluster remembers that the service's dispatcher and gateway are on this node. Blocks."""
+    internal_kv._internal_kv_put(_HOME_KEY, node.encode(), overwrite=True)  # noqa: SLF001
+
+
+def home_is_lost() -> bool:
+    """Whether that node is gone: then nothing of that service can start again. Blocks."""
+    home: bytes | None = internal_kv._internal_kv_get(_HOME_KEY)  # noqa: SLF001
+    return home is not None and home.decode() not in {node.id for node in nodes()}
 
 
 def this_node() -> str:

@@ -216,6 +216,15 @@ def client_of(place: Place) -> Client:
     return Client(place.url, place.api_key, timeout_s=ASK_TIMEOUT_S, refused_s=0.0)
 
 
+def check_cluster(settings: Settings) -> Finding:
+    if not settings.address:
+        return ok("a local Ray, on this machine alone")
+    found = f"the Ray cluster at {settings.address}"
+    if settings.state_is_local:
+        return warn(f"{found}, with the state on this machine", "Only this machine is used: give a bucket for more.")
+    return ok(f"{found}, of one or more machines")
+
+
 def check_disk(settings: Settings) -> Finding:
     place, what = (settings.state_dir, "the state") if settings.state_is_local else (settings.home, "the working table")
     free_bytes = shutil.disk_usage(existing(Path(place))).free
@@ -257,6 +266,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("ray", check_ray),
     ("environment", check_environment),
     ("home", check_home),
+    ("cluster", check_cluster),
     ("state", check_state_dir),
     ("journal", check_journal),
     ("port", check_port),

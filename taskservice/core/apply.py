@@ -6,6 +6,7 @@ must be durable before it may leave the shard.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import TypeVar
@@ -127,8 +128,9 @@ def _catalog_changed(state: State) -> list[Held]:
 
 def _accepted(state: State, record: r.TasksAccepted) -> list[Held]:
     state.table.insert(record.tasks)
+    for tenant, count in Counter([task.tenant for task in record.tasks]).items():
+        _bump(state.unfinished, tenant, count)
     for task in record.tasks:
-        _bump(state.unfinished, task.tenant, +1)
         if task.state is TaskState.QUEUED:
             _enqueue(state, task.leaf, QueueKey(task.due_ms, task.no, task.expires_ms), len(task.payload))
     state.next_no = max(state.next_no, record.tasks[-1].no + 1)

@@ -74,13 +74,19 @@ class Costs:
         change, charge.paid = price - charge.paid, price
         return change
 
-    def over(self, token: Token) -> tuple[Leaf | None, float]:
-        """The lease is over; gives its leaf, and what it has paid for attempts of which nothing was ever told beyond what they were
-        taken to last. No leaf if the lease is not known here."""
+    def over(self, token: Token, held_s: float = 0.0) -> tuple[Leaf | None, float]:
+        """The lease is over; gives its leaf, and how much more it costs than was paid so far, or less if this is negative. No leaf if
+        the lease is not known here.
+
+        It costs the time for which it had its machine: its start, an import, and places that nobody used as well. Where that is
+        not known (0) it costs its attempts, and those of which nothing was ever told are taken to have lasted as was thought.
+        """
         charge = self._open.pop(token, None)
         if charge is None:
             return None, 0.0
-        return charge.leaf, max(0.0, charge.paid - charge.spent - charge.left * charge.each_s * charge.rate)
+        if held_s:
+            return charge.leaf, held_s * charge.rate - charge.paid
+        return charge.leaf, min(0.0, charge.spent + charge.left * charge.each_s * charge.rate - charge.paid)
 
     def late(self, now_ms: int) -> list[tuple[Leaf, float, float]]:
         """Leases that have lasted longer than they were paid for: their leaves, how many seconds they have lasted, and what they

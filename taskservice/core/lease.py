@@ -33,6 +33,12 @@ def lease_size(queue: LeafQueue, slots: int, speed: Speed | None, function: Func
     return max(1, min(wanted, evenly, portable, limits.lease_tasks_max, queue.count))
 
 
+def spread(room: int, slots: int, function: FunctionSpec) -> int:
+    """How many tasks to lease at once if so many more may run, on a pool of so many slots: what waits in a lease for others of it
+    counts as running, so the few that may are on as many slots as there are."""
+    return min(room, max(function.concurrency, room // slots))
+
+
 def lasts_ms(tasks: int, speed: Speed | None, function: FunctionSpec) -> int | None:
     """How long a lease of so many tasks is expected to last; None while nothing is known."""
     if speed is None or speed.mean_us is None:

@@ -60,6 +60,8 @@ class LeaseReport(Struct, frozen=True, array_like=True):
     """Not started, or stopped through no fault of their own; their attempt is not charged."""
     done: bool = False
     """The lease is over and its resources are free; whatever it did not report is lost."""
+    held_us: int = 0
+    """How long it has had its resources, if it is over; 0: nobody knows."""
 
 
 class RunnerReport(Struct, frozen=True, array_like=True):

@@ -44,17 +44,20 @@ def _reported(state: State, runner: RunnerId, token: Token, reports: Sequence[Le
     """All that the event says of one lease."""
     lease = state.leases.get(token)
     done = any(report.done for report in reports)
-    if lease is not None:
-        _learn(state, lease, reports, done=done, now_ms=now_ms)
+    change = 0.0 if lease is None else _learn(state, lease, reports, done=done, now_ms=now_ms)
     if done:
-        _over(state, token, now_ms)
+        _over(state, token, now_ms, max(report.held_us for report in reports) / 1e6, change)
         state.pool.lease_over(runner, token)
-    elif any(report.handed_back for report in reports):
+        return
+    if change and lease is not None:
+        state.turns.correct(lease.leaf, change, now_ms)
+    if any(report.handed_back for report in reports):
         state.pool.straggles(runner, token)
 
 
-def _learn(state: State, lease: Lease, reports: Sequence[LeaseReport], *, done: bool, now_ms: int) -> None:
-    """What is reported again has been counted before: only the first word about an open attempt is news."""
+def _learn(state: State, lease: Lease, reports: Sequence[LeaseReport], *, done: bool, now_ms: int) -> float:
+    """What is reported again has been counted before: only the first word about an open attempt is news. Gives how much more the
+    lease costs by that."""
     news: dict[TaskNo, Outcome | None] = {}
     for report in reports:
         for outcome in report.outcomes:
@@ -68,8 +71,7 @@ def _learn(state: State, lease: Lease, reports: Sequence[LeaseReport], *, done: 
     _speed(state, lease, ended)
     state.turns.ended(lease.leaf, ended, back, vanished, now_ms)
     seconds = sum(outcome.duration_us for outcome in ended) / 1e6 / state.functions[lease.leaf.function].concurrency
-    change = state.costs.report(lease.token, len(ended), seconds, back)
-    state.turns.correct(lease.leaf, change, now_ms)
+    return state.costs.report(lease.token, len(ended), seconds, back)
 
 
 def _speed(state: State, lease: Lease, ended: Sequence[Outcome]) -> None:
@@ -105,11 +107,11 @@ def _vanished(state: State, tokens: Iterable[Token], now_ms: int) -> None:
         _over(state, token, now_ms)
 
 
-def _over(state: State, token: Token, now_ms: int) -> None:
-    """The lease occupies nothing any more, and its price is final."""
-    leaf, refund = state.costs.over(token)
+def _over(state: State, token: Token, now_ms: int, held_s: float = 0.0, change: float = 0.0) -> None:
+    """The lease occupies nothing any more, and its price is final. `change`: what it is known to cost more, and has not paid."""
+    leaf, more = state.costs.over(token, held_s)
     if leaf is not None:
-        state.turns.correct(leaf, -refund, now_ms, over=True)
+        state.turns.correct(leaf, change + more, now_ms, over=True)
     leaf = state.turns.usage.free(token)
     if leaf is not None:
         state.turns.gates.freed(leaf)

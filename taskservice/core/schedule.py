@@ -12,6 +12,7 @@ from taskservice.core.demand import Demand
 from taskservice.core.fair.tree import Turn
 from taskservice.core.flow.quota import Owner
 from taskservice.core.records import LeaseGranted
+from taskservice.core.specs import DownstreamPolicy, FunctionPolicy
 from taskservice.core.speed import Speed
 from taskservice.core.state import State
 from taskservice.core.types import Leaf, Token
@@ -63,8 +64,12 @@ def _grant(state: State, turn: Turn, round_: Round, now_ms: int) -> LeaseGranted
     function = state.functions[leaf.function]
     speed = state.speeds.get(leaf.function)
     queue = state.queue(leaf)
-    slots = max(1, state.pool.slots(turn.shape) // len(state.queues))
-    size = min(turn.room, lease.lease_size(queue, slots, speed, function, state.limits))
+    pool_slots = state.pool.slots(turn.shape)
+    slots = max(1, pool_slots // len(state.queues))
+    room = turn.room
+    if _counted(state, leaf):
+        room = lease.spread(room, pool_slots, function)
+    size = min(room, lease.lease_size(queue, slots, speed, function, state.limits))
     lasts_ms = lease.lasts_ms(size, speed, function)
     runner = state.pool.place(turn.shape, state.limits.lease_ahead_max, now_ms, lasts_ms)
     if runner is None:
@@ -77,6 +82,20 @@ def _grant(state: State, turn: Turn, round_: Round, now_ms: int) -> LeaseGranted
         state.turns.tree.set_aside(leaf)
         return None
     return LeaseGranted(now_ms, Token(state.epoch, state.next_lease), runner.id, leaf, nos)
+
+
+def _counted(state: State, leaf: Leaf) -> bool:
+    """Whether somebody has said how many of the leaf's tasks may run at once. (A window that is found out is found for leases as they
+    are.)"""
+    function, policy = state.functions[leaf.function], state.policies.get(("function", leaf.function))
+    tenant = state.tenants.get(leaf.tenant)
+    downstream = state.policies.get(("downstream", state.turns.gates.downstreams.name_of(leaf.function)))
+    return (
+        function.max_running is not None
+        or (isinstance(policy, FunctionPolicy) and policy.max_running is not None)
+        or (tenant is not None and tenant.running_max is not None)
+        or (isinstance(downstream, DownstreamPolicy) and (downstream.ceiling or downstream.frozen) is not None)
+    )
 
 
 def charge(state: State, granted: LeaseGranted, now_ms: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from taskservice.core.types import TaskId, TenantId
+from taskservice.core.types import Task
 
 
 class LogPart(Protocol):
@@ -24,5 +24,5 @@ class LogPart(Protocol):
 class LogReader(Protocol):
     """Blocks: to be called in a thread."""
 
-    def read(self, tenant: TenantId, task_id: TaskId, /) -> Sequence[LogPart]:
-        """What the attempts of a task wrote; empty if nothing is known of it."""
+    def read(self, task: Task, /) -> Sequence[LogPart]:
+        """What the attempts of a task wrote, and in its place what there is to say of what cannot be read."""

@@ -112,7 +112,7 @@ async def get_logs(
     """What the task's attempts wrote: as text, or by attempt if `Accept` asks for JSON."""
     tenant = caller.acting_for(query.tenant)
     task = await _find(request, gateway, tenant, id, 0.0)
-    parts = await asyncio.to_thread(gateway.logs.read, tenant, task.id)
+    parts = await asyncio.to_thread(gateway.logs.read, task)
     if JSON in request.headers.get("accept", ""):
         return json_answer(LogsView([LogView(part.run, part.attempt, part.text) for part in parts]))
     text = "".join(part.text if len(parts) == 1 else _headed(part) for part in parts)

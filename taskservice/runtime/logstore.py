@@ -17,6 +17,8 @@ class LogChunk:
     run: int
     attempt: int
     text: str
+    number: int = 0
+    """Chunks of one attempt are in order of it."""
 
 
 class LogStore:
@@ -50,9 +52,9 @@ class LogStore:
         return [self._chunk(tenant, id, name) for name in names if not name.startswith(".")]
 
     def _chunk(self, tenant: TenantId, id: TaskId, name: str) -> LogChunk:
-        run, attempt, _ = name.split("-")
+        run, attempt, number = name.split("-")
         text = (self._folder(tenant, id) / name).read_text(encoding="utf-8", errors="replace")
-        return LogChunk(int(run), int(attempt), text)
+        return LogChunk(int(run), int(attempt), text, int(number))
 
     def _folder(self, tenant: TenantId, id: TaskId) -> Path:
         return self._root / _safe(tenant) / _safe(id)

@@ -68,6 +68,14 @@ def child_environment() -> dict[str, str]:
     return kept
 
 
+def _with_place(message: str, bundle: Bundle) -> str:
+    """Why an app cannot be imported, and whether that is because its code is on other machines only."""
+    if Path(bundle.path).is_dir():
+        return message
+    machine = socket.gethostname()
+    return f"{message}; machine {machine} has no folder {bundle.path}: an app's code has to be at the same path on all"
+
+
 class Child:
     """A child. Its tenant, bundle and devices never change."""
 
@@ -144,7 +152,7 @@ class Child:
                 for message in self.receive():
                     if isinstance(message, LoadFailed):
                         self.kill()
-                        raise LoadError(message.message, message.detail or self.last_words())
+                        raise LoadError(_with_place(message.message, self.bundle), message.detail or self.last_words())
                     if isinstance(message, Loaded):
                         self.functions = message.functions
                         return

@@ -312,4 +312,5 @@ class _LeaseRun:
         self._sent_s = time.monotonic()
         outcomes, self._outcomes = tuple(self._outcomes), []
         handed_back, self._handed_back = tuple(self._handed_back), []
-        self._port.send(LeaseReport(self._spec.token, outcomes, handed_back, done))
+        held_us = round((self._sent_s - self._began_s) * 1e6) if done else 0
+        self._port.send(LeaseReport(self._spec.token, outcomes, handed_back, done, held_us))

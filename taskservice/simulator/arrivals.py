@@ -6,6 +6,7 @@
     arrivals: {diurnal: {per_s: 5, swing: 0.33, period: 24h, peak_at: 14h}}   a rate that rises and falls
     arrivals: {once: {at: 10m, tasks: 5000}}                                  all in one moment
     arrivals: {closed: {clients: 20, thinks: 1s}}                             who submits again when the last one has ended
+    arrivals: {cron: {at: "30 8 * * *", schedules: 500}}                      the service's own schedules; a run begins at 8:00
 
 Times are microseconds since the beginning of the run.
 """
@@ -104,6 +105,13 @@ class Closed(Described):
     thinks: Takes = Takes(constant=0)
 
 
+class Cron(Described):
+    """Schedules of the service: it makes the tasks itself. Every run begins on a Friday at 8:00, UTC."""
+
+    at: str
+    schedules: Count = 1
+
+
 class Arrivals(OneOf):
     """How work arrives, as a scenario states it."""
 
@@ -113,6 +121,7 @@ class Arrivals(OneOf):
     diurnal: Diurnal | None = None
     once: Once | None = None
     closed: Closed | None = None
+    cron: Cron | None = None
 
 
 def poisson_us(rng: Random, per_us: float, from_us: float, until_us: float) -> Iterator[int]:

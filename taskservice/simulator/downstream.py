@@ -45,6 +45,11 @@ class Called:
         self._free_us = 0.0
         """When the next call comes without being too early for the rate."""
         self._in_flight = 0
+        self._present = 0
+        """Calls under way, those included that it throttles."""
+        self._present_max = 0
+        self._over_max = 0.0
+        """The most of them that there were when one came, for each that it takes."""
         self._area_us = 0
         """Call-microseconds."""
         self._room_us = 0.0
@@ -52,9 +57,13 @@ class Called:
         self._since_us = 0
 
     def enter(self, t_us: int) -> bool:
-        """Whether the call is taken; then it has to `leave`."""
+        """Whether the call is taken. In any case it has to `leave`."""
         self._pass(t_us)
         self.calls += 1
+        self._present += 1
+        self._present_max = max(self._present_max, self._present)
+        if self._concurrent is not None and self._concurrent.value:
+            self._over_max = max(self._over_max, self._present / self._concurrent.value)
         if self._concurrent is not None and self._in_flight >= self._concurrent.value:
             self.throttled += 1
             return False
@@ -64,15 +73,22 @@ class Called:
         self._in_flight += 1
         return True
 
-    def leave(self, t_us: int) -> None:
+    def leave(self, t_us: int, *, taken: bool) -> None:
+        """The call, which was `taken` or throttled, is over."""
         self._pass(t_us)
-        self._in_flight -= 1
+        self._present -= 1
+        self._in_flight -= taken
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that it has taken and that are not over."""
+        return self._in_flight
 
     def reset(self, t_us: int) -> None:
         """What was counted up to now does not count."""
         self._pass(t_us)
-        self.calls = self.throttled = self._area_us = 0
-        self._room_us = 0.0
+        self.calls = self.throttled = self._area_us = self._present_max = 0
+        self._room_us = self._over_max = 0.0
 
     def figures(self, t_us: int, since_us: int) -> dict[str, float | int | None]:
         """What was counted between the two moments."""
@@ -83,6 +99,8 @@ class Called:
             "throttled": self.throttled,
             "throttled_ratio": self.throttled / self.calls if self.calls else 0.0,
             "in_flight_mean": busy,
+            "at_once_max": self._present_max,
+            "at_once_ratio": self._over_max,
             "used_ratio": self._area_us / self._room_us if self._room_us else None,
         }
 

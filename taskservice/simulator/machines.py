@@ -8,16 +8,19 @@ report is gathered, and goes to the dispatcher in one call for each runner and t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from random import Random
 
 import msgspec
 
-from taskservice.core.events import Event, RunnerDraining, RunnerJoined, RunnerLost
-from taskservice.core.lease_wire import LeaseReport, LeaseSpec, LeaseTask, Outcome, RunnerReport
+from taskservice.core.events import Event, RunnerDraining, RunnerJoined, RunnerLost, RunnersSettled
+from taskservice.core.lease_wire import HeldLease, LeaseReport, LeaseSpec, LeaseTask, Outcome, RunnerReport
 from taskservice.core.resources import Amounts, add, amounts, subtract
+from taskservice.core.specs import Resources
 from taskservice.core.types import OutcomeKind, RunnerId, TaskId, TaskNo
 from taskservice.simulator.agenda import Agenda
 from taskservice.simulator.downstream import Called
+from taskservice.simulator.faults import Post, Reports
 from taskservice.simulator.meters import Meter
 from taskservice.simulator.parts import Nodes
 from taskservice.simulator.plan import Handler
@@ -31,17 +34,25 @@ HEARD_US = 1_000_000
 """After which a dispatcher has heard for certain that a node drains, and what it launched before is there."""
 
 decode_payload = msgspec.json.Decoder(tuple[int, int]).decode
-"""A simulated task's payload: when it may run, in microseconds since the beginning, and how long it takes."""
+"""A simulated task's payload: when it may run, in microseconds since the beginning, and how long it takes. Before the beginning: it
+is of a schedule, and its id says when."""
+
+
+def nominal_us(id: TaskId) -> int:
+    """When a schedule's task was due, in microseconds since the beginning."""
+    _, _, moment = id.partition("@")
+    return round(datetime.fromisoformat(moment).timestamp() * 1e6) - START_MS * 1000
 
 
 class Node:
     """A machine with its runner."""
 
-    __slots__ = ("capacity", "draining", "free", "id", "runs", "talking", "waiting")
+    __slots__ = ("capacity", "draining", "free", "has", "id", "runs", "talking", "waiting")
 
-    def __init__(self, id: RunnerId, capacity: Amounts) -> None:
+    def __init__(self, id: RunnerId, has: Resources) -> None:
         self.id = id
-        self.capacity = capacity
+        self.has = has
+        self.capacity = capacity = amounts(has)
         self.free = dict(capacity)
         self.waiting: list[LeaseRun] = []
         """Leases whose resources are not free yet, in the order in which they came."""
@@ -56,7 +67,19 @@ class Node:
 class LeaseRun:
     """A lease on its node."""
 
-    __slots__ = ("active", "handed_back", "handler", "meter", "next", "node", "outcomes", "over", "spec")
+    __slots__ = (
+        "active",
+        "began_us",
+        "handed_back",
+        "handler",
+        "held_us",
+        "meter",
+        "next",
+        "node",
+        "outcomes",
+        "over",
+        "spec",
+    )
 
     def __init__(self, spec: LeaseSpec, node: Node, handler: Handler, meter: Meter) -> None:
         self.spec = spec
@@ -72,6 +95,10 @@ class LeaseRun:
         self.handed_back: tuple[TaskNo, ...] = ()
         """Likewise."""
         self.over = False
+        self.began_us = 0
+        """When it got its resources."""
+        self.held_us = 0
+        """How long it had them, once it is over."""
 
 
 class Machines:
@@ -85,6 +112,7 @@ class Machines:
         lease_start_us: int,
         emit: Callable[[Event], None],
         changing: Callable[[int], None],
+        reports: Reports,
     ) -> None:
         """`emit` takes what the fleet has to tell the dispatcher. `changing` is called before the fleet's size changes."""
         self.nodes: dict[RunnerId, Node] = {}
@@ -97,6 +125,7 @@ class Machines:
         self._emit = emit
         self._changing = changing
         self._talking: dict[Node, None] = {}
+        self._post = Post(reports, agenda, rng, self.nodes.__contains__)
         self._begun: dict[TaskId, None] = {}
         """Tasks that have had an attempt, which did not end them."""
 
@@ -106,7 +135,7 @@ class Machines:
         """Nodes will come and go as the scenario says."""
         for kind in fleet:
             for number in range(1, kind.nodes + 1):
-                node = Node(RunnerId(f"{kind.name}-{number}"), amounts(kind.amount))
+                node = Node(RunnerId(f"{kind.name}-{number}"), kind.amount)
                 self._agenda.at(kind.joins * 1000, self._join, (node, kind))
                 if kind.leaves is not None:
                     self._agenda.at(kind.leaves * 1000, self._drain, node)
@@ -173,6 +202,7 @@ class Machines:
                 node.waiting.remove(run)
                 subtract(node.free, need)
                 node.runs[run] = None
+                run.began_us = t_us
                 run.meter.starts(t_us)
                 run.meter.counts.leases += 1
                 self._agenda.at(t_us + self._lease_start_us, self._begin, run)
@@ -192,27 +222,33 @@ class Machines:
         run.next += 1
         run.active += 1
         due_us, takes_us = decode_payload(task.payload)
-        if not self._begun or task.id not in self._begun:
+        first = not self._begun or task.id not in self._begun
+        if due_us < 0:
+            due_us = nominal_us(task.id)
+            run.meter.counts.submitted += first
+        if first:
             run.meter.recent_waits.add(max(0, t_us - due_us))
         handler = run.handler
         called = None if handler.downstream is None else self._downstreams[handler.downstream]
         kind = OutcomeKind.SUCCEEDED if not handler.failures else self._drawn(handler)
         retry_after_ms = None
-        if called is not None and not called.enter(t_us):
+        taken = called is not None and called.enter(t_us)
+        if called is not None and not taken:
             kind, takes_us, retry_after_ms = OutcomeKind.THROTTLED, called.refuses_us, called.retry_after_ms
-            called = None
         if takes_us > task.timeout_ms * 1000:
             kind, takes_us = OutcomeKind.TIMEOUT, task.timeout_ms * 1000
-        self._agenda.at(t_us + takes_us, self._ended, (run, task, kind, t_us, retry_after_ms, called))
+        self._agenda.at(t_us + takes_us, self._ended, (run, task, kind, t_us, retry_after_ms, called, taken))
 
     def _drawn(self, handler: Handler) -> OutcomeKind:
         drawn = self._rng.random()
         return next((kind for ratio, kind in handler.failures if drawn < ratio), OutcomeKind.SUCCEEDED)
 
-    def _ended(self, t_us: int, ended: tuple[LeaseRun, LeaseTask, OutcomeKind, int, int | None, Called | None]) -> None:
-        run, task, kind, began_us, retry_after_ms, called = ended
+    def _ended(
+        self, t_us: int, ended: tuple[LeaseRun, LeaseTask, OutcomeKind, int, int | None, Called | None, bool]
+    ) -> None:
+        run, task, kind, began_us, retry_after_ms, called, taken = ended
         if called is not None:
-            called.leave(t_us)
+            called.leave(t_us, taken=taken)
         if run.over:
             return
         attempts = run.meter.counts.attempts
@@ -238,6 +274,7 @@ class Machines:
     def _finish(self, t_us: int, run: LeaseRun) -> None:
         node = run.node
         run.over = True
+        run.held_us = t_us - run.began_us
         run.meter.ends(t_us)
         add(node.free, run.meter.need)
         del node.runs[run]
@@ -253,7 +290,7 @@ class Machines:
     @property
     def talks(self) -> bool:
         """Whether a runner has something to report."""
-        return bool(self._talking)
+        return bool(self._talking) or self._post.waits
 
     def take_reports(self, t_us: int) -> list[RunnerReport]:
         """What each runner has to report: one call for all of it."""
@@ -264,7 +301,17 @@ class Machines:
             node.talking.clear()
             if node.draining:
                 self._leave_if_idle(t_us, node)
-        return reports
+        return self._post.carry(t_us, reports)
+
+    def rejoin(self) -> Iterable[Event]:
+        """What a dispatcher that has just started is told: who is there, and with which leases."""
+        for node in self.nodes.values():
+            runs = [*node.runs, *node.waiting, *(run for run in node.talking if run.over)]
+            held = tuple(HeldLease(run.spec.token, run.spec.resources) for run in runs)
+            yield RunnerJoined(node.id, node.id, node.has, held)
+            if node.draining:
+                yield RunnerDraining(node.id)
+        yield RunnersSettled()
 
     def has_begun(self, id: TaskId) -> bool:
         """Whether the task, which has not ended, has had an attempt."""
@@ -279,6 +326,6 @@ class Machines:
 
 def _report(run: LeaseRun) -> LeaseReport:
     """News of the lease since its last report."""
-    report = LeaseReport(run.spec.token, tuple(run.outcomes), run.handed_back, run.over)
+    report = LeaseReport(run.spec.token, tuple(run.outcomes), run.handed_back, run.over, run.held_us)
     run.outcomes, run.handed_back = [], ()
     return report

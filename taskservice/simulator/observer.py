@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from taskservice.core.resources import Amounts
 from taskservice.core.table import TaskTable
+from taskservice.core.turns import CLASS_WEIGHTS
 from taskservice.core.types import Leaf, Priority, TaskState, TenantId
 from taskservice.simulator.agenda import Agenda
 from taskservice.simulator.downstream import Called
@@ -66,6 +67,8 @@ class Observer:
         self._machines = machines
         self._downstreams = downstreams
         self._table = table
+        self.class_weights = dict(CLASS_WEIGHTS)
+        """As operators have said by now."""
         self._flushed_us = 0
         self._sampled_us = 0
         self._before = {"submitted": 0, "ended": 0}
@@ -166,7 +169,7 @@ class Observer:
             place: Demand(self._interval.get(place, 0.0), amount, self._tenants[place[1]].weight)
             for place, amount in asked.items()
         }
-        for place, amount in entitled(demands).items():
+        for place, amount in entitled(demands, self.class_weights).items():
             self.entitled[place] = self.entitled.get(place, 0.0) + amount
         _add(self.used, self._interval)
         _add(self.resources_used, self._interval_used)

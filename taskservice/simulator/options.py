@@ -12,10 +12,15 @@ from typing import Any, TypeVar, get_args
 import msgspec
 from msgspec import Struct
 
+from taskservice.core.resources import amounts
 from taskservice.core.specs import Resources
 from taskservice.units import parse_bytes, parse_duration_ms
 
 S = TypeVar("S", bound=Struct)
+
+_AMOUNTS = tuple[tuple[str, int], ...]
+"""What quotas are made of; a scenario says it in the words of a machine."""
+_MACHINE = ("cpus", "gpus", "memory", "resources")
 
 _UNITS = {"_ms": parse_duration_ms, "_bytes": parse_bytes}
 
@@ -53,6 +58,15 @@ def resources_of(cpus: float, gpus: float, memory_bytes: int, custom: Mapping[st
     return Resources(_m(cpus), _m(gpus), memory_bytes, tuple((name, _m(custom[name])) for name in sorted(custom)))
 
 
+def _amounts(given: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
+    """`{cpus: 4, memory: 8GiB, resources: {tpu: 1}}` as the core has it."""
+    for word in given:
+        _known(word, dict.fromkeys(_MACHINE))
+    cpus, gpus = (_quantity(msgspec.convert(given.get(word, 0), float)) for word in ("cpus", "gpus"))
+    custom = msgspec.convert(given.get("resources", {}), dict[str, float])
+    return tuple(sorted(amounts(resources_of(cpus, gpus, parse_bytes(given.get("memory", 0)), custom)).items()))
+
+
 def _m(amount: float) -> int:
     return round(amount * 1000)
 
@@ -70,6 +84,8 @@ def _value(name: str, kind: Any, value: Any) -> Any:
     parse = next((parse for unit, parse in _UNITS.items() if name.endswith(unit)), None)
     if parse is not None and value is not None:
         return parse(value)
+    if kind == _AMOUNTS and isinstance(value, Mapping):
+        return _amounts(value)
     inner = next((one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, Struct)), None)
     if inner is not None and isinstance(value, Mapping):
         return struct_of(inner, value)

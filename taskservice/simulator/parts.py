@@ -143,6 +143,25 @@ class Steps(RootModel[dict[DurationMs, Quantity]]):
         return [(ms * 1000, value) for ms, value in sorted(self.root.items())]
 
 
+class Paces(RootModel[dict[DurationMs, PositiveMs]]):
+    """A duration that changes, likewise."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _always(cls, given: object) -> object:
+        return given if isinstance(given, dict | Paces) else {0: given}
+
+    @model_validator(mode="after")
+    def _begins(self) -> Self:
+        if 0 not in self.root:
+            raise ValueError("it is not said what it is from 0s on")
+        return self
+
+    def steps(self) -> list[tuple[int, float]]:
+        """(microseconds since the beginning, microseconds from then on), in order."""
+        return [(ms * 1000, value * 1000.0) for ms, value in sorted(self.root.items())]
+
+
 class Downstream(Described):
     """What functions call, and what throttles them above its capacity."""
 
@@ -175,6 +194,8 @@ class Work(Described):
     """In each submit."""
     delay: DurationMs = 0
     """From the submit until it may run."""
+    keys: Count | None = None
+    """So many keys, of which each task has one by chance; for functions with a `key`."""
     starts: DurationMs = 0
     ends: DurationMs | None = None
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import accumulate
+from functools import partial
+from itertools import accumulate, takewhile
 from pathlib import Path
 from random import Random
 
@@ -87,10 +88,13 @@ def _add_work(made: Plan, scenario: Scenario, work: Work, number: int) -> None:
     groups = [group for group in scenario.tenants if group.name in work.groups]
     for tenant in (tenant for group in groups for tenant in group.structs()):
         rng = Random(f"{scenario.seed}/source/{number}/{tenant.id}")
-        closed = work.arrivals.closed
+        times: Iterator[int]
+        closed, cron = work.arrivals.closed, work.arrivals.cron
         starts_us = work.starts * 1000
-        if closed is None:
-            times: Iterator[int] = work.arrivals.only.times_us(rng, starts_us, until_us)
+        if cron is not None:
+            times, thinks = iter(()), None
+        elif closed is None:
+            times = work.arrivals.only.times_us(rng, starts_us, until_us)
             thinks = None
         else:
             thinks = closed.thinks.distribution.sampler(rng)
@@ -102,12 +106,18 @@ def _add_work(made: Plan, scenario: Scenario, work: Work, number: int) -> None:
                 work.priority or handler.spec.priority,
                 function.takes.distribution.sampler(Random(rng.getrandbits(64))),
                 times,
-                work.tasks,
+                work.tasks if cron is None else cron.schedules,
                 work.delay * 1000,
                 thinks,
                 until_us,
+                None if work.keys is None else partial(_key, Random(rng.getrandbits(64)), work.keys),
+                None if cron is None else cron.at,
             )
         )
+
+
+def _key(rng: Random, keys: int) -> str:
+    return f"k{rng.randrange(keys)}"
 
 
 def _add_trace(made: Plan, scenario: Scenario, trace: Trace, folder: Path, rng: Random) -> None:
@@ -124,7 +134,10 @@ def _add_trace(made: Plan, scenario: Scenario, trace: Trace, folder: Path, rng: 
             raise RequestError(message, code="bad_trace")
         priority = trace.priority or handler.spec.priority
         tenant = made.add_tenant(recorded.tenant)
-        made.sources.append(Source(tenant, handler.spec.name, priority, takes, recorded.times))
+        times = recorded.times
+        if trace.ends is not None:
+            times = takewhile((trace.ends * 1000).__gt__, times)
+        made.sources.append(Source(tenant, handler.spec.name, priority, takes, times))
 
 
 def _add_generated(made: Plan, scenario: Scenario, rng: Random) -> None:

@@ -15,13 +15,16 @@ from msgspec import structs
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from taskservice.core.limits import Limits
+from taskservice.core.specs import DownstreamPolicy, FunctionPolicy
 from taskservice.errors import RequestError
 from taskservice.simulator import gates
+from taskservice.simulator.faults import Faults
 from taskservice.simulator.fields import Described, DurationMs, PositiveMs
 from taskservice.simulator.gates import Gate
 from taskservice.simulator.options import settings_of
 from taskservice.simulator.overrides import changed
-from taskservice.simulator.parts import Downstream, Function, FunctionOptions, Nodes, Tenants, Work
+from taskservice.simulator.parts import Downstream, Function, FunctionOptions, Nodes, Paces, Tenants, Work
+from taskservice.simulator.policies import Said
 from taskservice.simulator.published import Generated
 from taskservice.simulator.traces import Trace
 
@@ -35,7 +38,7 @@ OURS = ("retention_s", "retention_failed_s", "dedup_window_s", "history_keep_s")
 class Service(Described):
     """What surrounds the core."""
 
-    commit: PositiveMs = 5
+    commit: Paces = Paces.model_validate("5ms")
     """How long a group commit takes, and how far two turns of the dispatcher are apart while there is work."""
     lease_start: DurationMs = 4
     """From the moment that a lease has its resources to its first attempt."""
@@ -72,6 +75,9 @@ class Scenario(Described):
     workload: list[Work] = Field(default_factory=list)
     traces: list[Trace] = Field(default_factory=list)
     generated: Generated | None = None
+    policies: list[Said] = Field(default_factory=list)
+    """What operators say in the course of it."""
+    faults: Faults = Faults()
     gates: list[str] = Field(default_factory=list)
 
     @field_validator("gates")
@@ -95,6 +101,11 @@ class Scenario(Described):
         for function in self._functions():
             if function.downstream is not None:
                 _one_of("downstream", function.downstream, downstreams)
+        for policy in (said.policy for said in self.policies):
+            if isinstance(policy, FunctionPolicy):
+                _one_of("function", policy.name, [function.name for function in self.functions])
+            elif isinstance(policy, DownstreamPolicy):
+                _one_of("downstream", policy.name, downstreams)
         groups = _once("tenants", (group.name for group in self.tenants))
         for work in self.workload:
             _one_of("function", work.function, [function.name for function in self.functions])

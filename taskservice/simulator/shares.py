@@ -39,13 +39,15 @@ def fill(amount: float, wants: Sequence[tuple[float, float]]) -> list[float]:
     return given
 
 
-def entitled(demands: Mapping[tuple[Priority, TenantId], Demand]) -> dict[tuple[Priority, TenantId], float]:
-    """What each tenant is entitled to in each class, of all that was used."""
+def entitled(
+    demands: Mapping[tuple[Priority, TenantId], Demand], weights: Mapping[Priority, float] = CLASS_WEIGHTS
+) -> dict[tuple[Priority, TenantId], float]:
+    """What each tenant is entitled to in each class, of all that was used. `weights`: those of the classes."""
     classes: dict[Priority, list[tuple[Priority, TenantId]]] = {}
     for place in demands:
         classes.setdefault(place[0], []).append(place)
     total = sum(demand.used for demand in demands.values())
-    wants = [(CLASS_WEIGHTS[each], sum(demands[place].asked for place in classes[each])) for each in classes]
+    wants = [(weights[each], sum(demands[place].asked for place in classes[each])) for each in classes]
     shares: dict[tuple[Priority, TenantId], float] = {}
     for places, amount in zip(classes.values(), fill(total, wants), strict=True):
         within = fill(amount, [(demands[place].weight, demands[place].asked) for place in places])

@@ -28,3 +28,7 @@ class Source:
     of a task before it submits the next."""
     until_us: int = 0
     """When such clients stop."""
+    key: Callable[[], str] | None = None
+    """The key of its next task, if they have any."""
+    cron: str | None = None
+    """It does not submit, but has schedules, as many as it has `tasks`."""

@@ -81,6 +81,8 @@ class Trace(Described):
     """Likewise."""
     priority: Priority | None = Field(None, strict=False)
     starts: DurationMs = 0
+    ends: DurationMs | None = None
+    """What comes later in it is left out."""
     took_ratio: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     """What durations are multiplied by, so that the work fits the fleet."""
     functions: FunctionOptions = FunctionOptions()

@@ -13,22 +13,42 @@ from collections.abc import Iterable
 from heapq import heapify, heappop, heapreplace
 from random import Random
 
-from taskservice.core.effects import Answer, Effect, Ended, ItemsAnswer, Launch
-from taskservice.core.events import Event, FunctionsRegistered, RunnerReported, Submitted, TenantPut, Ticked
+from taskservice.core.effects import Answer, Effect, Ended, ItemsAnswer, Launch, ScheduleAnswer
+from taskservice.core.events import (
+    Event,
+    FunctionsRegistered,
+    PolicyPut,
+    RunnerDraining,
+    RunnerJoined,
+    RunnerLost,
+    RunnerReported,
+    SchedulePut,
+    Submitted,
+    TenantPut,
+    Ticked,
+)
+from taskservice.core.restore import restore
+from taskservice.core.schedules import ScheduleId, ScheduleSpec
 from taskservice.core.shard import Shard
+from taskservice.core.specs import ClassPolicy, Policy
 from taskservice.core.state import State
 from taskservice.core.table import Mark, TaskTable
 from taskservice.core.ticks import next_tick_ms
+from taskservice.core.turns import CLASS_WEIGHTS
 from taskservice.core.types import NewTask, TaskId, TenantId
+from taskservice.errors import RequestError
 from taskservice.simulator.agenda import Agenda
 from taskservice.simulator.archive import ARCHIVE_REF, Archive
-from taskservice.simulator.downstream import Called
-from taskservice.simulator.machines import START_MS, Machines, decode_payload
+from taskservice.simulator.downstream import Called, Series
+from taskservice.simulator.machines import START_MS, Machines, decode_payload, nominal_us
 from taskservice.simulator.meters import Meter
 from taskservice.simulator.observer import Observer
 from taskservice.simulator.plan import Plan
 from taskservice.simulator.scenario import Scenario
 from taskservice.simulator.sources import Source
+
+SCHEDULES_REF = 2
+"""Whose answers are about schedules."""
 
 
 class Feed:
@@ -50,11 +70,14 @@ class World:
         """`table` is empty, and this world's alone."""
         self.plan = plan
         self.end_us = scenario.duration * 1000
-        self._commit_us = scenario.service.commit * 1000
+        self._commit = Series(scenario.service.commit.steps())
         self._t_us = 0
         """When the last turn was."""
         self._rng = Random(f"{scenario.seed}/core")
-        self._shard = Shard(State(table, scenario.service.limits()))
+        self._table, self._limits = table, scenario.service.limits()
+        self.shard = Shard(State(table, self._limits))
+        self._up_us = 0
+        """When there is a dispatcher (again)."""
         self._agenda = Agenda()
         self._feeds = [Feed(number, source, plan.meter(source)) for number, source in enumerate(plan.sources)]
         self._arrivals = [
@@ -68,9 +91,15 @@ class World:
         """Whose tasks those submits are of that are not answered yet, by their refs."""
         self._mailbox: list[Event] = [FunctionsRegistered(0, tuple(one.spec for one in plan.handlers.values()))]
         self._mailbox += [TenantPut(0, tenant) for tenant in plan.tenants.values()]
+        for said in scenario.policies:
+            self._agenda.at(said.at * 1000, self._say, said.policy)
+        for feed in self._feeds:
+            self._mailbox += _schedules(feed)
+        for restart in scenario.faults.restarts:
+            self._agenda.at(restart.at * 1000, self._stop, restart.lasts * 1000)
         self._cut: int | None = None
         """The segment that is on its way to the disk."""
-        self._refs = ARCHIVE_REF
+        self._refs = SCHEDULES_REF
         self._ids = 0
         self._archive = Archive(self._handle_near)
         self.downstreams = [Called(one) for one in scenario.downstreams]
@@ -81,6 +110,7 @@ class World:
             scenario.service.lease_start * 1000,
             self._mailbox.append,
             self._fleet_changes,
+            scenario.faults.reports,
         )
         self.machines.plan(scenario.fleet)
         meters = [feed.meter for feed in self._feeds]
@@ -89,12 +119,14 @@ class World:
 
     def run(self) -> None:
         """It has come to its end."""
-        self._shard.open(Mark("", "", 1, -1), START_MS)
+        self.shard.open(Mark("", "", 1, -1), START_MS)
         t_us: int | None = 0
         while t_us is not None:
             self._agenda.run(t_us)
             self._arrive(t_us)
-            if self._cut is not None or self._mailbox or self._submits or self.machines.talks or self._due(t_us):
+            if t_us < self._up_us:
+                pass
+            elif self._cut is not None or self._mailbox or self._submits or self.machines.talks or self._due(t_us):
                 self._turn(t_us)
             t_us = self._next_us()
         self._agenda.run(self.end_us)
@@ -102,7 +134,7 @@ class World:
     def _next_us(self) -> int | None:
         """When something happens next, but not before a commit's time has passed since the last turn; None: not before the
         end."""
-        next_us = self._t_us + self._commit_us
+        next_us = max(self._up_us, self._t_us + int(self._commit.value))
         if self._cut is None:
             moments = (self._agenda.next_us, self._arrivals[0][0] if self._arrivals else None, self._due_us)
             known = [moment for moment in moments if moment is not None]
@@ -138,7 +170,8 @@ class World:
             payload = b"[%d,%d]" % (due_us, source.takes())
             id = TaskId(f"{feed.number}.{self._ids}")
             delay_ms = source.delay_us // 1000 if source.delay_us else None
-            found[0].append(NewTask(id, source.function, payload, source.priority, delay_ms=delay_ms))
+            key = source.key() if source.key is not None else ""
+            found[0].append(NewTask(id, source.function, payload, source.priority, delay_ms=delay_ms, key=key))
             found[1].append(feed)
         feed.meter.counts.submitted += source.tasks
 
@@ -157,8 +190,9 @@ class World:
 
     def _turn(self, t_us: int) -> None:
         """As `Dispatcher.run_once`."""
-        shard, rng, now_ms = self._shard, self._rng, START_MS + t_us // 1000
+        shard, rng, now_ms = self.shard, self._rng, START_MS + t_us // 1000
         self._t_us = t_us
+        self._commit.pass_to(t_us)
         if self._cut is not None:
             shard.durable(self._cut)
             self._cut = None
@@ -177,17 +211,41 @@ class World:
             self._cut = cut.number
         self._perform(shard.release())
 
+    def _say(self, _t_us: int, policy: Policy) -> None:
+        """An operator says it in the next turn."""
+        self._mailbox.append(PolicyPut(0, policy))
+        if isinstance(policy, ClassPolicy):
+            self.observer.class_weights[policy.name] = policy.weight or CLASS_WEIGHTS[policy.name]
+
+    def _stop(self, t_us: int, lasts_us: int) -> None:
+        """The dispatcher ends. The segment that was on its way is on the disk, and what it brings about is told by whoever is asked
+        next; but what was to be launched after it is not. After a while there is another dispatcher, with what the table holds."""
+        self._up_us = t_us + lasts_us
+        if self._cut is not None:
+            self.shard.durable(self._cut)
+            self._cut = None
+        self._perform(effect for effect in self.shard.release() if not isinstance(effect, Launch))
+        self._agenda.at(self._up_us, self._start, None)
+
+    def _start(self, t_us: int, _: None) -> None:
+        epoch = self.shard.state.epoch + 1
+        self.shard = Shard(restore(self._table, self._limits))
+        self.shard.recover(())
+        self.shard.open(Mark("", "", epoch, -1), START_MS + t_us // 1000)
+        told = (RunnerJoined, RunnerDraining, RunnerLost)
+        self._mailbox[:] = [*self.machines.rejoin(), *(event for event in self._mailbox if not isinstance(event, told))]
+
     def _hand_over(self, now_ms: int) -> None:
         submits, self._submits = self._submits, {}
         for tenant, (tasks, feeds) in submits.items():
             self._refs += 1
             self._asked[self._refs] = feeds
-            self._shard.handle(Submitted(self._refs, tenant, tuple(tasks)), now_ms, self._rng)
+            self.shard.handle(Submitted(self._refs, tenant, tuple(tasks)), now_ms, self._rng)
 
     @property
     def _due_us(self) -> int | None:
         """When the clock brings something about next: a waiting task is due, or a gate opens."""
-        moments = (next_tick_ms(self._shard.state), self._shard.opens_ms)
+        moments = (next_tick_ms(self.shard.state), self.shard.opens_ms)
         due_ms = min([ms for ms in moments if ms is not None], default=None)
         return None if due_ms is None else (due_ms - START_MS) * 1000
 
@@ -197,8 +255,8 @@ class World:
 
     def _handle_near(self, event: Event) -> list[Answer]:
         """The event is handled; gives the answers that the archive waits for, which no commit holds up."""
-        self._shard.handle(event, START_MS + self._t_us // 1000, self._rng)
-        released = self._shard.release()
+        self.shard.handle(event, START_MS + self._t_us // 1000, self._rng)
+        released = self.shard.release()
         self._perform(effect for effect in released if not _is_archives(effect))
         return [effect for effect in released if isinstance(effect, Answer) and _is_archives(effect)]
 
@@ -212,6 +270,9 @@ class World:
                 self.machines.launch(self._t_us, effect.runner, effect.lease, handler, feed.meter)
             elif isinstance(effect, Ended):
                 self._ended(effect)
+            elif isinstance(effect, Answer) and isinstance(effect.value, ScheduleAnswer):
+                if effect.value.refusal is not None:
+                    raise RequestError(f"A schedule is refused: {effect.value.message}", code="bad_scenario")
             elif isinstance(effect, Answer) and isinstance(effect.value, ItemsAnswer):
                 self._answered(self._asked.pop(effect.ref), effect.value)
 
@@ -237,10 +298,23 @@ class World:
         """The task could have begun: it counts with its wait so far, if it never has."""
         if not self.machines.has_begun(id):
             due_us, _ = decode_payload(payload)
+            if due_us < 0:
+                due_us = nominal_us(id)
+                self._feed_of(id).meter.counts.submitted += 1
             self._feed_of(id).meter.counts.waits.add(max(0, self.end_us - due_us))
 
     def _fleet_changes(self, t_us: int) -> None:
         self.observer.flush(t_us)
+
+
+def _schedules(feed: Feed) -> Iterable[Event]:
+    """The service makes the tasks of such a source by itself."""
+    source = feed.source
+    for number in range(source.tasks if source.cron is not None else 0):
+        key = source.key() if source.key is not None else ""
+        task = NewTask(TaskId(""), source.function, b"[-1,%d]" % source.takes(), source.priority, key=key)
+        spec = ScheduleSpec(task, cron=source.cron)
+        yield SchedulePut(SCHEDULES_REF, source.tenant, ScheduleId(f"{feed.number}.{number}"), spec, None)
 
 
 def _is_archives(effect: Effect) -> bool:

@@ -10,7 +10,7 @@ TASK = {
     "id": "t1", "function": "media.thumbnail", "tenant": "default", "state": "succeeded", "priority": "normal", "tags": {},
     "key": "ann", "created_at": "2030-01-31T09:00:00.000Z", "due_at": "2030-01-31T09:00:00.000Z", "started_at": None,
     "ended_at": None, "run": 1, "attempt": 1, "max_attempts": 5, "crashes": 0, "expires_at": None, "paused_until": None,
-    "duration_ms": None, "error": None,
+    "duration_ms": None, "error": None, "deadline_at": None, "deadline_missed": None, "off_peak": False,
 }  # fmt: skip
 QUOTA = {"reserved": {}, "maximum": {"cpus": 4.0, "memory": 8 << 30}}
 WINDOW = {

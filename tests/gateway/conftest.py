@@ -36,7 +36,7 @@ from taskservice.core.past import DAY_MS
 from taskservice.core.shard import Shard
 from taskservice.core.specs import ApiKey, Bundle, FunctionSpec, Resources, Tenant
 from taskservice.core.state import State
-from taskservice.core.types import FunctionName, ListFilter, NewTask, OutcomeKind, RunnerId, Task, TaskId, TenantId
+from taskservice.core.types import FunctionName, ListFilter, NewTask, OutcomeKind, RunnerId, Task, TenantId
 from taskservice.gateway.app import create_app
 from taskservice.gateway.history import NoHistory
 from taskservice.gateway.keys import hash_secret, key_id
@@ -158,8 +158,8 @@ class MemoryLogs:
         """The attempt (run, attempt) has written that text."""
         self.parts.setdefault((tenant, task_id), []).append(LogLine(*part))
 
-    def read(self, tenant: TenantId, task_id: TaskId, /) -> list[LogLine]:
-        return self.parts.get((tenant, task_id), [])
+    def read(self, task: Task, /) -> list[LogLine]:
+        return self.parts.get((task.tenant, task.id), [])
 
 
 @dataclass

@@ -188,6 +188,17 @@ def test_a_lease_for_another_node_does_not_leave_its_runner(cluster: TwoNodes, f
     run(scene)
 
 
+def test_what_a_service_has_left_whose_machine_is_gone_ends_before_the_next(fleets: Fleets) -> None:
+    """Ray keeps its actors for the day on which that machine comes back, and the next service would be refused."""
+    assert ray_port.service_actors() == [DISPATCHER]
+    ray_port.note_home(ray_port.this_node())
+    run(deploy._end_remains)
+    assert ray_port.service_actors() == [DISPATCHER], "its machine is there"
+    ray_port.note_home("a node that is gone")
+    run(deploy._end_remains)
+    assert ray_port.service_actors() == []
+
+
 def test_a_local_state_directory_is_refused_on_several_machines(cluster: TwoNodes, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, port=free_port(), address=cluster.address)
     with pytest.raises(RequestError, match="2 machines, and the state directory"):

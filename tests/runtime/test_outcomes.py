@@ -182,3 +182,10 @@ def test_no_secrets_reach_the_child(fresh, monkeypatch):
     (names,) = fresh.run("environment", [{}]).results()
     assert "OF_THE_USER" in names
     assert not [name for name in names if name.startswith(("RAY_", "AWS_", "TASKSERVICE_", "OTEL_"))]
+
+
+def test_an_app_whose_folder_is_on_other_machines_only(node, tmp_path):
+    """The code is not sent: whoever has set up the machine is told what it lacks."""
+    run = node.run("f", [{}], module="elsewhere", path=tmp_path / "not_here")
+    assert run.kinds == [Kind.IMPORT_FAILED]
+    assert f"has no folder {tmp_path / 'not_here'}: an app's code has to be at the same path" in run.outcomes[1].message

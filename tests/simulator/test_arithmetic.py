@@ -131,10 +131,11 @@ def test_a_number_that_changes_is_integrated_over_its_steps():
 def test_a_downstream_takes_so_many_at_a_time():
     called = Called(Downstream(name="d", concurrent={0: 2}))
     assert [called.enter(0), called.enter(0), called.enter(1_000_000)] == [True, True, False]
-    called.leave(1_000_000)
+    called.leave(1_000_000, taken=True)
     assert called.enter(1_000_000)
     assert called.figures(2_000_000, 0) == {
-        "calls": 4, "throttled": 1, "throttled_ratio": 0.25, "in_flight_mean": 2.0, "used_ratio": 1.0
+        "calls": 4, "throttled": 1, "throttled_ratio": 0.25, "in_flight_mean": 2.0, "used_ratio": 1.0,
+        "at_once_max": 3, "at_once_ratio": 1.5,
     }  # fmt: skip
 
 

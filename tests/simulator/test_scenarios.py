@@ -47,8 +47,9 @@ def blocks():
 
 
 def test_the_document_shows_scenarios():
-    whole, traces = map(yaml.safe_load, blocks())
+    whole, more, traces = map(yaml.safe_load, blocks())
     assert parse_scenario(whole).gates
+    assert parse_scenario({**whole, **more}).policies
     assert parse_scenario(stated(**traces)).traces
 
 
@@ -56,7 +57,7 @@ def test_the_document_shows_durations_and_arrivals():
     """Each line that is a mapping in braces, up to what is explained beside it."""
     shown = re.findall(r"^ {4}(\{.*\})", (ROOT / "docs" / "simulator.md").read_text(), re.MULTILINE)
     parts = [yaml.safe_load(line) for line in shown]
-    assert len(parts) == 11
+    assert len(parts) == 12
     for part in parts:
         kind = Takes if next(iter(part)) in Takes.model_fields else Arrivals
         assert kind.model_validate(part)

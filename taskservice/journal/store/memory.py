@@ -81,7 +81,7 @@ class MemoryTable:
             self._tasks[task.no] = task
             self._nos[task.tenant, task.id] = task.no
             self._number(task.no)
-            self._enter(task)
+            self._enter(task, task.leaf)
         self._references.update(dict.fromkeys(keys_among([task.payload for task in tasks])))
 
     def make_due(self, nos: Sequence[TaskNo]) -> None:
@@ -333,14 +333,14 @@ class MemoryTable:
 
     def _put(self, before: Task, after: Task) -> None:
         """The task is another one now."""
-        self._leave(before)
+        self._leave(before, leaf := before.leaf)
         self._tasks[after.no] = after
-        self._enter(after)
+        self._enter(after, leaf if after.lane is before.lane else after.leaf)
 
     def _left(self, tasks: Sequence[Task]) -> None:
         """They are not in the table any more."""
         for task in tasks:
-            self._leave(task)
+            self._leave(task, task.leaf)
         self._forget(tasks)
 
     def _forget(self, tasks: Sequence[Task]) -> None:
@@ -358,9 +358,9 @@ class MemoryTable:
         elif order[at := bisect_left(order, no)] != no:
             order.insert(at, no)
 
-    def _enter(self, task: Task) -> None:
+    def _enter(self, task: Task, leaf: Leaf) -> None:
         """The task is counted, and found where such are as it is now."""
-        leaf, state = task.leaf, task.state
+        state = task.state
         self._counts.came(leaf, state)
         if state is TaskState.QUEUED:
             keys = self._queued.get(leaf)
@@ -372,9 +372,9 @@ class MemoryTable:
             self._past.has_ended(task)
         self._timed.enter(task)
 
-    def _leave(self, task: Task) -> None:
+    def _leave(self, task: Task, leaf: Leaf) -> None:
         """It is not any more."""
-        leaf, state = task.leaf, task.state
+        state = task.state
         self._counts.went(leaf, state)
         if state is TaskState.QUEUED:
             self._queued[leaf].remove(key_of(task))

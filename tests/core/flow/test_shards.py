@@ -43,7 +43,7 @@ def world(tmp_path: Path, downstream: dict[str, Any], takes: object, tasks: int,
 
 
 def window(ran: World) -> Window:
-    return ran._shard.state.turns.gates.downstreams.windows["d"]
+    return ran.shard.state.turns.gates.downstreams.windows["d"]
 
 
 def measured(ran: World) -> tuple[dict[str, Any], float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -32,6 +33,15 @@ def slow_note(i: int, file: str) -> int:
     with Path(file).open("a") as out:
         out.write(f"{i}\n")
     return i
+
+
+@app.task
+def visit(seconds: float) -> str:
+    """Says on which of `helpers.machines` it is."""
+    machine = Path(tempfile.gettempdir()).name
+    print(f"here I am, on machine {machine}")
+    time.sleep(seconds)
+    return machine
 
 
 @app.task
