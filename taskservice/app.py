@@ -27,6 +27,7 @@ R = TypeVar("R")
 
 CONCURRENCY_MAX = 1_000
 """Attempts that one process may run at the same time."""
+MEMORY_FACTOR_MIN, MEMORY_FACTOR_MAX = 1.1, 100.0
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")
 
 
@@ -89,6 +90,8 @@ class Function:
     off_peak: bool
     labels: tuple[tuple[str, str], ...]
     spread: bool
+    memory_retry_factor: float | None
+    memory_max_bytes: int | None
     flow: Flow
 
     @property
@@ -116,6 +119,8 @@ class Function:
             deadline_ms=self.deadline_ms,
             labels=self.labels,
             spread=self.spread,
+            memory_retry_factor=self.memory_retry_factor,
+            memory_max_bytes=self.memory_max_bytes,
             **self.flow._asdict(),
         )
 
@@ -155,13 +160,16 @@ class App:
         off_peak: bool = False,
         labels: Mapping[str, str] | None = None,
         spread: bool = False,
+        memory_retry_factor: float | None = None,
+        memory_max: str | int | None = None,
         **flow: Unpack[FlowOptions],
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
     def task(self, function: Callable[..., Any] | None = None, **options: Any) -> Any:
         """The function can be submitted to.
 
-        `cpus`, `gpus`, `memory`, `resources`: what one attempt takes of a machine. `timeout`: of one attempt.
+        `cpus`, `gpus`, `memory`, `resources`: what one attempt takes of a machine. `memory` is a limit as well: an attempt
+        that takes more is stopped, and has run out of memory. `timeout`: of one attempt.
         `retry`: see `Retry`. `concurrency`: attempts at once in one process, for `async def` only. `max_crashes`:
         after as many ended processes the task is given up. `priority`: of tasks that do not say their own. `ttl`: likewise;
         a task that has not started by then, counted from its submission, ends as expired. None: it waits for as long as it takes.
@@ -169,6 +177,8 @@ class App:
         `deadline`: likewise when it is to have ended; later it runs all the same. `off_peak`: likewise; its tasks can wait for
         off-peak hours or an idle pool, while their deadlines leave time. `labels`: of the machines that may run them, such as
         `{"ray.io/availability-zone": "a"}`. `spread`: they run where the fewest others of the function do.
+        `memory_retry_factor`: a task that has run out of memory has so many times as much the next time, up to `memory_max` and
+        what the largest machine has; None: as much again.
         Raises TypeError or ValueError for an option that cannot be.
         """
         if function is not None:
@@ -193,6 +203,8 @@ class App:
         off_peak: bool = False,
         labels: Mapping[str, str] | None = None,
         spread: bool = False,
+        memory_retry_factor: float | None = None,
+        memory_max: str | int | None = None,
         **flow: Unpack[FlowOptions],
     ) -> Callable[..., Any]:
         if not inspect.isfunction(call):
@@ -212,12 +224,10 @@ class App:
             call=call,
             signature=signature,
             resources=Resources(
-                cpu_m=_thousandths("cpus", cpus),
-                gpu_m=_thousandths("gpus", gpus),
-                memory_bytes=parse_bytes(memory),
-                custom_m=tuple(
-                    (kind, _thousandths(kind, amount)) for kind, amount in sorted((resources or {}).items())
-                ),
+                _thousandths("cpus", cpus),
+                _thousandths("gpus", gpus),
+                _memory_bytes(memory, memory_retry_factor, memory_max),
+                tuple((kind, _thousandths(kind, amount)) for kind, amount in sorted((resources or {}).items())),
             ),
             timeout_ms=_positive_ms("timeout", timeout),
             retry=retry,
@@ -229,6 +239,8 @@ class App:
             off_peak=_yes_or_no("off_peak", off_peak),
             labels=_labels(labels or {}),
             spread=_yes_or_no("spread", spread),
+            memory_retry_factor=memory_retry_factor,
+            memory_max_bytes=None if memory_max is None else parse_bytes(memory_max),
             flow=_flow(name, signature, flow),
         )
         return call
@@ -265,6 +277,20 @@ def _labels(labels: object) -> tuple[tuple[str, str], ...]:
     if not all(isinstance(name, str) and name and isinstance(value, str) for name, value in pairs):
         raise TypeError(f'labels must map names to texts, such as {{"zone": "a"}}, not {labels!r:.100}')
     return tuple(sorted((str(name), str(value)) for name, value in pairs))
+
+
+def _memory_bytes(memory: str | int, factor: object, most: str | int | None) -> int:
+    """What `memory` is. Raises ValueError if the other two do not fit it."""
+    memory_bytes = parse_bytes(memory)
+    number = isinstance(factor, int | float) and not isinstance(factor, bool)
+    if factor is not None and not (number and MEMORY_FACTOR_MIN <= factor <= MEMORY_FACTOR_MAX):  # type: ignore[operator]
+        message = f"memory_retry_factor must be {MEMORY_FACTOR_MIN:g} to {MEMORY_FACTOR_MAX:g}, not {factor!r:.50}"
+        raise ValueError(message)
+    if factor is not None and not memory_bytes:
+        raise ValueError("memory_retry_factor says how much more than `memory`: state that as well")
+    if most is not None and (factor is None or parse_bytes(most) < memory_bytes):
+        raise ValueError("memory_max is for memory_retry_factor, and at least `memory`")
+    return memory_bytes
 
 
 def _priority(priority: str) -> Priority:

@@ -23,6 +23,7 @@ from taskservice.core.flow.quota import Owner, QuotaGate, Usage, owners
 from taskservice.core.flow.running import AtMost, Running, key_name
 from taskservice.core.lease_wire import Outcome
 from taskservice.core.limits import Limits
+from taskservice.core.memory import resources_of
 from taskservice.core.resources import amounts
 from taskservice.core.specs import (
     ClassPolicy,
@@ -197,16 +198,23 @@ class Gates:
         window = self.downstreams.window_of(name, self.now_ms)
         if window is not None:
             yield self._line(("downstream.window", self.downstreams.name_of(name)), window)
-        need = amounts(function.resources)
+        yield from self._maxima_of(priority, tenant, name, amounts(function.resources))
+
+    def _maxima_of(
+        self, priority: Priority, tenant: TenantId, name: FunctionName, need: Mapping[str, int]
+    ) -> Iterator[Line]:
         yield from self._maximum("class.maximum", ("class", priority), self._class_quota(priority), need)
         known = self.tenants.get(tenant)
         yield from self._maximum("tenant.maximum", ("tenant", tenant), known.quota if known else Quota(), need)
-        yield from self._maximum("function.maximum", ("function", name), policy.quota, need)
+        yield from self._maximum("function.maximum", ("function", name), self._policy(name).quota, need)
 
     def _of_leaf(self, leaf: Leaf) -> Iterator[Line]:
         function = self.functions[leaf.function]
         if leaf.key:
             yield from self._at_most("key.max_running", self.running.keys, key_name(leaf), function.key_max_running)
+        resources = resources_of(function, leaf)
+        if resources != function.resources:
+            yield from self._maxima_of(leaf.priority, leaf.tenant, leaf.function, amounts(resources))
         if leaf.lane in RETRY_LANES.values():
             yield self._line(
                 ("function.retries", leaf.function), self.downstreams.budget_of(leaf.function, self.now_ms)

@@ -12,6 +12,7 @@ from math import ceil
 from taskservice.core.costs import UNKNOWN_S
 from taskservice.core.lease_wire import LeaseSpec, LeaseTask
 from taskservice.core.limits import Limits
+from taskservice.core.memory import resources_of
 from taskservice.core.queues import LeafQueue
 from taskservice.core.specs import FunctionSpec
 from taskservice.core.speed import Speed
@@ -66,7 +67,7 @@ def launch_spec(token: Token, leaf: Leaf, function: FunctionSpec, tasks: Sequenc
         tenant=leaf.tenant,
         function=leaf.function,
         bundle=function.bundle,
-        resources=function.resources,
+        resources=resources_of(function, leaf),
         is_async=function.is_async,
         concurrency=function.concurrency,
         slice_ms=limits.lease_slice_ms,

@@ -43,6 +43,8 @@ class Pool:
     _joined: int = 0
     _capacity: Amounts | None = None
     """What `capacity` gives, once it was asked."""
+    _most: dict[tuple[Demand, str], int] = field(default_factory=dict)
+    """What `most` gives, likewise."""
 
     # What happens to it
 
@@ -62,7 +64,7 @@ class Pool:
             known = self.runners[runner] = Runner(runner, node, self._joined, self._ledger)
         self.reservations.drop(known)
         known.set_up(amounts(capacity), labels)
-        self._capacity = None
+        self._changed()
         over = self.over_early.pop(runner, [])
         for lease in held:
             if lease.token not in over:
@@ -74,7 +76,7 @@ class Pool:
         if known is not None:
             self.reservations.drop(known)
             known.close()
-            self._capacity = None
+            self._changed()
 
     def leave(self, runner: RunnerId) -> None:
         """The runner and whatever was on it are gone."""
@@ -148,6 +150,15 @@ class Pool:
                 add(self._capacity, {} if runner.draining else runner.capacity)
         return self._capacity
 
+    def most(self, demand: Demand, name: str) -> int:
+        """The most that a runner has of that resource which could meet the demand; 0 if there is none."""
+        known = self._most.get((demand, name))
+        if known is None:
+            suitable = [runner for runner in self.runners.values() if runner.suits(demand)]
+            known = max((runner.capacity.get(name, 0) for runner in suitable), default=0)
+            self._most[demand, name] = known
+        return known
+
     def suits(self, demand: Demand) -> bool:
         """Whether any runner could have such a lease if it were empty."""
         return self._order(demand).suits
@@ -164,6 +175,10 @@ class Pool:
     def freed_since(self, demand: Demand, number: int) -> bool:
         """Whether there may be room now for a demand that was refused when the number was that. In constant time."""
         return self._ledger.freed_since(demand.need, number)
+
+    def _changed(self) -> None:
+        self._capacity = None
+        self._most.clear()
 
     def _order(self, demand: Demand, ahead_max: int | None = None) -> Order:
         order = self._orders.get(demand)

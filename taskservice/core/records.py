@@ -91,6 +91,8 @@ class RetryRow(Struct, frozen=True, array_like=True, gc=False):
     duration_us: int
     lane: Lane = Lane.MAIN
     """Where it stands from now on."""
+    memory_bytes: int = 0
+    """What it asks for from now on, if that is more than its function says."""
 
 
 class TasksRetrying(Struct, frozen=True, array_like=True, tag="retrying"):

@@ -13,6 +13,7 @@ from taskservice.core.decision import Decision
 from taskservice.core.events import RunnerReported
 from taskservice.core.flow.backoff import delay_ms
 from taskservice.core.lease_wire import LeaseReport, Outcome, ReportAck
+from taskservice.core.memory import after_running_out
 from taskservice.core.records import (
     DeadRow,
     Record,
@@ -24,7 +25,7 @@ from taskservice.core.records import (
 )
 from taskservice.core.specs import FunctionSpec
 from taskservice.core.state import Lease, OpenAttempt, State
-from taskservice.core.types import RETRY_LANES, ErrorInfo, Lane, OutcomeKind, TaskNo, Token
+from taskservice.core.types import RETRY_LANES, ErrorInfo, Leaf, OutcomeKind, TaskNo, Token
 from taskservice.core.values import MARK, keys_of
 
 POISON = "poison"
@@ -52,6 +53,8 @@ RULES = {
     OutcomeKind.TIMEOUT: Rule(budgeted=True),
     OutcomeKind.IMPORT_FAILED: Rule(budgeted=True),
     OutcomeKind.CRASHED: Rule(crash=True, budgeted=True),
+    # No crash, even if it was one: with more memory it may be none.
+    OutcomeKind.OUT_OF_MEMORY: Rule(budgeted=True),
     OutcomeKind.NON_RETRYABLE: Rule(final=True),
     OutcomeKind.BAD_PAYLOAD: Rule(final=True),
     OutcomeKind.BAD_RESULT: Rule(final=True),
@@ -130,7 +133,7 @@ def _settle(state: State, lease: Lease, reports: list[LeaseReport], now_ms: int,
         if outcome.kind is OutcomeKind.SUCCEEDED:
             rows.succeeded.append((outcome.no, outcome.result, outcome.started_ms, outcome.duration_us))
         else:
-            _settle_bad(state, function, lease.leaf.lane, attempt, outcome, rows, now_ms, rng)
+            _settle_bad(state, function, lease.leaf, attempt, outcome, rows, now_ms, rng)
 
     for lease_report in reports:
         for outcome in lease_report.outcomes:
@@ -147,7 +150,7 @@ def _settle(state: State, lease: Lease, reports: list[LeaseReport], now_ms: int,
 def _settle_bad(
     state: State,
     function: FunctionSpec,
-    lane: Lane,
+    leaf: Leaf,
     attempt: OpenAttempt,
     outcome: Outcome,
     rows: _Sorted,
@@ -166,8 +169,14 @@ def _settle_bad(
         return
     charged = attempt.attempt if rule.charged else attempt.attempt - 1
     due_ms = now_ms + delay_ms(function.retry, attempt.attempt, outcome, rng)
-    lane = RETRY_LANES.get(lane, lane) if rule.budgeted else lane
-    rows.retrying.append(RetryRow(attempt.no, due_ms, error, charged, crashes, losses, outcome.duration_us, lane))
+    lane = RETRY_LANES.get(leaf.lane, leaf.lane) if rule.budgeted else leaf.lane
+    memory_bytes = leaf.memory_bytes
+    if outcome.kind is OutcomeKind.OUT_OF_MEMORY:
+        largest_bytes = state.pool.most(state.turns.demand_of(leaf), "memory")
+        memory_bytes = after_running_out(function, leaf, largest_bytes)
+    rows.retrying.append(
+        RetryRow(attempt.no, due_ms, error, charged, crashes, losses, outcome.duration_us, lane, memory_bytes)
+    )
 
 
 def _given_up(state: State, function: FunctionSpec, crashes: int, losses: int, rule: Rule) -> str:

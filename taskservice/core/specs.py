@@ -94,6 +94,10 @@ class FunctionSpec(Struct, frozen=True, array_like=True):
     """What a machine must have among its labels to run its tasks, sorted by name."""
     spread: bool = False
     """Its tasks run where the fewest others of it do, and not where there is most room."""
+    memory_retry_factor: float | None = None
+    """A task that has run out of memory asks for so many times as much the next time; None: for as much again."""
+    memory_max_bytes: int | None = None
+    """It never asks for more; None: for as much as the largest machine has."""
 
 
 class Tenant(Struct, frozen=True, array_like=True):

@@ -13,6 +13,7 @@ from taskservice.core.flow.running import AtMost, Running
 from taskservice.core.gates import Gates
 from taskservice.core.lease_wire import Outcome
 from taskservice.core.limits import Limits
+from taskservice.core.memory import resources_of
 from taskservice.core.resources import times
 from taskservice.core.specs import (
     ClassPolicy,
@@ -197,4 +198,5 @@ class Turns:
         """What a lease of the leaf's tasks asks of a runner."""
         function = self.functions[leaf.function]
         spread = function.name if function.spread else None
-        return demand_for(function.resources, function.labels, spread, pack=self.limits.placement == PACK)
+        pack = self.limits.placement == PACK
+        return demand_for(resources_of(function, leaf), function.labels, spread, pack=pack)

@@ -88,6 +88,8 @@ class OutcomeKind(StrEnum):
     """The store could not be reached for long: a large payload could not be read, or a large result not be written."""
     VALUE_LOST = "value_lost"
     """The object that holds the payload is gone, or is not what was written."""
+    OUT_OF_MEMORY = "out_of_memory"
+    """It took more memory than it may, or than there was."""
 
 
 class Token(NamedTuple):
@@ -106,6 +108,8 @@ class Leaf(NamedTuple):
     key: str = ""
     """Of which so many may run at once; empty: the function has no such limit, or the task no key."""
     lane: Lane = Lane.MAIN
+    memory_bytes: int = 0
+    """What a lease asks for, if that is more than its function says: these have run out of less. See `memory`."""
 
     @property
     def plain(self) -> Leaf:
@@ -192,10 +196,12 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
     """When it is to have ended. If it has not by then it runs all the same, and has missed it."""
     press_ms: int | None = None
     """When it leaves its off-peak lane at the latest, so as to end by its deadline: see `press`."""
+    memory_bytes: int = 0
+    """As in `Leaf`."""
 
     @property
     def leaf(self) -> Leaf:
-        return Leaf(self.tenant, self.function, self.priority, self.key, self.lane)
+        return Leaf(self.tenant, self.function, self.priority, self.key, self.lane, self.memory_bytes)
 
 
 class ListFilter(Struct, frozen=True, array_like=True):

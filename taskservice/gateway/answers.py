@@ -57,6 +57,8 @@ class TaskView(Struct, frozen=True, kw_only=True):
     attempt: int
     max_attempts: int
     crashes: int
+    memory_bytes: int | None
+    """What its next attempt asks for since it ran out of memory; null: what its function says."""
     duration_ms: float | None
     error: ErrorView | None
     key: str | UnsetType = UNSET
@@ -255,6 +257,7 @@ def task_view(task: Task, now_ms: int, values: TaskValues = NO_VALUES, duplicate
         attempt=task.attempt,
         max_attempts=task.max_attempts,
         crashes=task.crashes,
+        memory_bytes=task.memory_bytes or None,
         duration_ms=None if task.duration_us is None else task.duration_us / 1000,
         error=None if task.error is None else _error_view(task.error),
         payload=UNSET if values.payload is None else Raw(values.payload),

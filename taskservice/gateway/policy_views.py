@@ -82,6 +82,10 @@ class FunctionView(Struct, frozen=True, kw_only=True):
     retry: RetryView
     retry_share: float
     """Retries for each call, at most, while its calls fail."""
+    memory_retry_factor: float | None
+    """A task that has run out of memory asks for so many times as much the next time; null: for as much again."""
+    memory_max_bytes: int | None
+    """It never asks for more; null: for as much as the largest machine has."""
     concurrency: int
     max_crashes: int
     priority: Priority
@@ -159,6 +163,8 @@ def function_view(spec: FunctionSpec, policy: FunctionPolicy) -> FunctionView:
         spread=spec.spread,
         retry=RetryView(retry.max_attempts, retry.base_ms / 1000, retry.max_ms / 1000, retry.factor, retry.jitter),
         retry_share=spec.retry_share,
+        memory_retry_factor=spec.memory_retry_factor,
+        memory_max_bytes=spec.memory_max_bytes,
         concurrency=spec.concurrency,
         max_crashes=spec.max_crashes,
         priority=spec.priority,

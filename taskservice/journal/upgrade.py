@@ -126,11 +126,17 @@ def _add_deadlines(db: sqlite3.Connection) -> None:
         db.execute(statement)
 
 
+def _add_memory(db: sqlite3.Connection) -> None:
+    """Version 6 has leaves that ask for more memory than their functions say."""
+    db.execute("ALTER TABLE leaf ADD COLUMN memory_bytes INTEGER NOT NULL DEFAULT 0")
+
+
 STEPS: Mapping[int, Step] = {
     1: _add_values_and_history,
     2: _add_pauses_and_expiry,
     3: _tell_states_one_by_one,
     4: _add_deadlines,
+    5: _add_memory,
 }
 """From a version to the next one. They say what the schema was then, and take nothing from `mapping`, which goes on."""
 

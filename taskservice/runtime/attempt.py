@@ -57,7 +57,8 @@ def failure(function: Function, task: LeaseTask, error: BaseException) -> Outcom
         wait_ms = error.retry_after_ms
         return Outcome(task.no, OutcomeKind.THROTTLED, message=message, detail=detail, retry_after_ms=wait_ms)
     final = isinstance(error, (NonRetryable, *function.retry.non_retryable))
-    kind = OutcomeKind.NON_RETRYABLE if final else OutcomeKind.HANDLER_ERROR
+    retried = OutcomeKind.OUT_OF_MEMORY if isinstance(error, MemoryError) else OutcomeKind.HANDLER_ERROR
+    kind = OutcomeKind.NON_RETRYABLE if final else retried
     return Outcome(task.no, kind, message=message, detail=detail)
 
 

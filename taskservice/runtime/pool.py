@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from taskservice.core.specs import Bundle
 from taskservice.core.types import TenantId
+from taskservice.runtime.memory import OomKills
 from taskservice.runtime.options import RuntimeOptions
 from taskservice.runtime.process import Child, Devices, devices
 
@@ -26,13 +27,17 @@ class ChildPool:
     def __init__(self, options: RuntimeOptions) -> None:
         self._options = options
         self._idle: dict[ChildKey, Child] = {}
+        self.oom_kills = OomKills()
 
-    def take(self, tenant: TenantId, bundle: Bundle, meanwhile: Callable[[], None]) -> Child:
-        """A child with the bundle's app imported: a warm one, or a new one. Raises as `Child.load` does."""
+    def take(self, tenant: TenantId, bundle: Bundle, meanwhile: Callable[[], None], memory_bytes: int = 0) -> Child:
+        """A child with the bundle's app imported: a warm one, or a new one. Raises as `Child.load` does.
+
+        `memory_bytes`: what it may take; a warm one has most of it left. 0: as much as it likes.
+        """
         key = ChildKey(tenant, bundle, devices(os.environ))
         child = self._idle.pop(key, None)
         if child is not None:
-            if child.alive():
+            if child.alive() and child.has_left(memory_bytes):
                 return child
             child.close()
         child = Child(tenant, bundle, self._options)

@@ -19,6 +19,7 @@ import psutil
 
 from taskservice.core.specs import Bundle, FunctionSpec
 from taskservice.core.types import TenantId
+from taskservice.runtime.memory import LEFT_RATIO_MAX, taken_bytes
 from taskservice.runtime.options import RuntimeOptions
 from taskservice.runtime.slots import Slots
 from taskservice.runtime.wire import (
@@ -89,6 +90,12 @@ class Child:
         self.tail = b""
         self.dead = False
         """Nothing more comes from it."""
+        self.killed_by_others = False
+        """Once it has ended: whether by SIGKILL, and not ours."""
+        self.fresh_bytes = 0
+        """Memory that it took when the app had been imported."""
+        self.seen_bytes = 0
+        """Memory that it took when that was looked at last."""
         self._output_open = True
         self._fault = ""
         self._patience_s = 0.0
@@ -155,6 +162,7 @@ class Child:
                         raise LoadError(_with_place(message.message, self.bundle), message.detail or self.last_words())
                     if isinstance(message, Loaded):
                         self.functions = message.functions
+                        self.fresh_bytes = self.seen_bytes = taken_bytes(self.pid)
                         return
         if self.dead:
             raise LoadError(f"the process that imported the app ended: {self.ended()}", self.last_words())
@@ -162,6 +170,13 @@ class Child:
     def alive(self) -> bool:
         """Whether the process still runs."""
         return self._process.returncode is None and not self._ends_within(0)
+
+    def has_left(self, limit_bytes: int) -> bool:
+        """Whether the leases before have left it enough of the memory that it may take now; 0: as much as it likes."""
+        if not limit_bytes:
+            return True
+        self.seen_bytes = taken_bytes(self.pid)
+        return self.seen_bytes - self.fresh_bytes <= limit_bytes * LEFT_RATIO_MAX
 
     def send(self, message: ToChild) -> None:
         """The message is on its way, as far as the child takes it; see `pump`."""
@@ -242,6 +257,7 @@ class Child:
         if not went:
             return f"{self._fault}, and was killed"
         code = self._process.returncode
+        self.killed_by_others = code == -signal.SIGKILL
         if code >= 0:
             return f"exit code {code}"
         try:

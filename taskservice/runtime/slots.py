@@ -61,6 +61,14 @@ class Slots:
         used.release()
         return running
 
+    def culprits(self, running: dict[TaskNo, int]) -> dict[TaskNo, int]:
+        """Whose fault it is that the child is dead, of those that ran in it.
+
+        Of many async attempts it was the one whose step was on. If none was, it may have been any of them.
+        """
+        stepping = self.stepping()
+        return {stepping: running[stepping]} if stepping in running else running
+
     def wipe(self) -> None:
         """All slots are free."""
         self._memory[:] = bytes(_BYTES)

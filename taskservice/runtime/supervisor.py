@@ -15,6 +15,7 @@ from taskservice.core.lease_wire import LeaseReport, LeaseSpec, LeaseTask, Outco
 from taskservice.core.types import OutcomeKind, TaskNo
 from taskservice.runtime.logbook import Logbook
 from taskservice.runtime.logstore import LogStore
+from taskservice.runtime.memory import MemoryWatch
 from taskservice.runtime.options import RuntimeOptions
 from taskservice.runtime.pool import ChildPool
 from taskservice.runtime.process import Child, LoadError
@@ -82,6 +83,7 @@ class _LeaseRun:
 
     def _run_tasks(self) -> None:
         """All tasks are settled, but that results may still be being written; or the lease is to stop."""
+        spec = self._spec
         while self._unsettled() and not self._stopped:
             if self._slice_is_over() and self._unsettled() < len(self._spec.tasks):
                 self._hand_back([*self._waiting, *self._later])  # rather than to begin again in another child
@@ -91,14 +93,14 @@ class _LeaseRun:
                     self._fetch()
                 if not self._waiting:
                     continue
-                child = self._pool.take(self._spec.tenant, self._spec.bundle, self._while_loading)
+                child = self._pool.take(spec.tenant, spec.bundle, self._while_loading, spec.resources.memory_bytes)
             except _Gone:
                 break
             except LoadError as error:
                 self._settle_all(OutcomeKind.IMPORT_FAILED, str(error), error.detail)
                 break
             child.tail = b""
-            child.send(Run(self._spec.tenant, self._spec.function, tuple(self._waiting.values()), self._slots))
+            child.send(Run(spec.tenant, spec.function, tuple(self._waiting.values()), self._slots))
             try:
                 self._watch(child)
             except BaseException:
@@ -136,6 +138,7 @@ class _LeaseRun:
             selector.register(child.control, selectors.EVENT_READ)
             selector.register(child.exit, selectors.EVENT_READ)
             self._heard_s = time.monotonic()
+            self._memory = MemoryWatch(child, self._spec.resources.memory_bytes, self._pool.oom_kills)
             while self._waiting and not self._stopped:
                 interest = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.wants_to_write else 0)
                 selector.modify(child.control, interest)
@@ -148,7 +151,7 @@ class _LeaseRun:
                 if child.dead:
                     self._bury(child)
                     return
-                if self._overdue(child):
+                if self._overdue(child) or self._overfull(child):
                     return
                 self._keep_time(child)
 
@@ -217,22 +220,33 @@ class _LeaseRun:
         child.dead = True
         return True
 
+    def _overfull(self, child: Child) -> bool:
+        """Whether the child had taken more memory than it may; it is killed then. Who is spared begins again in another one."""
+        if not self._memory.exceeded([no for no, _ in self._running(child)]):
+            return False
+        child.kill()
+        self._take_messages(child)
+        self._take_output(child)
+        for no, since_ns in child.slots.culprits(dict(self._running(child))).items():
+            if not self._memory.spares(no):
+                self._settle(no, OutcomeKind.OUT_OF_MEMORY, self._memory.said, "", since_ns)
+        self._hand_back([no for no, _ in self._running(child) if not self._memory.spares(no)])
+        child.dead = True
+        return True
+
     def _bury(self, child: Child) -> None:
         """The child died by itself: what it was running died of that, the rest goes on in another child."""
-        how = f"its process ended: {child.ended()}"
+        kind, how = self._memory.explained(f"its process ended: {child.ended()}")
         self._take_output(child)
         last_words = child.last_words()
-        running = dict(self._running(child))
-        # Of many async attempts it was the one whose step was on. If none was, it may have been any of them.
-        stepping = child.slots.stepping()
-        culprits = {stepping: running[stepping]} if stepping in running else running
+        culprits = child.slots.culprits(dict(self._running(child)))
         if not culprits:
             self._unexplained_deaths += 1
             if self._unexplained_deaths >= UNEXPLAINED_DEATHS_MAX:
                 culprits = dict.fromkeys(list(self._waiting)[:1], 0)
         for no, since_ns in culprits.items():
-            self._settle(no, OutcomeKind.CRASHED, how, last_words, since_ns)
-        self._hand_back(list(running))  # but for the culprits: those are settled
+            self._settle(no, kind, how, last_words, since_ns)
+        self._hand_back([no for no, _ in self._running(child)])  # but for the culprits: those are settled
 
     def _heed_silence(self, child: Child) -> None:
         """A child that neither runs what it has nor says anything is given up, so that no lease lasts for ever."""
@@ -270,6 +284,7 @@ class _LeaseRun:
             waits.append(LOOK_S)
         if not self._gave_back:
             waits.append(self._began_s + self._spec.slice_ms / 1000 - now_s)
+        waits.append(self._memory.patience_s(now_s))
         now_ns = time.monotonic_ns()
         waits += [(since_ns + self._timeout_ns(no) - now_ns) / 1e9 for no, since_ns in self._running(child)]
         return max(0.001, min(waits))

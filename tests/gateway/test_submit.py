@@ -49,6 +49,7 @@ async def test_an_accepted_task_is_answered_with_202_and_the_task(service: Servi
         "attempt": 0,
         "max_attempts": 2,
         "crashes": 0,
+        "memory_bytes": None,
         "duration_ms": None,
         "error": None,
         "payload": {"sizes": [1, 2], "url": "http://a/b"},

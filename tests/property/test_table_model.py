@@ -67,7 +67,7 @@ MOVES: dict[str, tuple[tuple[TaskState, ...], Move]] = {
     "retry": (
         (TaskState.RUNNING,),
         lambda table, nos, token, at_ms: table.retry(
-            [RetryRow(no, at_ms, BOOM, no, 1, 2, 3, tuple(Lane)[at_ms % 4]) for no in nos], token
+            [RetryRow(no, at_ms, BOOM, no, 1, 2, 3, tuple(Lane)[at_ms % 4], at_ms % 3) for no in nos], token
         ),
     ),
     "fail": (

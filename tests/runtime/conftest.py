@@ -98,6 +98,7 @@ class Node:
         timeout_ms: int = 30_000,
         ids: list[str] | None = None,
         stop_after_s: float | None = None,
+        memory_bytes: int = 0,
     ) -> Recorder:
         """The lease is over; each of its tasks was reported once, `done` once and last (unless it was to stop)."""
         tasks = tuple(
@@ -108,9 +109,8 @@ class Node:
         )
         bundle = Bundle(module, attribute, str(path))
         name = FunctionName(function if "." in function else f"{module}.{function}")
-        spec = LeaseSpec(
-            Token(1, 1), TenantId(tenant), name, bundle, Resources(), is_async, concurrency, slice_ms, tasks
-        )
+        needs = Resources(memory_bytes=memory_bytes)
+        spec = LeaseSpec(Token(1, 1), TenantId(tenant), name, bundle, needs, is_async, concurrency, slice_ms, tasks)
         port = Recorder({task.no for task in tasks}, stop_after_s)
         run_lease(spec, port, self.options, self.pool, self.values or values_of(self.objects))
         if stop_after_s is None:

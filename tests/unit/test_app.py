@@ -53,6 +53,11 @@ def plain(i: int) -> int:
         ({"retry": Retry(base="-1s")}, ValueError, "is not a duration"),
         ({"retry": Retry(non_retryable=ValueError)}, TypeError, "must be a tuple of exception classes"),
         ({"retry": Retry(non_retryable=(3,))}, TypeError, "must be a tuple of exception classes"),
+        ({"memory": "1GiB", "memory_retry_factor": 1.0}, ValueError, "memory_retry_factor must be 1.1 to 100, not 1.0"),
+        ({"memory": "1GiB", "memory_retry_factor": True}, ValueError, "memory_retry_factor must be 1.1 to 100"),
+        ({"memory_retry_factor": 2}, ValueError, "state that as well"),
+        ({"memory": "1GiB", "memory_max": "2GiB"}, ValueError, "memory_max is for memory_retry_factor"),
+        ({"memory": "2GiB", "memory_retry_factor": 2, "memory_max": "1GiB"}, ValueError, "and at least `memory`"),
         ({"colour": "red"}, TypeError, "colour"),
         ({"rate": "fast"}, ValueError, "x.plain: rate: 'fast' is not a rate: write \"100/s\""),
         ({"rate": 100}, ValueError, "rate: 100 is not a rate"),
@@ -133,7 +138,7 @@ def test_what_the_service_is_told():
     @app.task(
         cpus=0.5, gpus=1, memory="1MiB", resources={"tpu": 2}, timeout="90s", retry=Retry(max_attempts=3, max="1m"),
         concurrency=7, max_crashes=2, priority="low", ttl="1h", deadline="2h",
-        off_peak=True, labels={"zone": "a", "market": "spot"}, spread=True,
+        off_peak=True, labels={"zone": "a", "market": "spot"}, spread=True, memory_retry_factor=1.5, memory_max="4MiB",
     )  # fmt: skip
     async def notify(user: int) -> None:
         """Tells the user.
@@ -149,6 +154,7 @@ def test_what_the_service_is_told():
     assert (spec.timeout_ms, spec.concurrency, spec.max_crashes, spec.priority) == (90_000, 7, 2, Priority.LOW)
     assert (spec.ttl_ms, spec.deadline_ms, spec.off_peak) == (3_600_000, 7_200_000, True)
     assert (spec.labels, spec.spread) == ((("market", "spot"), ("zone", "a")), True)
+    assert (spec.memory_retry_factor, spec.memory_max_bytes) == (1.5, 4 * 2**20)
     assert json.loads(spec.result_schema) == {"type": "null"}
 
 

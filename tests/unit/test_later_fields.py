@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from helpers.tables import task
+from helpers.tables import BOOM, task
 from taskservice.core.press_records import PressesPutOff, TasksPressed
-from taskservice.core.records import Record
+from taskservice.core.records import Record, RetryRow
 from taskservice.core.specs import FunctionSpec
 from taskservice.core.types import Lane, Leaf, NewTask, Task
 from taskservice.journal.codec import decode, encode
@@ -46,5 +46,12 @@ def test_what_was_written_before_is_as_if_nothing_had_been_said() -> None:
 
 def test_lanes_are_words_in_leases_and_retries() -> None:
     leaf = Leaf("acme", "app.f", "normal", "", Lane.OFF_PEAK_RETRY)  # type: ignore[arg-type]
-    assert msgspec.msgpack.decode(msgspec.msgpack.encode(leaf))[-1] == "off_peak_retry"
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(leaf))[4] == "off_peak_retry"
     assert [lane.value for lane in Lane] == ["", "retry", "off_peak", "off_peak_retry"]
+
+
+def test_leaves_and_retries_that_were_written_before_ask_for_no_more_memory() -> None:
+    leaf = Leaf("acme", "app.f", "normal", "k", Lane.RETRY)  # type: ignore[arg-type]
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(leaf[:-1]), type=Leaf) == leaf
+    row = RetryRow(1, 2, BOOM, 1, 0, 0, 7, Lane.RETRY)  # type: ignore[arg-type]
+    assert msgspec.msgpack.decode(without_last(row, 1), type=RetryRow) == row

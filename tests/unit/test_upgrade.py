@@ -25,7 +25,14 @@ def test_tasks_in_history_are_counted_when_they_come_from_version_2(tmp_path: Pa
         before = seen(table)
         assert sum(table.past.counts().values()) == 6
     with closing(sqlite3.connect(path)) as db:
-        for name in ("key", "lane", "paused", "expired", *(f"past_{state}" for state in TERMINAL_STATES)):
+        for name in (
+            "key",
+            "lane",
+            "memory_bytes",
+            "paused",
+            "expired",
+            *(f"past_{state}" for state in TERMINAL_STATES),
+        ):
             db.execute(f"ALTER TABLE leaf DROP COLUMN {name}")
         for name in ("task_expiry", "task_resume", "task_press"):
             db.execute(f"DROP INDEX {name}")
@@ -59,6 +66,7 @@ def test_the_indexes_of_version_3_are_made_anew_and_the_rows_stay(tmp_path: Path
         db.execute("DROP INDEX task_press")
         for name in ("deadline_ms", "press_ms"):
             db.execute(f"ALTER TABLE task DROP COLUMN {name}")
+        db.execute("ALTER TABLE leaf DROP COLUMN memory_bytes")
         db.execute("PRAGMA user_version = 3")
         db.commit()
     assert indexes(path) != indexes(fresh)

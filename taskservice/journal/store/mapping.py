@@ -12,7 +12,7 @@ from taskservice.core.types import ErrorInfo, Leaf, ListFilter, Task, TaskId, Ta
 APPLICATION_ID = 0x74736B74
 """Says in a file's header that it is one of these."""
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Of the files written now; others are not read."""
 
 SCHEMA = (
@@ -88,7 +88,8 @@ SCHEMA = (
         past_cancelled INTEGER NOT NULL DEFAULT 0,
         past_expired INTEGER NOT NULL DEFAULT 0,
         key TEXT NOT NULL DEFAULT '',
-        lane TEXT NOT NULL DEFAULT ''
+        lane TEXT NOT NULL DEFAULT '',
+        memory_bytes INTEGER NOT NULL DEFAULT 0
     )
     """,
     # The leases under which tasks run; `nos` is a JSON list of those to which it was granted.
@@ -172,7 +173,7 @@ def to_task(row: Row, leaves: list[Leaf]) -> Task:
     no, id, leaf, state, payload, tags, created_ms, due_ms, max_attempts, timeout_ms, run, attempt, *rest = row
     crashes, losses, epoch, seq, started_ms, ended_ms, duration_us, result, error, *times = rest
     expires_ms, resume_ms, deadline_ms, press_ms = times
-    tenant, function, priority, key, lane = leaves[leaf]
+    tenant, function, priority, key, lane, memory_bytes = leaves[leaf]
     return Task(
         TaskNo(no),
         TaskId(id),
@@ -202,6 +203,7 @@ def to_task(row: Row, leaves: list[Leaf]) -> Task:
         lane,
         deadline_ms,
         press_ms,
+        memory_bytes,
     )
 
 

@@ -115,25 +115,7 @@ class MemoryTable:
 
     def retry(self, rows: Sequence[RetryRow], token: Token) -> None:
         row_of = {row.no: row for row in rows}
-
-        def retrying(task: Task) -> Task:
-            row = row_of[task.no]
-            return replace(
-                task,
-                state=TaskState.RETRYING,
-                token=None,
-                started_ms=None,
-                expires_ms=None,
-                due_ms=row.due_ms,
-                error=row.error,
-                attempt=row.attempt,
-                crashes=row.crashes,
-                losses=row.losses,
-                duration_us=row.duration_us,
-                lane=row.lane,
-            )
-
-        self._move(moves.RETRY, [row.no for row in rows], token, retrying)
+        self._move(moves.RETRY, [row.no for row in rows], token, lambda task: moves.retrying(task, row_of[task.no]))
 
     def fail(self, rows: Sequence[DeadRow], token: Token, at_ms: int) -> None:
         row_of = {row.no: row for row in rows}

@@ -6,7 +6,10 @@ from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from typing import NamedTuple, NoReturn, Protocol
 
+from msgspec.structs import replace
+
 from taskservice.core.operations import SOURCES, OperationKind
+from taskservice.core.records import RetryRow
 from taskservice.core.table import IllegalMove
 from taskservice.core.types import (
     PRESSED_LANES,
@@ -151,6 +154,30 @@ def check_insert(
         ids.add(name)
     if wrong:
         refuse(f"insert needs {' or '.join(INSERT_STATES)}, a new number and a new id", wrong)
+
+
+def retrying(task: Task, row: RetryRow) -> Task:
+    """The task after a bad attempt, as the row says."""
+    return replace(
+        task,
+        state=RETRY.target,
+        token=None,
+        started_ms=None,
+        expires_ms=None,
+        due_ms=row.due_ms,
+        error=row.error,
+        attempt=row.attempt,
+        crashes=row.crashes,
+        losses=row.losses,
+        duration_us=row.duration_us,
+        lane=row.lane,
+        memory_bytes=row.memory_bytes,
+    )
+
+
+def retried(leaf: Leaf, row: RetryRow) -> Leaf:
+    """The leaf of `retrying`, for a task that was of this one."""
+    return leaf._replace(lane=row.lane, memory_bytes=row.memory_bytes)
 
 
 def check_archive(nos: Sequence[TaskNo], states: Mapping[TaskNo, TaskState], *, finished: bool) -> None:

@@ -19,8 +19,8 @@ class Numbers:
         """The leaf of each number."""
         for number, name in db.execute(statements.TENANTS):
             self._tenants[TenantId(name)] = number
-        for number, tenant, function, priority, key, lane in db.execute(statements.LEAVES):
-            leaf = Leaf(TenantId(tenant), FunctionName(function), Priority(priority), key, Lane(lane))
+        for number, tenant, function, priority, key, lane, memory_bytes in db.execute(statements.LEAVES):
+            leaf = Leaf(TenantId(tenant), FunctionName(function), Priority(priority), key, Lane(lane), memory_bytes)
             self._leaves[leaf] = number
             self.leaves.append(leaf)
 
@@ -38,8 +38,7 @@ class Numbers:
         if number is None:
             number = self._leaves[leaf] = len(self.leaves)
             self.leaves.append(leaf)
-            row = (number, self.of_tenant(leaf.tenant), leaf.function, leaf.priority, leaf.key, leaf.lane)
-            self._db.execute(statements.INSERT_LEAF, row)
+            self._db.execute(statements.INSERT_LEAF, (number, self.of_tenant(leaf.tenant), *leaf[1:]))
         return number
 
     def of_known_tenant(self, tenant: TenantId) -> int | None:

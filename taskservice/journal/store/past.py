@@ -179,7 +179,7 @@ class SqlitePast:
         for no, id, leaf, state, digest_, key, size_bytes, row in self._db.execute(
             statements.LOAD_PAST, (mapping.json_list(nos),)
         ):
-            tenant, function, priority, _, _ = leaves[leaf]
+            tenant, function, priority = leaves[leaf][:3]
             state_ = mapping.STATES[state]
             found[no] = Past(no, id, tenant, function, priority, state_, digest_, key, size_bytes, row)
         return [found[no] for no in nos if no in found]

@@ -212,7 +212,7 @@ class SqliteTable:
     def retry(self, rows: Sequence[RetryRow], token: Token) -> None:
         nos = [row.no for row in rows]
         before = self._check_running(moves.RETRY, nos, token)
-        leaves = [leaf._replace(lane=row.lane) for (leaf, _), row in zip(before, rows, strict=True)]
+        leaves = [moves.retried(leaf, row) for (leaf, _), row in zip(before, rows, strict=True)]
         self._db.executemany(
             statements.RETRY,
             [

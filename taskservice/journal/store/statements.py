@@ -168,12 +168,15 @@ NOTES = "SELECT key, value FROM note WHERE kind = ? ORDER BY rowid"
 
 INSERT_TENANT = "INSERT INTO tenant VALUES (?, ?)"
 
-INSERT_LEAF = "INSERT INTO leaf (leaf, tenant, function, priority, key, lane) VALUES (?, ?, ?, ?, ?, ?)"
+INSERT_LEAF = (
+    "INSERT INTO leaf (leaf, tenant, function, priority, key, lane, memory_bytes) VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
 
 TENANTS = "SELECT tenant, name FROM tenant ORDER BY tenant"
 
 LEAVES = """
-    SELECT leaf, tenant.name, function, priority, key, lane FROM leaf JOIN tenant ON tenant.tenant = leaf.tenant
+    SELECT leaf, tenant.name, function, priority, key, lane, memory_bytes
+    FROM leaf JOIN tenant ON tenant.tenant = leaf.tenant
     ORDER BY leaf
 """
 

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from helpers.tables import BOOM, LEASE, LEGAL, MOVES, ODD_TAGS, RUNNER, listed, one_of_a_kind, put, refuses, seen, task
 from taskservice.core.records import DeadRow, RetryRow
 from taskservice.core.table import IllegalMove, TaskTable
-from taskservice.core.types import Priority, Task, TaskState, Token
+from taskservice.core.types import Lane, Priority, Task, TaskState, Token
 
 
 def test_an_inserted_task_comes_back_field_by_field(table: TaskTable) -> None:
@@ -140,6 +140,18 @@ def test_a_retry_waits_with_its_error_and_counts_and_expires_no_more(table: Task
         duration_us=77,
     )
     assert table.load([1]) == [after]
+
+
+def test_a_retry_says_in_which_lane_the_task_stands_and_how_much_memory_it_asks_for(table: TaskTable) -> None:
+    """In that leaf it is counted and queued, and nowhere else."""
+    before = put(table, TaskState.RUNNING)
+    table.retry([RetryRow(1, 9_000, BOOM, 1, 0, 0, 77, lane=Lane.RETRY, memory_bytes=2**33)], LEASE)
+    table.make_due([1])
+    leaf = before.leaf._replace(lane=Lane.RETRY, memory_bytes=2**33)
+    assert [one.leaf for one in table.load([1])] == [leaf]
+    assert table.counts() == {(leaf, TaskState.QUEUED): 1}
+    assert [key.no for key in table.next_queued(leaf, None, 9)] == [1]
+    assert table.next_queued(before.leaf, None, 9) == []
 
 
 def test_a_failure_is_kept_with_its_error_and_counts(table: TaskTable) -> None:

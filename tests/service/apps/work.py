@@ -68,6 +68,13 @@ def tick(file: str, seconds: float) -> int:
     return ticks
 
 
+@app.task(memory="150MiB", memory_retry_factor=4, retry=Retry(max_attempts=2, base="50ms", max="50ms"))
+def take(megabytes: int) -> int:
+    held = [b"x" * 2**20 for _ in range(megabytes)]
+    time.sleep(0.3)
+    return len(held)
+
+
 @app.task(retry=Retry(max_attempts=2, base="50ms", max="50ms"), max_crashes=2)
 def misbehave(how: str) -> object:
     if how == "exit":
