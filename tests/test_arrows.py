@@ -39,10 +39,12 @@ MAY_IMPORT = {
     "taskservice.runtime": {"taskservice.core", "taskservice.values", *COMMON},
     "taskservice.gateway": {"taskservice.core", "taskservice.values", "taskservice.actors.ports", *COMMON},
     "taskservice.simulator": {"taskservice.core", "taskservice.errors", "taskservice.units"},
-    "taskservice.client": COMMON,
+    "taskservice.datafiles": COMMON,
+    "taskservice.client": {"taskservice.datafiles", *COMMON},
     "taskservice.cli": {
         "taskservice.core",
         "taskservice.client",
+        "taskservice.datafiles",
         "taskservice.objects",
         "taskservice.journal",
         "taskservice.simulator",

@@ -50,6 +50,7 @@ DOCUMENTS = [
     "ARCHITECTURE.md",
     "docs/cluster.md",
     "docs/durability.md",
+    "docs/import-export.md",
     "docs/placement.md",
     "docs/schedules.md",
     "docs/scheduling.md",

@@ -28,6 +28,7 @@ COMMANDS = {
 }  # fmt: skip
 BUILT_COMMANDS = {
     "up", "down", "status", "submit", "list", "show", "cancel", "pause", "resume", "retry", "delete", "schedule",
+    "import", "export",
 }  # fmt: skip
 
 
@@ -38,7 +39,7 @@ def test_the_package_exports_its_public_names():
 
 def test_importing_the_package_is_light():
     """A producer's process pays neither for Ray nor for a web framework (httpx itself imports rich if it can)."""
-    heavy = "{'ray', 'fastapi', 'uvicorn', 'typer'}"
+    heavy = "{'ray', 'fastapi', 'uvicorn', 'typer', 'pyarrow', 'boto3', 'jsonschema_rs'}"
     code = f"import sys, taskservice; taskservice.Client; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]"
@@ -74,6 +75,8 @@ def test_importing_the_package_is_light():
             ["function", "payload", "id", "priority", "delay", "run_at", "tags", "max_attempts", "timeout", "ttl"],
         ),
         ("Client.map", ["function", "payloads"]),
+        ("Client.import_tasks", ["location", "function", "columns", "priority", "tags"]),
+        ("Client.export_tasks", ["location", "state", "function", "partition_by"]),
         ("AsyncClient.submit", ["function", "payload", "id", "priority", "delay", "run_at", "tags"]),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from taskservice.cli import admin, bulk, operating, render, tasks, up
+from taskservice.cli import admin, bulk, operating, render, tasks, transfer, up
 from taskservice.cli.doctor import doctor
 from taskservice.cli.journal import journal
 from taskservice.cli.schedules import schedule
@@ -47,6 +47,8 @@ for command in (
 ):
     app.command()(command)
 app.command("list")(tasks.list_)
+app.command("import")(transfer.import_)
+app.command("export")(transfer.export)
 app.add_typer(admin.tenant, name="tenant")
 app.add_typer(admin.key, name="key")
 app.add_typer(operating.function, name="function")

@@ -20,11 +20,12 @@ from taskservice.client.operating_aio import AsyncOperating
 from taskservice.client.requests import Instant, ListFilters, TaskOptions
 from taskservice.client.schedules import ScheduleChanges, ScheduleOptions
 from taskservice.client.steps import Conversation, Emit, Heard, JsonObject, JsonObjects, Pause, Send, Stream
+from taskservice.client.transfers import AsyncTransfers
 
 T = TypeVar("T")
 
 
-class AsyncClient(AsyncOperating):
+class AsyncClient(AsyncOperating, AsyncTransfers):
     """What `Client` is, for one event loop: the same methods, to be awaited or iterated over with `async for`."""
 
     def __init__(

@@ -20,11 +20,12 @@ from taskservice.client.operating import Operating
 from taskservice.client.requests import Instant, ListFilters, TaskOptions
 from taskservice.client.schedules import ScheduleChanges, ScheduleOptions
 from taskservice.client.steps import Conversation, Emit, Heard, JsonObject, JsonObjects, Pause, Send, Stream
+from taskservice.client.transfers import Transfers
 
 T = TypeVar("T")
 
 
-class Client(Operating):
+class Client(Operating, Transfers):
     """The service at `url`, as the owner of `api_key`.
 
     What is not given comes from TASKSERVICE_URL and TASKSERVICE_API_KEY, else from this machine's own service. Each

@@ -139,8 +139,9 @@ def submit_batch(lines: Iterable[Line]) -> Request:
     return Request("POST", "/v1/tasks/batch", body=b"\n".join(line.text for line in lines), body_type=NDJSON_TYPE)
 
 
-def get_task(task_id: str, wait_s: float = 0.0) -> Request:
-    return Request("GET", _task_path(task_id), _wait(wait_s), wait_s=wait_s)
+def get_task(task_id: str, wait_s: float = 0.0, tenant: str | None = None) -> Request:
+    whose = () if tenant is None else (("tenant", tenant),)
+    return Request("GET", _task_path(task_id), (*_wait(wait_s), *whose), wait_s=wait_s)
 
 
 def get_result(task_id: str, wait_s: float = 0.0) -> Request:
@@ -151,9 +152,9 @@ def get_logs(task_id: str) -> Request:
     return Request("GET", _task_path(task_id, "/logs"))
 
 
-def list_tasks(filters: ListFilters, cursor: str | None, limit: int) -> Request:
-    """A page of at most `limit` tasks."""
-    params = [("limit", str(limit))]
+def list_tasks(filters: ListFilters, cursor: str | None, limit: int, *, values: bool = False) -> Request:
+    """A page of at most `limit` tasks; with their payloads and results, if `values`."""
+    params = [("limit", str(limit)), *([("values", "true")] if values else [])]
     for name, value in _said(filters).items():
         params += [(name, str(each)) for each in (value if isinstance(value, list) else [value])]
     if cursor is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -82,3 +82,26 @@ Conversation: TypeAlias = Generator[Send | Pause, Heard, T]
 
 Stream: TypeAlias = Generator[Send | Pause | Emit[T], Heard, None]
 """Steps, with results among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Begin the conversation, and go on: its result is asked for later, by `Await`."""
+
+    conversation: Conversation[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Await:
+    """The result of the conversation that began first among those that were not asked for yet, or its error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What `call` gives, or its error. It may block, on files: no event loop has to wait for it."""
+
+    call: Callable[[], Any]
+
+
+Transfer: TypeAlias = Generator[Send | Pause | Begin | Await | Call, Any, T]
+"""A conversation with files in it, of which several parts may be under way at once."""

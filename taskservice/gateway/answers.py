@@ -28,7 +28,7 @@ class ErrorView(Struct, frozen=True):
 
 
 class TaskView(Struct, frozen=True, kw_only=True):
-    """A task. Times are ISO 8601 in UTC. `payload` and `result` are left out of listings."""
+    """A task. Times are ISO 8601 in UTC. `payload` and `result` are left out of listings without `values`."""
 
     id: str
     function: str

@@ -34,9 +34,9 @@ async def here_or_past(history: HistoryReader, here: Task | None, past: Past | N
     return next(iter(await asyncio.to_thread(history.read, [past], whole=True)), None)
 
 
-async def page_of(history: HistoryReader, page: TasksAnswer) -> list[Task]:
-    """The tasks of a page, newest first, without payloads and results of those in history."""
+async def page_of(history: HistoryReader, page: TasksAnswer, *, whole: bool = False) -> list[Task]:
+    """The tasks of a page, newest first; `whole`: with payloads and results of those in history."""
     if not page.past:
         return list(page.tasks)
-    past = await asyncio.to_thread(history.read, page.past, whole=False)
+    past = await asyncio.to_thread(history.read, page.past, whole=whole)
     return sorted([*page.tasks, *past], key=lambda task: task.no, reverse=True)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from taskservice.core.types import FunctionName, ListFilter, Priority, Task, TaskId, TaskNo, TaskState, TenantId
 from taskservice.core.values import ref_of
 from taskservice.gateway.access import Caller, Gateway, Here, Reader
-from taskservice.gateway.answers import LogsView, LogView, TaskPage, TaskView, json_answer, task_view
+from taskservice.gateway.answers import NO_VALUES, LogsView, LogView, TaskPage, TaskView, json_answer, task_view
 from taskservice.gateway.body import JSON
 from taskservice.gateway.history import here_or_past, page_of
 from taskservice.gateway.logs import LogPart
@@ -31,7 +31,7 @@ from taskservice.gateway.problems import (
     invalid,
 )
 from taskservice.gateway.times import parse_time_ms
-from taskservice.gateway.values import lost
+from taskservice.gateway.values import inline_values, lost
 from taskservice.gateway.waiting import while_connected
 from taskservice.ids import is_task_id
 from taskservice.values import ValueLost
@@ -76,6 +76,7 @@ class ListQuery(Filters):
 
     cursor: str | None = Field(None, description="The `next_cursor` of the page before.")
     limit: int | None = Field(None, ge=1, description="Tasks on a page, at most.")
+    values: bool = Field(False, description="With payloads and results, but for large ones.")
 
 
 @routes.get("/tasks/{id}", **documented({200: TaskView}, (404,)))
@@ -120,7 +121,7 @@ async def get_logs(
 
 @routes.get("/tasks", **documented({200: TaskPage}))
 async def list_tasks(gateway: Here, caller: Reader, query: Annotated[ListQuery, Query()]) -> Response:
-    """A page of tasks, newest first, without payloads and results."""
+    """A page of tasks, newest first. With `values`, a task that lacks its payload or result has a large one: ask for the task."""
     limit_max = gateway.settings.list_limit_max
     limit = gateway.settings.list_limit_default if query.limit is None else query.limit
     if limit > limit_max:
@@ -128,9 +129,10 @@ async def list_tasks(gateway: Here, caller: Reader, query: Annotated[ListQuery, 
     before_no = None if query.cursor is None else _decode_cursor(query.cursor)
     page = await gateway.dispatcher.list_tasks(list_filter(caller, query), before_no, min(limit, limit_max))
     cursor = None if page.next_before_no is None else encode_cursor(page.next_before_no)
-    tasks = await page_of(gateway.history, page)
+    tasks = await page_of(gateway.history, page, whole=query.values)
     now_ms = gateway.now_ms()
-    return json_answer(TaskPage([task_view(task, now_ms) for task in tasks], cursor))
+    views = [task_view(task, now_ms, inline_values(task) if query.values else NO_VALUES) for task in tasks]
+    return json_answer(TaskPage(views, cursor))
 
 
 async def _find(request: Request, gateway: Gateway, tenant: TenantId, task_id: str, wait_s: float) -> Task:

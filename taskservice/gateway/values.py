@@ -138,6 +138,15 @@ class GatewayValues:
             _LOG.info("left to the sweeper: %s", ", ".join(keys))
 
 
+def inline_values(task: Task) -> TaskValues:
+    """The task's payload and result, without those that are objects of their own."""
+    result = (task.result or b"null") if task.state is TaskState.SUCCEEDED else None
+    return TaskValues(
+        task.payload if ref_of(task.payload) is None else None,
+        result if result is not None and ref_of(result) is None else None,
+    )
+
+
 def lost(task: Task, why: ValueLost) -> Problem:
     """The problem of whoever wants what is lost."""
     return Problem(VALUE_LOST, f"Task {task.id}: {why}.", state=task.state.value)
