@@ -128,6 +128,11 @@ class Settings(BaseSettings):
     losses_max: int = Field(
         10, ge=0, description="Times that an attempt may vanish with its machine before the task is dead-lettered."
     )
+    throttles_max: int = Field(
+        1_000,
+        ge=0,
+        description="Times that a downstream may have no room for a task, which is not charged, before it is dead-lettered.",
+    )
     due_batch_max: int = Field(
         1_000,
         gt=0,

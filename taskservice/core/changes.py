@@ -65,6 +65,7 @@ def _rerun(task: Task, at_ms: int) -> Task:
         crashes=0,
         losses=0,
         preempted=0,
+        throttles=0,
         started_ms=None,
         ended_ms=None,
         duration_us=None,

@@ -74,8 +74,8 @@ def _check_leases(state: State, counts: dict[tuple[Leaf, TaskState], int]) -> No
             _require(task.state is TaskState.RUNNING and task.token == token, f"{token} does not hold {task}")
             known = lease.open[task.no]
             _require(
-                (known.attempt, known.crashes, known.losses, known.preempted)
-                == (task.attempt, task.crashes, task.losses, task.preempted),
+                (known.attempt, known.crashes, known.losses, known.preempted, known.throttles)
+                == (task.attempt, task.crashes, task.losses, task.preempted, task.throttles),
                 f"task {task.no}: lease and table count its attempts differently",
             )
     running = sum(count for (_, task_state), count in counts.items() if task_state is TaskState.RUNNING)

@@ -23,6 +23,7 @@ class Limits(Struct, frozen=True, array_like=True):
     head_tasks_max: int = 2_000
     """Tasks of one queue whose numbers are kept in RAM."""
     losses_max: int = 10
+    throttles_max: int = 1_000
     """Times that an attempt may vanish with its machine before the task is dead-lettered."""
     due_batch_max: int = 1_000
     """Tasks that fall due in one turn, that expire, and that are resumed by themselves."""

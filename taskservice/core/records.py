@@ -94,6 +94,7 @@ class RetryRow(Struct, frozen=True, array_like=True, gc=False):
     """Where it stands from now on."""
     memory_bytes: int = 0
     """What it asks for from now on, if that is more than its function says."""
+    throttles: int = 0
 
 
 class TasksRetrying(Struct, frozen=True, array_like=True, tag="retrying"):

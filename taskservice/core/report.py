@@ -45,6 +45,8 @@ class Rule:
     """Whether it counts against the function's `max_crashes`."""
     loss: bool = False
     """Whether it counts against `losses_max`."""
+    throttle: bool = False
+    """Whether it counts against `throttles_max`."""
     budgeted: bool = False
     """Whether the next attempt waits for the function's retry budget."""
 
@@ -59,7 +61,7 @@ RULES = {
     OutcomeKind.NON_RETRYABLE: Rule(final=True),
     OutcomeKind.BAD_PAYLOAD: Rule(final=True),
     OutcomeKind.BAD_RESULT: Rule(final=True),
-    OutcomeKind.THROTTLED: Rule(charged=False),
+    OutcomeKind.THROTTLED: Rule(charged=False, throttle=True),
     OutcomeKind.LOST: Rule(charged=False, loss=True),
     # Told by a lease that was given no such order. With one, the task is back in its place: see `_settle`.
     OutcomeKind.PREEMPTED: Rule(charged=False, loss=True),
@@ -172,10 +174,14 @@ def _settle_bad(
     rule = RULES[outcome.kind]
     crashes = attempt.crashes + rule.crash
     losses = attempt.losses + rule.loss
+    throttles = attempt.throttles + rule.throttle
     error = ErrorInfo(outcome.kind.value, outcome.message, outcome.detail)
     given_up = _given_up(state, function, crashes, losses, rule)
+    if rule.throttle and throttles >= state.limits.throttles_max:
+        given_up = f"its downstream had no room {throttles} times (throttles_max {state.limits.throttles_max})"
     if given_up:
-        error = ErrorInfo(POISON, f"{given_up}; last: {outcome.message}", outcome.detail)
+        reason = outcome.kind.value if rule.throttle else POISON
+        error = ErrorInfo(reason, f"{given_up}; last: {outcome.message}", outcome.detail)
     if given_up or rule.final or (rule.charged and attempt.attempt >= attempt.max_attempts):
         rows.failed.append(DeadRow(attempt.no, error, crashes, losses, outcome.duration_us))
         return
@@ -187,7 +193,9 @@ def _settle_bad(
         largest_bytes = state.pool.most(state.turns.demand_of(leaf), "memory")
         memory_bytes = after_running_out(function, leaf, largest_bytes)
     rows.retrying.append(
-        RetryRow(attempt.no, due_ms, error, charged, crashes, losses, outcome.duration_us, lane, memory_bytes)
+        RetryRow(
+            attempt.no, due_ms, error, charged, crashes, losses, outcome.duration_us, lane, memory_bytes, throttles
+        )
     )
 
 

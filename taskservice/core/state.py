@@ -38,6 +38,7 @@ class OpenAttempt(Struct, frozen=True):
     crashes: int
     losses: int
     preempted: int
+    throttles: int
     max_attempts: int
     due_ms: int
     payload_bytes: int
@@ -54,6 +55,7 @@ def open_attempt(task: Task) -> OpenAttempt:
         task.crashes,
         task.losses,
         task.preempted,
+        task.throttles,
         task.max_attempts,
         task.due_ms,
         len(task.payload),

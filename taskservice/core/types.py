@@ -202,6 +202,8 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
     """As in `Leaf`."""
     preempted: int = 0
     """How often it was stopped for others in this run."""
+    throttles: int = 0
+    """How often its downstream had no room for it in this run."""
 
     @property
     def leaf(self) -> Leaf:

@@ -67,6 +67,7 @@ SCHEMA = pa.schema(
         pa.field("payload_at", _AT),
         pa.field("result_at", _AT),
         pa.field("preempted", pa.int32()),
+        pa.field("throttles", pa.int32()),
     ],
     metadata={_VERSION_KEY: str(VERSION).encode()},
 )
@@ -122,6 +123,7 @@ def batch(tasks: Sequence[Task]) -> pa.RecordBatch:
         payloads_at,
         results_at,
         [task.preempted for task in tasks],
+        [task.throttles for task in tasks],
     ]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
     return pa.record_batch(arrays, schema=SCHEMA)
@@ -210,6 +212,7 @@ def _task(row: dict[str, Any]) -> Task:
         deadline_ms=row["deadline_at"],
         lane=Lane(row["lane"] or ""),
         preempted=row["preempted"] or 0,
+        throttles=row["throttles"] or 0,
     )
 
 

@@ -132,8 +132,9 @@ def _add_memory(db: sqlite3.Connection) -> None:
 
 
 def _add_preempted(db: sqlite3.Connection) -> None:
-    """Version 7 counts how often a task was stopped for others."""
+    """Version 7 counts how often a task was stopped for others, and how often its downstream had no room for it."""
     db.execute("ALTER TABLE task ADD COLUMN preempted INTEGER NOT NULL DEFAULT 0")
+    db.execute("ALTER TABLE task ADD COLUMN throttles INTEGER NOT NULL DEFAULT 0")
 
 
 STEPS: Mapping[int, Step] = {

@@ -7,6 +7,8 @@ import pytest
 from taskservice.core.events import RunnerReported
 from taskservice.core.flow.backoff import LOST_MS_MAX
 from taskservice.core.lease_wire import LeaseReport, RunnerReport
+from taskservice.core.limits import Limits
+from taskservice.core.operations import OperationKind
 from taskservice.core.report import RULES
 from taskservice.core.types import OutcomeKind, RunnerId, TaskState, Token
 from world.machine import Machine, bad, function, ok
@@ -91,6 +93,28 @@ def test_losses_are_bounded_too(machine: Machine) -> None:
     task = machine.task("a")
     assert task.error is not None
     assert (task.state, task.error.reason, task.attempt) == (TaskState.FAILED, "poison", 1)
+
+
+def test_what_its_downstream_never_has_room_for_ends_as_throttled() -> None:
+    """Not charged, so nothing else would end it; each run is counted anew, and over restarts."""
+    machine = Machine(Limits(throttles_max=3))
+    machine.register()
+    machine.join()
+    machine.submit("a", max_attempts=1)
+    for n in range(3):
+        machine.restart()
+        machine.join()
+        (lease,) = machine.dispatch()
+        machine.report(lease.token, bad(lease.tasks[0].no, OutcomeKind.THROTTLED, "429", retry_after_ms=1_000))
+        assert machine.task("a").attempt == (1 if n == 2 else 0)
+        machine.later(60_000)
+    task = machine.task("a")
+    assert task.error is not None
+    assert (task.state, task.error.reason) == (TaskState.FAILED, "throttled")
+    assert "had no room 3 times (throttles_max 3); last: 429" in task.error.message
+    machine.change(OperationKind.RETRY, "a")
+    assert (machine.task("a").throttles, machine.task("a").run) == (0, 2)
+    machine.close()
 
 
 def test_a_report_without_the_current_token_changes_nothing(machine: Machine) -> None:

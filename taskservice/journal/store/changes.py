@@ -37,7 +37,7 @@ _SETS = {
     """,
     OperationKind.RETRY: """
         state = 'queued', run = run + 1, due_ms = :at_ms, attempt = 0, crashes = 0, losses = 0, preempted = 0,
-        started_ms = NULL, ended_ms = NULL, duration_us = NULL, error = NULL, expires_ms = NULL
+        throttles = 0, started_ms = NULL, ended_ms = NULL, duration_us = NULL, error = NULL, expires_ms = NULL
     """,
 }
 

@@ -45,7 +45,8 @@ SCHEMA = (
         resume_ms INTEGER,
         deadline_ms INTEGER,
         press_ms INTEGER,
-        preempted INTEGER NOT NULL DEFAULT 0
+        preempted INTEGER NOT NULL DEFAULT 0,
+        throttles INTEGER NOT NULL DEFAULT 0
     )
     """,
     "CREATE TABLE payload (no INTEGER PRIMARY KEY, payload BLOB NOT NULL)",
@@ -116,7 +117,7 @@ SCHEMA = (
 COLUMNS = """
     no, id, leaf, state, payload, tags, created_ms, due_ms, max_attempts, timeout_ms, run, attempt, crashes, losses,
     epoch, seq, started_ms, ended_ms, duration_us, result, error, expires_ms, resume_ms,
-    deadline_ms, press_ms, preempted
+    deadline_ms, press_ms, preempted, throttles
 """
 """What `to_task` wants, in its order: of `task`, and `payload`."""
 
@@ -167,6 +168,7 @@ def to_row(task: Task, tenant: int, leaf: int) -> Row:
         task.deadline_ms,
         task.press_ms,
         task.preempted,
+        task.throttles,
     )
 
 
@@ -174,7 +176,7 @@ def to_task(row: Row, leaves: list[Leaf]) -> Task:
     """The task of a row of COLUMNS; `leaves` gives the leaf of each number."""
     no, id, leaf, state, payload, tags, created_ms, due_ms, max_attempts, timeout_ms, run, attempt, *rest = row
     crashes, losses, epoch, seq, started_ms, ended_ms, duration_us, result, error, *times = rest
-    expires_ms, resume_ms, deadline_ms, press_ms, preempted = times
+    expires_ms, resume_ms, deadline_ms, press_ms, preempted, throttles = times
     tenant, function, priority, key, lane, memory_bytes = leaves[leaf]
     return Task(
         TaskNo(no),
@@ -207,6 +209,7 @@ def to_task(row: Row, leaves: list[Leaf]) -> Task:
         press_ms,
         memory_bytes,
         preempted,
+        throttles,
     )
 
 

@@ -192,6 +192,7 @@ def retrying(task: Task, row: RetryRow) -> Task:
         duration_us=row.duration_us,
         lane=row.lane,
         memory_bytes=row.memory_bytes,
+        throttles=row.throttles,
     )
 
 

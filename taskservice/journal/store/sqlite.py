@@ -214,6 +214,7 @@ class SqliteTable:
                     row.attempt,
                     row.crashes,
                     row.losses,
+                    row.throttles,
                     row.duration_us,
                     row.no,
                 )

@@ -30,7 +30,7 @@ PRAGMAS = (
 
 FOLD = "PRAGMA wal_checkpoint(TRUNCATE)"
 
-INSERT_TASK = f"INSERT INTO task VALUES ({', '.join('?' * 26)})"
+INSERT_TASK = f"INSERT INTO task VALUES ({', '.join('?' * 27)})"
 
 INSERT_PAYLOAD = "INSERT INTO payload VALUES (?, ?)"
 
@@ -54,7 +54,7 @@ SUCCEED = """
 RETRY = """
     UPDATE task
     SET state = 'retrying', epoch = NULL, seq = NULL, started_ms = NULL, expires_ms = NULL,
-        leaf = ?, due_ms = ?, error = ?, attempt = ?, crashes = ?, losses = ?, duration_us = ?
+        leaf = ?, due_ms = ?, error = ?, attempt = ?, crashes = ?, losses = ?, throttles = ?, duration_us = ?
     WHERE no = ?
 """
 
