@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from taskservice.core import estimate, lease
 from taskservice.core.costs import dominant_cpus
+from taskservice.core.demand import Demand
 from taskservice.core.fair.line import Line
 from taskservice.core.fair.node import Node
 from taskservice.core.flow.gate import ROOM_MAX, Reason
@@ -59,38 +62,47 @@ def start(
     closed: Sequence[Reason],
     looking: Looking,
     order: Order,
+    press_ms: int | None = None,
 ) -> tuple[Estimate | None, str]:
-    """When the task there starts, or why that is not known."""
+    """When the task there starts, or why that is not known. `press_ms`: when it leaves the off-peak lane at the latest."""
     if not place.exact or place.before is None:
         return None, TOO_MANY
     try:
-        return _Forecast(state, nodes, place.rank - 1, looking, order).start(closed), ""
+        return _Forecast(state, nodes, place.rank - 1, looking, order, press_ms).start(closed), ""
     except TooMany:
         return None, TOO_MANY
     except Unknown as unknown:
         return None, str(unknown)
 
 
+def pressed(reason: Reason, press_ms: int | None) -> Reason:
+    """The gate as it stands for a task that does not wait before it any longer than that, if it is the one of off-peak hours."""
+    if reason.gate != OFF_PEAK or press_ms is None:
+        return reason
+    return replace(reason, clears_ms=press_ms if reason.clears_ms is None else min(reason.clears_ms, press_ms))
+
+
 def order_of(state: State, looking: Looking) -> Order:
     """The fair order as it is now."""
     pool = state.pool
-    fitting: dict[FunctionName, bool] = {}
-    costs: dict[FunctionName, float] = {}
+    fitting: dict[Demand, bool] = {}
+    costs: dict[tuple[FunctionName, Demand], float] = {}
 
     def queued(leaf: Leaf) -> int:
         queue = state.queues.get(leaf)
         return 0 if queue is None else queue.count
 
     def fits(leaf: Leaf) -> bool:
-        if leaf.function not in fitting:
-            demand = state.turns.demand_of(leaf)
-            fitting[leaf.function] = not pool.runners or any(runner.suits(demand) for runner in pool.runners.values())
-        return fitting[leaf.function]
+        demand = state.turns.demand_of(leaf)
+        if demand not in fitting:
+            fitting[demand] = not pool.runners or any(runner.suits(demand) for runner in pool.runners.values())
+        return fitting[demand]
 
     def cost(leaf: Leaf) -> float:
-        if leaf.function not in costs:
-            costs[leaf.function] = cost_s(state, leaf)
-        return costs[leaf.function]
+        key = leaf.function, state.turns.demand_of(leaf)
+        if key not in costs:
+            costs[key] = cost_s(state, leaf)
+        return costs[key]
 
     return Order(queued, cost, fits, looking.kept_back)
 
@@ -138,6 +150,7 @@ class _Forecast:
     own: int
     looking: Looking
     order: Order
+    press_ms: int | None
 
     def start(self, closed: Sequence[Reason]) -> Estimate:
         """When it starts. Raises Unknown."""
@@ -173,7 +186,7 @@ class _Forecast:
     def _behind(self, line: Line, node: Node, order: Order, own: int) -> Estimate | None:
         """When it passes the line's gate; None: that does not keep it."""
         gate, now_ms = self.looking.gate(line), self.looking.now_ms
-        reason, free = self.looking.reason(line), self.looking.free(line)
+        reason, free = pressed(self.looking.reason(line), self.press_ms), self.looking.free(line)
         tasks = order.passing(line, node, own)
         if reason.per_s is not None:
             return estimate.by_rate(reason, tasks, now_ms)

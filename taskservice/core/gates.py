@@ -164,6 +164,11 @@ class Gates:
         self.downstreams.policy_changed(policy, self.now_ms)
         self._stir(("downstream.window", policy.name))
 
+    def most(self, leaf: Leaf, kind: str) -> int | None:
+        """The most of the resource that quotas let one lease of the leaf have; None: they say nothing of it."""
+        quotas = self._quotas(leaf.priority, leaf.tenant, leaf.function)
+        return min((most for _, quota in quotas for name, most in quota.maximum if name == kind), default=None)
+
     def look(self, capacity: Mapping[str, int], now_ms: int) -> None:
         """A round begins, or ends: the gates know what the pool has, and what time it is."""
         self.now_ms = now_ms
@@ -203,10 +208,14 @@ class Gates:
     def _maxima_of(
         self, priority: Priority, tenant: TenantId, name: FunctionName, need: Mapping[str, int]
     ) -> Iterator[Line]:
-        yield from self._maximum("class.maximum", ("class", priority), self._class_quota(priority), need)
+        for owner, quota in self._quotas(priority, tenant, name):
+            yield from self._maximum(f"{owner[0]}.maximum", owner, quota, need)
+
+    def _quotas(self, priority: Priority, tenant: TenantId, name: FunctionName) -> Iterator[tuple[Owner, Quota]]:
         known = self.tenants.get(tenant)
-        yield from self._maximum("tenant.maximum", ("tenant", tenant), known.quota if known else Quota(), need)
-        yield from self._maximum("function.maximum", ("function", name), self._policy(name).quota, need)
+        yield ("class", priority), self._class_quota(priority)
+        yield ("tenant", tenant), known.quota if known else Quota()
+        yield ("function", name), self._policy(name).quota
 
     def _of_leaf(self, leaf: Leaf) -> Iterator[Line]:
         function = self.functions[leaf.function]

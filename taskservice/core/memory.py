@@ -22,7 +22,7 @@ def resources_of(function: FunctionSpec, leaf: Leaf) -> Resources:
 
 def after_running_out(function: FunctionSpec, leaf: Leaf, largest_bytes: int) -> int:
     """The leaf's `memory_bytes` of a task's next attempt that has run out of memory in this leaf. `largest_bytes`: what the
-    largest machine has that suits it otherwise.
+    largest machine has that suits it otherwise, and no more than quotas let one lease have.
 
     As much as before if the function does not say by how much it grows, or how much it takes, or if there is no more.
     """

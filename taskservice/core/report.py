@@ -191,6 +191,9 @@ def _settle_bad(
     memory_bytes = leaf.memory_bytes
     if outcome.kind is OutcomeKind.OUT_OF_MEMORY:
         largest_bytes = state.pool.most(state.turns.demand_of(leaf), "memory")
+        allowed_bytes = state.turns.gates.most(leaf, "memory")
+        if allowed_bytes is not None:
+            largest_bytes = min(largest_bytes, allowed_bytes)
         memory_bytes = after_running_out(function, leaf, largest_bytes)
     rows.retrying.append(
         RetryRow(

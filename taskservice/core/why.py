@@ -66,7 +66,7 @@ def _queued(state: State, task: Task, now_ms: int) -> WhyAnswer:
     look = Look.at(state, task.leaf, now_ms)
     order = forecast.order_of(state, look.looking)
     place = _place(state, task, look, order)
-    closed = [*look.closed_gates()]
+    closed = [*look.closed_gates(task.press_ms)]
     lacks = look.lacking()
     if lacks is not None:
         closed.append(lacks)
@@ -75,7 +75,7 @@ def _queued(state: State, task: Task, now_ms: int) -> WhyAnswer:
         closed.append(Reason("task.expired", 0, 0, now_ms))
     if place.rank > 1 or place.before:
         closed.append(Reason("turn", 0, place.rank - 1 if place.before is None else place.before))
-    start, unknown = forecast.start(state, look.nodes, place, closed, look.looking, order)
+    start, unknown = forecast.start(state, look.nodes, place, closed, look.looking, order, task.press_ms)
     return WhyAnswer(task, None, tuple(closed), place, start, unknown)
 
 
@@ -101,13 +101,13 @@ class Look:
         found = [state.turns.tree.find(path[:depth]) for depth in range(1, len(path) + 1)]
         return cls(state, leaf, tuple(node for node in found if node is not None), Looking(now_ms))
 
-    def closed_gates(self) -> Iterator[Reason]:
-        """Those that let none of its tasks through now."""
+    def closed_gates(self, press_ms: int | None) -> Iterator[Reason]:
+        """Those that let none of its tasks through now, for one that is pressed at that time."""
         for node in self.nodes:
             for line in node.lines:
                 if not self.looking.keeps(line, node):
                     continue
-                reason = self.looking.reason(line)
+                reason = forecast.pressed(self.looking.reason(line), press_ms)
                 ahead = line.waiting().index(node) if self.looking.free(line) > 0 else 0
                 yield replace(reason, cause=f"line {ahead}") if ahead else reason
 
