@@ -43,7 +43,7 @@ def add_tenant(
         "submit_rate": submit_rate,
     }
     with connected() as client:
-        made = client.create_tenant(name, **changes_of(said, reserve, maximum, ()))
+        made = client.create_tenant(name, **changes_of("tenants", said, reserve, maximum, ()))
     if as_json:
         render.print_json(made)
     else:
@@ -77,7 +77,7 @@ def set_tenant(
         "submit_rate": submit_rate,
     }
     with connected() as client:
-        changed = client.change_tenant(name, **changes_of(said, reserve, maximum, default))
+        changed = client.change_tenant(name, **changes_of("tenants", said, reserve, maximum, default))
     _tell_tenant(changed, as_json=as_json)
 
 

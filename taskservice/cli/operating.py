@@ -9,6 +9,7 @@ import typer
 
 from taskservice.cli import explain, render
 from taskservice.cli.tasks import AsJson, connected
+from taskservice.client import settings
 from taskservice.errors import RequestError
 
 function = typer.Typer(
@@ -99,7 +100,7 @@ def set_function(
     as_json: AsJson = False,
 ) -> None:
     """Change a function's limits, at once and for good. --default: rate, max_running, quota, paused."""
-    changes = changes_of({"rate": rate, "max_running": max_running}, reserve, maximum, default)
+    changes = changes_of("functions", {"rate": rate, "max_running": max_running}, reserve, maximum, default)
     with connected() as client:
         _tell_function(client.change_function(name, **changes), as_json=as_json)
 
@@ -142,7 +143,7 @@ def set_downstream(
     as_json: AsJson = False,
 ) -> None:
     """Bound or freeze a downstream's window, at once and for good. --default: ceiling, frozen."""
-    changes = changes_of({"ceiling": ceiling, "frozen": frozen}, (), (), default)
+    changes = changes_of("downstreams", {"ceiling": ceiling, "frozen": frozen}, (), (), default)
     with connected() as client:
         _tell_downstream(client.change_downstream(name, **changes), as_json=as_json)
 
@@ -172,7 +173,7 @@ def set_class(
     as_json: AsJson = False,
 ) -> None:
     """Change a class's weight and quota, at once and for good. --default: weight, quota."""
-    changes = changes_of({"weight": weight}, reserve, maximum, default)
+    changes = changes_of("classes", {"weight": weight}, reserve, maximum, default)
     with connected() as client:
         changed = client.change_class(priority, **changes)
     if as_json:
@@ -182,13 +183,16 @@ def set_class(
 
 
 def changes_of(
-    said: Mapping[str, object], reserve: Sequence[str], maximum: Sequence[str], default: Sequence[str]
+    kind: str, said: Mapping[str, object], reserve: Sequence[str], maximum: Sequence[str], default: Sequence[str]
 ) -> dict[str, Any]:
-    """What is to be changed. Raises RequestError if that is nothing, or contradicts itself."""
+    """What is to be changed of one of `functions`, `downstreams`, `classes`, `tenants`. Raises RequestError if that is nothing,
+    contradicts itself, or is not a setting."""
     changes: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
     if reserve or maximum:
         changes["quota"] = {"reserved": _amounts(reserve), "maximum": _amounts(maximum)}
     for name in (each.replace("-", "_") for each in default):
+        if name not in (known := settings.names(kind)):
+            raise RequestError(f"There is no setting {name!r}: there are {', '.join(known)}.", code="bad_setting")
         if name in changes:
             raise RequestError(f"{name} is set and taken back at once.", code="bad_setting")
         changes[name] = None

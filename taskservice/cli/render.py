@@ -67,11 +67,12 @@ def print_facts(facts: Iterable[tuple[str, object]]) -> None:
 
 
 def print_error(error: TaskServiceError) -> None:
-    """What is wrong, on stderr, with its details indented below."""
+    """What is wrong, on stderr, with its details indented below, as far as it does not say them itself."""
     out = console(stderr=True)
     out.print(Text.assemble(("Error: ", "bold red"), error.message))
     for line in error.detail.splitlines():
-        out.print(Text(f"  {line}", "dim"))
+        if line not in error.message:
+            out.print(Text(f"  {line}", "dim"))
 
 
 def plain(value: object) -> str:

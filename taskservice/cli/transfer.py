@@ -40,7 +40,8 @@ Maps = Annotated[
 TaskColumns = Annotated[
     list[str],
     typer.Option(
-        metavar="NAME=COLUMN", help="id, priority, delay, run_at, ttl, function, tags or tags.NAME of a task."
+        metavar="NAME=COLUMN",
+        help="id, priority, delay, run_at, ttl, deadline, off_peak, timeout, max_attempts, function, tags or tags.NAME of a task.",
     ),
 ]
 Until = Annotated[str | None, typer.Option(help="Of all tasks: seconds, or 90s, 5m, 1h.")]

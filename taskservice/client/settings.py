@@ -95,8 +95,13 @@ def _path(kind: str, name: str, rest: str = "") -> str:
     return f"/v1/{kind}/{quote(name, safe='')}{rest}"
 
 
+def names(kind: str) -> list[str]:
+    """The settings that one of that kind has."""
+    return list(_KNOWN[kind].__annotations__)
+
+
 def _check(kind: str, said: Mapping[str, Any]) -> None:
-    known = _KNOWN[kind].__annotations__
+    known = names(kind)
     unknown = sorted(set(said) - set(known))
     if unknown:
         raise TypeError(f"there is no setting {', '.join(unknown)}: there are {', '.join(known)}")

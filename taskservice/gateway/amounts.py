@@ -117,12 +117,20 @@ def _amounts(path: str, said: Mapping[str, Amount]) -> tuple[tuple[str, int], ..
 
 def _amount(path: str, name: str, said: Amount) -> int:
     try:
-        if name == MEMORY:
-            amount = parse_bytes(round(said) if isinstance(said, float) else said)
-        else:
-            amount = round(float(said) * 1000)
+        amount = _bytes(said) if name == MEMORY else _thousandths(said)
     except (ValueError, OverflowError) as error:
         raise invalid(path, str(error)) from None
     if not 0 <= amount <= AMOUNT_MAX * 1000:
         raise invalid(path, f"it must be 0 to {AMOUNT_MAX}")
     return amount
+
+
+def _thousandths(said: Amount) -> int:
+    try:
+        return round(float(said) * 1000)
+    except ValueError:
+        raise ValueError(f"{said!r} is not a number") from None
+
+
+def _bytes(said: Amount) -> int:
+    return parse_bytes(round(said) if isinstance(said, float) else said)

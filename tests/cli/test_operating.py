@@ -158,6 +158,11 @@ def test_listings_are_tables_or_json(server, run, command, name, answer, words):
         ("function set a.f", "Say what is to be changed"),
         ("function set a.f --rate 5/s --default rate", "set and taken back at once"),
         ("class set low --maximum cpus", "Write KIND=AMOUNT"),
+        (
+            "function set a.f --default ceiling",
+            "There is no setting 'ceiling': there are paused, rate, max_running, quota.",
+        ),
+        ("tenant set acme --default frozen", "There is no setting 'frozen'"),
     ],
 )
 def test_what_cannot_be_meant_is_wrong_use(server, run, command, words):
@@ -165,3 +170,11 @@ def test_what_cannot_be_meant_is_wrong_use(server, run, command, words):
     assert done.exit_code == 2
     assert words in done.stderr
     assert server.asked == []
+
+
+def test_what_the_service_refuses_is_said_once(server, run):
+    said = "$.rate: 'banana' is not a rate"
+    server.problem(422, "invalid_request", said, errors=[{"path": "$.rate", "message": "'banana' is not a rate"}])
+    done = run("function", "set", "a.f", "--rate", "banana")
+    assert done.exit_code == 2
+    assert done.stderr.count(said) == 1

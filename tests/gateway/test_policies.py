@@ -116,6 +116,13 @@ async def test_a_setting_that_makes_no_sense_is_refused(service: Service, path: 
     assert service.dispatcher.calls["put_policy"] == service.dispatcher.calls["put_tenant"] == 0
 
 
+async def test_an_amount_that_is_no_number_is_named(service: Service) -> None:
+    """In the words of whoever said it, not in those of Python."""
+    body = {"quota": {"maximum": {"cpus": "many"}}}
+    response = await service.client("admin").patch("/v1/functions/media.echo", json=body)
+    assert response.json()["detail"] == "$.quota.maximum.cpus: 'many' is not a number"
+
+
 @pytest.mark.parametrize("path", ["functions/none", "downstreams/none", "classes/none"])
 @pytest.mark.parametrize("method", ["GET", "PATCH"])
 async def test_what_is_not_there_cannot_be_changed(service: Service, method: str, path: str) -> None:
