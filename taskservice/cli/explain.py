@@ -77,7 +77,7 @@ def print_usage(usage: Mapping[str, Any]) -> None:
     ]
     if rows:
         print()
-        render.print_table(("FUNCTION", "WAITING", "RUNNING", "TAKES", "LIMITS USED"), rows, "")
+        render.print_table(("FUNCTION", "WAITING", "RUNNING", "TAKES", "LIMITS USED"), rows, "", ("LIMITS USED",))
     if usage["downstreams"]:
         print()
         windows = [
@@ -90,7 +90,8 @@ def print_usage(usage: Mapping[str, Any]) -> None:
             )
             for one in usage["downstreams"]
         ]
-        render.print_table(("DOWNSTREAM", "IN FLIGHT", "CEILING", "FROZEN", "LAST CHANGES"), windows, "")
+        columns = ("DOWNSTREAM", "IN FLIGHT", "CEILING", "FROZEN", "LAST CHANGES")
+        render.print_table(columns, windows, "", ("LAST CHANGES",))
 
 
 def _table(name: str, uses: Iterable[Mapping[str, Any]]) -> None:
@@ -110,8 +111,9 @@ def _table(name: str, uses: Iterable[Mapping[str, Any]]) -> None:
     ]
     if rows:
         print()
-        columns = (name, "WEIGHT", "USED", "DUE", "RUNNING", "UNFINISHED", "HOLDS", "QUOTA", "LIMITS USED")
-        render.print_table(columns, rows, "")
+        wrapped = ("HOLDS", "QUOTA", "LIMITS USED")
+        columns = (name, "WEIGHT", "USED", "DUE", "RUNNING", "UNFINISHED", *wrapped)
+        render.print_table(columns, rows, "", wrapped)
 
 
 def percent(ratio: float | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -42,17 +42,29 @@ def print_line(text: str, style: str = "") -> None:
     console().print(Text(text, style))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
-    """The rows under the columns' names; `empty` if there is none. Long cells are cut to fit the terminal."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, no_wrap=True, overflow="ellipsis")
-    for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(plain(cell)) for cell in row))
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str, wrapped: Container[str] = ()
+) -> None:
+    """The rows under the columns' names; `empty` if there is none. To fit the terminal, cells of `wrapped` columns have more lines;
+    without any, long cells are cut."""
+    table = table_of(columns, rows, wrapped)
     if table.row_count:
         console().print(table, soft_wrap=False)
     else:
         print_line(empty, "dim")
+
+
+def table_of(columns: Sequence[str], rows: Iterable[Sequence[object]], wrapped: Container[str] = ()) -> Table:
+    """What `print_table` prints."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        if column in wrapped:
+            table.add_column(column, overflow="fold")
+        else:
+            table.add_column(column, no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(plain(cell)) for cell in row))
+    return table
 
 
 def print_facts(facts: Iterable[tuple[str, object]]) -> None:
@@ -113,7 +125,7 @@ def task_row(task: Mapping[str, Any]) -> tuple[object, ...]:
         task["priority"],
         f"{task['attempt']}/{task['max_attempts']}",
         local_time(task["created_at"]),
-        duration(task["duration_ms"]),
+        duration(_took_ms(task)),
     )
 
 
@@ -138,13 +150,19 @@ def print_task(task: Mapping[str, Any]) -> None:
             ("off-peak", _off_peak(task)),
             ("paused until", task["paused_until"] and local_time(task["paused_until"])),
             ("attempt", f"{task['attempt']} of {task['max_attempts']}"),
-            ("took", duration(task["duration_ms"])),
+            ("took", duration(_took_ms(task))),
             ("payload", json_text(task, "payload")),
             ("result", json_text(task, "result")),
             ("last error", None if error is None else f"{error['reason']}: {error['message']}"),
             ("", None if error is None else error["detail"]),
         ]
     )
+
+
+def _took_ms(task: Mapping[str, Any]) -> float | None:
+    """How long its last attempt took; nothing while one runs, for what is known is of the one before."""
+    took_ms: float | None = task["duration_ms"]
+    return None if task["state"] == "running" else took_ms
 
 
 def _deadline(task: Mapping[str, Any]) -> str | None:

@@ -25,6 +25,9 @@ from taskservice.errors import RequestError
 
 _APP = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
 
+NODE_SHOWN = 12
+"""Characters of a node's id in a table: enough to tell nodes apart, and `--json` has it all."""
+
 ConfigFile = Annotated[Path | None, typer.Option(help="YAML or TOML file with settings.")]
 
 
@@ -108,7 +111,13 @@ def status(as_json: AsJson = False) -> None:
     if answer["runners"]:
         print()
         rows = [
-            (one["id"], one["node"], f"{one['cpus_used']:g} of {one['cpus']:g}", one["leases"], _runner_state(one))
+            (
+                one["id"].replace(one["node"], one["node"][:NODE_SHOWN]),
+                one["node"][:NODE_SHOWN],
+                f"{one['cpus_used']:g} of {one['cpus']:g}",
+                one["leases"],
+                _runner_state(one),
+            )
             for one in answer["runners"]
         ]
         render.print_table(("RUNNER", "NODE", "CPUS USED", "LEASES", "STATE"), rows, "")

@@ -294,6 +294,24 @@ def test_status_is_counts_functions_and_runners(server, run):
     assert ["r1", "n1", "0.5", "of", "2", "1", "ready"] in lines
 
 
+def test_status_shows_as_much_of_a_nodes_id_as_tells_nodes_apart(server, run):
+    """Ray's are of 56 characters, twice in a row of the table."""
+    node = "abc271277b7c" + "5" * 44
+    runner = {**STATUS["runners"][0], "id": f"runner:1:{node}:d875c1fc", "node": node}
+    server.answer({**STATUS, "runners": [runner]})
+    shown = run("status").stdout
+    assert "runner:1:abc271277b7c:d875c1fc  abc271277b7c  " in shown
+    server.answer({**STATUS, "runners": [runner]})
+    assert json.loads(run("status", "--json").stdout)["runners"] == [runner]
+
+
+def test_how_long_the_attempt_before_took_is_not_said_of_the_one_that_runs(server, run):
+    server.answer({"tasks": [{**TASK, "state": "running", "duration_ms": 123.0}], "next_cursor": None})
+    assert "123" not in run("list").stdout
+    server.answer({"tasks": [{**TASK, "state": "retrying", "duration_ms": 123.0}], "next_cursor": None})
+    assert "123 ms" in run("list").stdout
+
+
 def test_tenants_and_keys(server, run):
     server.answer({"id": "acme", "weight": 2.0, "queued_max": 10, "running_max": None}, 201)
     server.answer({"tenants": [{"id": "acme", "weight": 2.0, "queued_max": 10, "running_max": None, **UNLIMITED}]})
