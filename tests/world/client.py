@@ -141,6 +141,8 @@ class SimClient:
     def _change_some(self) -> None:
         kind = self._clock.rng.choice(list(OperationKind))
         ids = self._some_ids(4)
+        if kind is CANCEL:
+            ids[:2] = list(self.promised)[-2:]  # perhaps they run
         if kind is DELETE:
             ids = [id for id in ids if self.promised[id].function == BRIEF]
         resume_ms = self._resume_ms() if kind is PAUSE else None
