@@ -40,7 +40,7 @@ def look(state: State, closed: Collection[Demand], held: Container[Leaf], now_ms
     """
     kept = state.preemption
     kept.due_ms = None
-    if not closed:
+    if not closed or all(function.preemptible is False for function in state.functions.values()):
         kept.since_ms.clear()
         return None
     if kept.looked_ms is not None and 0 <= now_ms - kept.looked_ms < kept.rest_ms:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shlex
 import subprocess
 import sys
 
@@ -143,7 +144,7 @@ def test_an_export_parted_by_days(server, run, folder):
 def test_an_export_for_which_there_is_no_room_ends_with_1_and_leaves_nothing(server, folder):
     """A file of this process may have a few kilobytes."""
     server.answer({"tasks": [{**TASK, "payload": {"text": "x" * 2_000_000}}], "next_cursor": None})
-    command = f"ulimit -f 8; exec {sys.executable} -m taskservice export out.csv"
+    command = f"ulimit -f 8; exec {shlex.quote(sys.executable)} -m taskservice export out.csv"
     done = subprocess.run(["sh", "-c", command], check=False, capture_output=True, text=True, timeout=60)
     assert (done.returncode, "out.csv cannot be written" in done.stderr) == (1, True), done.stderr
     assert [path.name for path in folder.iterdir() if path.is_file()] == []

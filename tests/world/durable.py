@@ -126,6 +126,8 @@ class FileDisk(Disk):
     def __init__(self, path: Path, rng: Random) -> None:
         super().__init__(rng)
         self._path = path
+        self._taken: dict[Path, SqliteTable] = {}
+        """Files of processes that live, or are not known to have ended."""
         self.taken_up: list[int] = []
         """Of each start that went on from the file: how many commits were taken back."""
 
@@ -135,6 +137,7 @@ class FileDisk(Disk):
     def crashed(self, table: TaskTable) -> None:
         assert isinstance(table, SqliteTable)
         table.close()
+        self._taken = {path: other for path, other in self._taken.items() if other is not table}
 
     def recovered(self, journal: MemoryJournal, limits: Limits) -> Shard:
         sealed = Counter(each.epoch for each in journal.replay())
@@ -144,7 +147,9 @@ class FileDisk(Disk):
             cuts.append(max(0, stored.mark.segment + 1 - sealed[stored.mark.epoch]))
             return cuts[-1]
 
-        table = SqliteTable.open(self._path, keep)
+        # Of one that lives on, though it was believed to be dead, the successor does not take the file: see `place`.
+        path = self._path if self._path not in self._taken else self._path.with_suffix(f".{journal.epoch}.sqlite")
+        table = self._taken[path] = SqliteTable.open(path, keep)
         if table.mark is not None:
             self.taken_up.append(cuts[0])
         restored = folded(journal, limits, table)
