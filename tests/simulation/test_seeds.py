@@ -24,7 +24,6 @@ RARE = (
     *(f"held_by_{kind}" for kind in OperationKind),
     "stopped_for_others",
     "cancelled_stopped",
-    "cancelled_succeeded",
 )
 """What happens in some of the worlds."""
 FIRST = int(os.environ.get("TASKSERVICE_SIM_FIRST", "0"))
