@@ -308,7 +308,7 @@ class Runner:
             return
         lease.orders.append(order)
         lease.news.set()
-        if not order.nos and lease.killer is None:
+        if lease.killer is None and (not order.nos or lease.unreported.issubset(order.nos)):
             patience_s = order.grace_ms / 1000 + self._kill_after_s
             lease.killer = asyncio.get_running_loop().call_later(patience_s, _kill, lease)
 

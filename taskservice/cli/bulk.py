@@ -25,7 +25,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say how many they 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")]
 
 HELP: dict[Change, str] = {
-    "cancel": "Cancel tasks that have not started",
+    "cancel": "Cancel tasks; those named that run are asked to stop",
     "resume": "Resume tasks that are paused",
     "retry": "Run tasks again that failed, were cancelled or have expired",
     "delete": "Delete tasks that do not run, as if they had never been",

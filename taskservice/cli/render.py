@@ -138,6 +138,7 @@ def print_task(task: Mapping[str, Any]) -> None:
             ("function", task["function"]),
             ("tenant", task["tenant"]),
             ("state", state_text(task["state"])),
+            ("", "is being cancelled" if task.get("cancelling") else None),
             ("priority", task["priority"]),
             ("tags", task["tags"]),
             ("key", task.get("key")),

@@ -42,7 +42,7 @@ _TEXT_CHARS_MAX = 300
 @dataclass(frozen=True, slots=True)
 class ItemResult:
     """What became of one item of a batch. `status`: `accepted`, `duplicate`, `refused`; or, by what was asked for, `cancelled`,
-    `paused`, `resumed`, `retried`, `deleted`."""
+    `cancelling` (it runs, and is asked to stop), `paused`, `resumed`, `retried`, `deleted`."""
 
     id: str | None
     status: str
@@ -70,6 +70,11 @@ class BatchAnswer:
     @property
     def cancelled(self) -> int:
         return self._count("cancelled")
+
+    @property
+    def cancelling(self) -> int:
+        """Those that run, and are cancelled when they have stopped."""
+        return self._count("cancelling")
 
     @property
     def paused(self) -> int:

@@ -115,7 +115,8 @@ class Client(Operating, Transfers):
         return self._run(self._talk.ask_text(requests.get_logs(id)))
 
     def cancel(self, id: str) -> TaskHandle:
-        """The task will not run. Raises ConflictError if it has started or ended."""
+        """The task will not run. If it runs (`info["cancelling"]`), it is asked to stop, ended by force after its grace, and cancelled
+        then, unless it succeeds before. Raises ConflictError if it has ended."""
         return TaskHandle(self, self._run(self._talk.ask_object(requests.change("cancel", id))))
 
     def retry(self, id: str) -> TaskHandle:
@@ -124,7 +125,7 @@ class Client(Operating, Transfers):
         return TaskHandle(self, self._run(self._talk.ask_object(requests.change("retry", id))))
 
     def cancel_many(self, ids: Iterable[str]) -> BatchAnswer:
-        """Each of these tasks will not run, or says why not."""
+        """Each of these tasks will not run, or says why not; those that run are asked to stop."""
         return self._run(self._talk.change_many("cancel", ids))
 
     def pause_many(self, ids: Iterable[str], *, until: Instant | None = None) -> BatchAnswer:
@@ -324,7 +325,7 @@ class TaskHandle(KnownTask):
         return self._client.timeline(self.id)
 
     def cancel(self) -> Self:
-        """The task will not run. Raises ConflictError if it has started or ended."""
+        """See `Client.cancel`."""
         self.info = self._client.cancel(self.id).info
         return self
 

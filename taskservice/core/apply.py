@@ -11,18 +11,18 @@ from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import TypeVar
 
-from taskservice.core import bulk_apply, change_apply, orders_apply, schedules_apply
+from taskservice.core import bulk_apply, change_apply, closing, orders_apply, schedules_apply
 from taskservice.core import records as r
 from taskservice.core.effects import CatalogChanged, Ended, Held, Launch
 from taskservice.core.lease import launch_spec
-from taskservice.core.notes import note_deadlines, note_function, note_key, note_orders, note_policy, note_tenant
-from taskservice.core.orders import OrdersGiven, TasksPreempted
+from taskservice.core.notes import note_function, note_key, note_policy, note_tenant
+from taskservice.core.orders import OrdersGiven, TasksPreempted, TasksStopped
 from taskservice.core.press_records import PressesPutOff, TasksPressed
 from taskservice.core.queues import HeadEntry
 from taskservice.core.specs import policy_key
 from taskservice.core.state import Lease, State, open_attempt
 from taskservice.core.table import QueueKey
-from taskservice.core.types import Leaf, Task, TaskNo, TaskState, TenantId
+from taskservice.core.types import Leaf, Task, TaskState, TenantId
 
 R = TypeVar("R", bound=r.Record)
 
@@ -63,6 +63,7 @@ TRANSITIONS: dict[tuple[TaskState, Move], TaskState] = {
     (TaskState.QUEUED, Move.CANCEL): TaskState.CANCELLED,
     (TaskState.RETRYING, Move.CANCEL): TaskState.CANCELLED,
     (TaskState.PAUSED, Move.CANCEL): TaskState.CANCELLED,
+    (TaskState.RUNNING, Move.CANCEL): TaskState.CANCELLED,
     (TaskState.SCHEDULED, Move.PAUSE): TaskState.PAUSED,
     (TaskState.QUEUED, Move.PAUSE): TaskState.PAUSED,
     (TaskState.RETRYING, Move.PAUSE): TaskState.PAUSED,
@@ -177,29 +178,22 @@ def _safe_after(state: State, tasks: Sequence[Task], entries: Sequence[HeadEntry
 
 def _succeeded(state: State, record: r.TasksSucceeded) -> list[Held]:
     state.table.succeed(record.rows, record.token, record.at_ms)
-    return _ended(state, record, [row[0] for row in record.rows], TaskState.SUCCEEDED)
+    return closing.ended(state, record, [row[0] for row in record.rows], TaskState.SUCCEEDED)
 
 
 def _failed(state: State, record: r.TasksFailed) -> list[Held]:
     state.table.fail(record.rows, record.token, record.at_ms)
-    return _ended(state, record, [row.no for row in record.rows], TaskState.FAILED)
+    return closing.ended(state, record, [row.no for row in record.rows], TaskState.FAILED)
 
 
-def _ended(state: State, record: r.TasksSucceeded | r.TasksFailed, nos: list[TaskNo], how: TaskState) -> list[Held]:
-    lease = state.leases[record.token]
-    tenant = lease.leaf.tenant
-    tasks = tuple((tenant, lease.open[no].id) for no in nos)
-    kept = state.deadlines.ended(lease.leaf, [lease.open[no].deadline_ms for no in nos], record.at_ms)
-    if kept is not None:
-        note_deadlines(state.table, lease.leaf, kept)
-    _bump(state.unfinished, tenant, -len(nos))
-    _close(state, lease, nos)
-    return [(state.segment, Ended(how, tasks))]
+def _stopped(state: State, record: TasksStopped) -> list[Held]:
+    state.table.cancel(record.nos, record.token, record.at_ms)
+    return closing.ended(state, record, record.nos, TaskState.CANCELLED)
 
 
 def _retrying(state: State, record: r.TasksRetrying) -> list[Held]:
     state.table.retry(record.rows, record.token)
-    _close(state, state.leases[record.token], [row.no for row in record.rows])
+    closing.close(state, state.leases[record.token], [row.no for row in record.rows])
     return []
 
 
@@ -210,7 +204,7 @@ def _handed_back(state: State, record: r.TasksHandedBack | TasksPreempted) -> li
         attempt = lease.open[no]
         expires_ms = None if stopped else attempt.expires_ms
         _enqueue(state, lease.leaf, QueueKey(attempt.due_ms, no, expires_ms), attempt.payload_bytes)
-    _close(state, lease, record.nos)
+    closing.close(state, lease, record.nos)
     return []
 
 
@@ -231,17 +225,6 @@ def _dropped(state: State, record: r.FilesDropped) -> list[Held]:
 
 def _enqueue(state: State, leaf: Leaf, key: QueueKey, payload_bytes: int) -> None:
     state.queue(leaf).add(key, payload_bytes, state.segment)
-
-
-def _close(state: State, lease: Lease, nos: Sequence[TaskNo]) -> None:
-    for no in nos:
-        del lease.open[no]
-    state.running.change(lease.leaf, -len(nos))
-    state.turns.gates.freed(lease.leaf)
-    if not lease.open:
-        del state.leases[lease.token]
-        if lease.orders:
-            note_orders(state.table, lease.token, ())
 
 
 def _bump(counts: dict[TenantId, int], tenant: TenantId, change: int) -> None:
@@ -277,6 +260,7 @@ _APPLY = dict(
         _for(r.TasksFailed, _failed),
         _for(r.TasksHandedBack, _handed_back),
         _for(TasksPreempted, _handed_back),
+        _for(TasksStopped, _stopped),
         _for(OrdersGiven, orders_apply.given),
         _for(r.TasksCancelled, change_apply.cancelled),
         _for(r.TasksChanged, change_apply.changed),

@@ -18,6 +18,7 @@ _CONGESTED = (OutcomeKind.THROTTLED, OutcomeKind.TIMEOUT)
 _SILENT = (
     OutcomeKind.LOST,
     OutcomeKind.PREEMPTED,
+    OutcomeKind.CANCELLED,
     OutcomeKind.STORE_AWAY,
     OutcomeKind.VALUE_LOST,
     OutcomeKind.IMPORT_FAILED,

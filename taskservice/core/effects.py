@@ -23,6 +23,8 @@ class ItemStatus(StrEnum):
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
     CANCELLED = "cancelled"
+    CANCELLING = "cancelling"
+    """It runs, and is cancelled when its attempt has ended; unless that succeeds."""
     PAUSED = "paused"
     RESUMED = "resumed"
     RETRIED = "retried"
@@ -47,7 +49,7 @@ class Refusal(StrEnum):
     TIMEOUT_ABOVE_LIMIT = "timeout_above_limit"
     NOT_FOUND = "not_found"
     RUNNING = "running"
-    """It has started; nothing can be done to it until it comes back."""
+    """It has started; nothing but cancelling can be done to it until it comes back."""
     ENDED = "ended"
     IN_HISTORY = "in_history"
     """It has left the working table; there is nothing of it here that could run again."""
@@ -100,6 +102,8 @@ class TaskAnswer(Struct, frozen=True):
 
     task: Task | None
     past: Past | None = None
+    cancelling: bool = False
+    """It runs, and is cancelled when its attempt has ended."""
 
 
 class TasksAnswer(Struct, frozen=True):
@@ -109,6 +113,8 @@ class TasksAnswer(Struct, frozen=True):
     next_before_no: TaskNo | None
     """Ask again with this for the next page; None: there is none."""
     past: tuple[Past, ...] = ()
+    cancelling: tuple[TaskNo, ...] = ()
+    """Those that run, and are cancelled when their attempts have ended."""
 
 
 class RunnerStatus(Struct, frozen=True):

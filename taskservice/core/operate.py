@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from taskservice.core.bulk import ahead_of
+from taskservice.core.cancelling import orders_to_cancel
 from taskservice.core.changes import Change, changed
 from taskservice.core.decision import Decision
 from taskservice.core.effects import ItemAnswer, ItemsAnswer, ItemStatus, Refusal
@@ -41,6 +42,7 @@ def change(state: State, event: ChangeAsked, now_ms: int) -> Decision:
     wanted = Change(event.kind, now_ms, event.resume_ms)
     nos: list[TaskNo] = []
     forgotten: list[TaskNo] = []
+    running: list[Task] = []
     items: list[ItemAnswer] = []
     for id in event.ids:
         task = here.get(id)
@@ -48,6 +50,10 @@ def change(state: State, event: ChangeAsked, now_ms: int) -> Decision:
             items.append(_not_here(id, past.get(id), event.kind))
             if items[-1].status is ItemStatus.DELETED:
                 forgotten.append(past.pop(id).no)
+            continue
+        if event.kind is OperationKind.CANCEL and task.state is TaskState.RUNNING:
+            running.append(task)
+            items.append(ItemAnswer(id, ItemStatus.CANCELLING, task))
             continue
         refused = _refusal(state, task, event.kind)
         if refused is not None:
@@ -61,7 +67,11 @@ def change(state: State, event: ChangeAsked, now_ms: int) -> Decision:
             else:
                 here[id] = task
         items.append(ItemAnswer(id, DONE[event.kind], task))
-    return Decision(tuple(_records(wanted, nos, forgotten)), ItemsAnswer(tuple(items)))
+    records = _records(wanted, nos, forgotten)
+    orders = orders_to_cancel(state, running, now_ms)
+    if orders is not None:
+        records.append(orders)
+    return Decision(tuple(records), ItemsAnswer(tuple(items)))
 
 
 def _records(wanted: Change, nos: list[TaskNo], forgotten: list[TaskNo]) -> list[Record]:

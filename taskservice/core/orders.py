@@ -21,6 +21,8 @@ class OrderKind(StrEnum):
 
     PREEMPT = "preempt"
     """They are made again later, and are not charged."""
+    CANCEL = "cancel"
+    """They were the last ones: their tasks are cancelled. Names its tasks; goes before what else they were told."""
 
 
 class Order(Struct, frozen=True, array_like=True):
@@ -55,3 +57,15 @@ class TasksPreempted(Struct, frozen=True, array_like=True, tag="preempted"):
     at_ms: int
     token: Token
     nos: tuple[TaskNo, ...]
+
+
+class TasksStopped(Struct, frozen=True, array_like=True, tag="stopped"):
+    """running -> cancelled: somebody had asked for it, and their attempts ended in any way but success."""
+
+    at_ms: int
+    token: Token
+    nos: tuple[TaskNo, ...]
+
+
+OrderRecord = OrdersGiven | TasksPreempted | TasksStopped
+"""Those of orders, and of what came of them where that is no other record's business."""

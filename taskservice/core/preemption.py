@@ -155,7 +155,7 @@ class Book:
 
     def _leaves(self, lease: Lease, occupied: Occupied, grace_ms: int) -> bool:
         """Whether it was told to stop, or is of a kind that is over before it could be stopped; not if it takes longer."""
-        if lease.preempted or occupied.short:
+        if lease.preempted or occupied.short or lease.cancelling.issuperset(lease.open):
             return True
         ends_ms = occupied.ends_ms
         return ends_ms is not None and self._now_ms < ends_ms <= occupied.started_ms + grace_ms

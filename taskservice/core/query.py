@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from taskservice.core.cancelling import cancelling
 from taskservice.core.effects import (
     CatalogAnswer,
     ReferencesAnswer,
@@ -19,7 +20,9 @@ from taskservice.core.types import TERMINAL_STATES, FunctionName, TaskState
 def task(state: State, event: TaskAsked) -> TaskAnswer:
     """The task as it is now, or where it is in history, or neither."""
     here = state.table.find(event.tenant, [event.id]).get(event.id)
-    return TaskAnswer(here, None if here else state.table.past.find(event.tenant, [event.id]).get(event.id))
+    if here is not None:
+        return TaskAnswer(here, cancelling=bool(cancelling(state, [here])))
+    return TaskAnswer(None, state.table.past.find(event.tenant, [event.id]).get(event.id))
 
 
 def listing(state: State, event: TasksListed) -> TasksAnswer:
@@ -35,7 +38,7 @@ def listing(state: State, event: TasksListed) -> TasksAnswer:
     if last_no is not None:
         here = [task for task in here if task.no >= last_no]
         past = [task for task in past if task.no >= last_no]
-    return TasksAnswer(tuple(here), last_no, tuple(past))
+    return TasksAnswer(tuple(here), last_no, tuple(past), cancelling(state, here))
 
 
 def status(state: State, event: StatusAsked) -> StatusAnswer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from taskservice.core.orders import OrdersGiven
+from taskservice.core.orders import OrdersGiven, TasksStopped
 from taskservice.core.press_records import PressesPutOff, TasksPressed
 from taskservice.core.records import (
     FilesDropped,
@@ -49,7 +49,9 @@ def bytes_of(record: Record) -> int:
         case PressesPutOff(rows=later):
             return ROW_BYTES + NO_BYTES * len(later)
         case OrdersGiven(orders=orders):
-            return ROW_BYTES * len(orders)
+            return sum(ROW_BYTES + NO_BYTES * len(order.nos) for order in orders)
+        case TasksStopped(nos=nos):
+            return ROW_BYTES + NO_BYTES * len(nos)
         case HistoryForgotten(nos=nos) | TasksChanged(nos=nos) | TasksExpired(nos=nos) | TasksPressed(nos=nos):
             return ROW_BYTES + NO_BYTES * len(nos)
         case FilesDropped(keys=files, value_keys=values):

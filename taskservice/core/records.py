@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from taskservice.core.changes import Change
 from taskservice.core.operations import Operation, OperationKind
-from taskservice.core.orders import OrdersGiven, TasksPreempted
+from taskservice.core.orders import OrderRecord
 from taskservice.core.past import HistoryFile
 from taskservice.core.press_records import PressesPutOff, TasksPressed
 from taskservice.core.schedules import Progress, Schedule, ScheduleId, ScheduleKey
@@ -280,8 +280,7 @@ Record = (
     | TasksRetrying
     | TasksFailed
     | TasksHandedBack
-    | OrdersGiven
-    | TasksPreempted
+    | OrderRecord
     | TasksCancelled
     | TasksChanged
     | TasksExpired

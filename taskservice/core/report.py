@@ -14,7 +14,7 @@ from taskservice.core.events import RunnerReported
 from taskservice.core.flow.backoff import delay_ms
 from taskservice.core.lease_wire import LeaseReport, Outcome, ReportAck
 from taskservice.core.memory import after_running_out
-from taskservice.core.orders import TasksPreempted
+from taskservice.core.orders import TasksPreempted, TasksStopped
 from taskservice.core.records import (
     DeadRow,
     Record,
@@ -65,6 +65,7 @@ RULES = {
     OutcomeKind.LOST: Rule(charged=False, loss=True),
     # Told by a lease that was given no such order. With one, the task is back in its place: see `_settle`.
     OutcomeKind.PREEMPTED: Rule(charged=False, loss=True),
+    OutcomeKind.CANCELLED: Rule(charged=False, loss=True),
     # Neither the task's fault nor a sign that it does harm, however often: an outage may last for hours.
     OutcomeKind.STORE_AWAY: Rule(charged=False),
     # What is gone does not come back by reading it again.
@@ -85,6 +86,7 @@ class _Sorted:
     retrying: list[RetryRow] = field(default_factory=list)
     handed_back: list[TaskNo] = field(default_factory=list)
     preempted: list[TaskNo] = field(default_factory=list)
+    stopped: list[TaskNo] = field(default_factory=list)
 
     def records(self, token: Token, now_ms: int) -> Iterable[Record]:
         if self.succeeded:
@@ -97,6 +99,8 @@ class _Sorted:
             yield TasksHandedBack(now_ms, token, tuple(self.handed_back))
         if self.preempted:
             yield TasksPreempted(now_ms, token, tuple(self.preempted))
+        if self.stopped:
+            yield TasksStopped(now_ms, token, tuple(self.stopped))
 
 
 def report(state: State, event: RunnerReported, now_ms: int, rng: Random) -> Decision:
@@ -135,7 +139,7 @@ def _all_lost(nos: Iterable[TaskNo], message: str) -> tuple[Outcome, ...]:
 
 def _settle(state: State, lease: Lease, reports: list[LeaseReport], now_ms: int, rng: Random) -> Iterable[Record]:
     function = state.functions[lease.leaf.function]
-    open_attempts = dict(lease.open)
+    open_attempts, cancelling = dict(lease.open), lease.cancelling
     rows = _Sorted()
 
     def settle(outcome: Outcome) -> None:
@@ -144,6 +148,8 @@ def _settle(state: State, lease: Lease, reports: list[LeaseReport], now_ms: int,
             return
         if outcome.kind is OutcomeKind.SUCCEEDED:
             rows.succeeded.append((outcome.no, outcome.result, outcome.started_ms, outcome.duration_us))
+        elif outcome.no in cancelling:
+            rows.stopped.append(outcome.no)
         elif lease.preempted and outcome.kind in STOPPED:
             rows.preempted.append(outcome.no)
         else:
@@ -154,7 +160,7 @@ def _settle(state: State, lease: Lease, reports: list[LeaseReport], now_ms: int,
             settle(outcome)
         for no in lease_report.handed_back:
             if open_attempts.pop(no, None) is not None:
-                rows.handed_back.append(no)
+                (rows.stopped if no in cancelling else rows.handed_back).append(no)
         if lease_report.done:
             for outcome in _all_lost(tuple(open_attempts), "the lease ended without a word about this task"):
                 settle(outcome)

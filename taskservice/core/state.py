@@ -81,6 +81,11 @@ class Lease:
         """Whether it is to stop for others."""
         return any(order.kind is OrderKind.PREEMPT for order in self.orders)
 
+    @property
+    def cancelling(self) -> frozenset[TaskNo]:
+        """Those that are cancelled when their attempt ends, unless it succeeds; and perhaps some that have been reported."""
+        return frozenset(no for order in self.orders if order.kind is OrderKind.CANCEL for no in order.nos)
+
 
 @dataclass(slots=True)
 class State:

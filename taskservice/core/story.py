@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from taskservice.core import records as r
 from taskservice.core.operate import DONE
 from taskservice.core.operations import OperationKind
-from taskservice.core.orders import OrdersGiven, TasksPreempted
+from taskservice.core.orders import OrdersGiven, TasksPreempted, TasksStopped
 from taskservice.core.press_records import PressesPutOff, TasksPressed
 from taskservice.core.types import Leaf, TaskNo, Token
 
@@ -87,6 +87,8 @@ def _line(record: r.Record, no: TaskNo) -> str:
             return f"queued: handed back under {_token(record.token)}"
         case TasksPreempted(nos=nos) if no in nos:
             return f"queued: stopped for others under {_token(record.token)}"
+        case TasksStopped(nos=nos) if no in nos:
+            return f"cancelled: its attempt under {_token(record.token)} has ended"
         case r.TasksCancelled(nos=nos) if no in nos:
             return "cancelled"
         case r.TasksChanged(nos=nos) if no in nos:

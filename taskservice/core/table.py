@@ -120,6 +120,9 @@ class TaskTable(Protocol):
     def preempt(self, nos: Sequence[TaskNo], token: Token) -> None:
         """As `hand_back`, of tasks that had started: preempted + 1; expires_ms cleared."""
 
+    def cancel(self, nos: Sequence[TaskNo], token: Token, at_ms: int) -> None:
+        """running -> cancelled; ended_ms = at_ms; the token is cleared."""
+
     def change(self, change: Change, nos: Sequence[TaskNo]) -> list[Changed]:
         """The tasks are as `changes.changed` says, from the states in `operations.SOURCES`; those that are gone leave
         nothing behind but the references to their values. Leaf by leaf, in the order in which their tasks are named."""

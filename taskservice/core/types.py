@@ -92,6 +92,8 @@ class OutcomeKind(StrEnum):
     """It took more memory than it may, or than there was."""
     PREEMPTED = "preempted"
     """It was told to stop, so that others get what is their own."""
+    CANCELLED = "cancelled"
+    """It was told to stop, for its task is to be cancelled."""
 
 
 class Token(NamedTuple):

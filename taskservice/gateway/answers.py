@@ -71,6 +71,8 @@ class TaskView(Struct, frozen=True, kw_only=True):
     """Only if `payload` or `result` cannot be shown because its object is gone or damaged: why."""
     duplicate: bool | UnsetType = UNSET
     """Only in the answer to a submit."""
+    cancelling: bool | UnsetType = UNSET
+    """Only, and true, of a task that runs and is cancelled when its attempt has ended; unless that succeeds."""
 
 
 class TaskValues(NamedTuple):
@@ -116,6 +118,8 @@ class ChangeView(Struct, frozen=True, kw_only=True):
 
     results: list[ItemView]
     cancelled: int | UnsetType = UNSET
+    cancelling: int | UnsetType = UNSET
+    """Those that run, and are cancelled when their attempts have ended."""
     paused: int | UnsetType = UNSET
     resumed: int | UnsetType = UNSET
     retried: int | UnsetType = UNSET
@@ -235,7 +239,14 @@ def json_answer(view: Struct, status: int = 200) -> Response:
     return Response(msgspec.json.encode(view), status, media_type="application/json")
 
 
-def task_view(task: Task, now_ms: int, values: TaskValues = NO_VALUES, duplicate: bool | UnsetType = UNSET) -> TaskView:
+def task_view(
+    task: Task,
+    now_ms: int,
+    values: TaskValues = NO_VALUES,
+    duplicate: bool | UnsetType = UNSET,
+    *,
+    cancelling: bool = False,
+) -> TaskView:
     """A task as users see it, with the values that are given."""
     return TaskView(
         id=task.id,
@@ -267,6 +278,7 @@ def task_view(task: Task, now_ms: int, values: TaskValues = NO_VALUES, duplicate
         result=UNSET if values.result is None else Raw(values.result),
         lost=dict(values.lost) or UNSET,
         duplicate=duplicate,
+        cancelling=cancelling or UNSET,
     )
 
 

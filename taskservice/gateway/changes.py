@@ -38,9 +38,10 @@ def _many(body: type[ChangeRequest]) -> dict[str, Any]:
     return {**documented({200: _DONE, 202: OperationView}, (400, 413, 415, 429), body=body)}
 
 
-@routes.post("/tasks/{id}/cancel", **documented({200: TaskView}, (404, 409)))
+@routes.post("/tasks/{id}/cancel", **documented({200: TaskView, 202: TaskView}, (404, 409)))
 async def cancel_task(gateway: Here, caller: Operator, id: IdInPath, query: Whose) -> Response:
-    """The task will not run. 409 if it has started or ended."""
+    """The task will not run. If it runs (202), it is asked to stop, ended by force after its grace, and cancelled then, unless it
+    succeeds before. 409 if it has ended."""
     return await _one(gateway, caller, query, OperationKind.CANCEL, id)
 
 
@@ -53,7 +54,7 @@ async def retry_task(gateway: Here, caller: Operator, id: IdInPath, query: Whose
 
 @routes.post("/tasks/cancel", **_many(ChangeRequest))
 async def cancel(request: Request, gateway: Here, caller: Operator, query: Whose) -> Response:
-    """With `ids`: these tasks will not run; each result says whether that could be done.
+    """With `ids`: these tasks will not run; each result says whether that could be done. Those that run are asked to stop.
 
     With filters: none of the tasks that there are and that pass them starts from now on. They are cancelled in the
     background; the answer (202) names the operation, and says how many they are if that is known at once. What runs is left alone.
@@ -96,7 +97,9 @@ async def _one(gateway: Gateway, caller: Caller, query: TenantQuery, kind: Opera
     changed = await here_or_past(gateway.history, item.task, item.past)
     if changed is None:
         raise task_not_found(id)
-    return json_answer(task_view(changed, gateway.now_ms(), await gateway.values.of(changed)))
+    cancelling = item.status is ItemStatus.CANCELLING
+    view = task_view(changed, gateway.now_ms(), await gateway.values.of(changed), cancelling=cancelling)
+    return json_answer(view, 202 if cancelling else 200)
 
 
 async def _named_or_matching(
@@ -116,7 +119,10 @@ async def _named_or_matching(
     answer = await gateway.dispatcher.change(tenant, kind, [TaskId(one) for one in wanted.ids], resume_ms)
     results = [item_view(item, settings.queue_retry_after_s) for item in answer.items]
     refused = sum(result.status is ItemStatus.REFUSED for result in results)
-    counts = {DONE[kind].value: len(results) - refused}
+    cancelling = sum(result.status is ItemStatus.CANCELLING for result in results)
+    counts = {DONE[kind].value: len(results) - refused - cancelling}
+    if kind is OperationKind.CANCEL:
+        counts[ItemStatus.CANCELLING.value] = cancelling
     return json_answer(ChangeView(results=results, refused=refused, **counts))
 
 

@@ -84,8 +84,9 @@ async def get_task(
     request: Request, gateway: Here, caller: Reader, id: IdInPath, query: Annotated[WaitQuery, Query()]
 ) -> Response:
     """The task; with `wait`, as soon as it has ended, or as it is when the wait is over."""
-    task = await _find(request, gateway, caller.acting_for(query.tenant), id, query.wait)
-    return json_answer(task_view(task, gateway.now_ms(), await gateway.values.of(task)))
+    task, cancelling = await _find(request, gateway, caller.acting_for(query.tenant), id, query.wait)
+    values = await gateway.values.of(task)
+    return json_answer(task_view(task, gateway.now_ms(), values, cancelling=cancelling))
 
 
 @routes.get("/tasks/{id}/result", **documented({200: {JSON: _RESULT_SCHEMA}}, (404, 409, 410)))
@@ -93,7 +94,7 @@ async def get_result(
     request: Request, gateway: Here, caller: Reader, id: IdInPath, query: Annotated[WaitQuery, Query()]
 ) -> Response:
     """What the handler returned. 409 if there is no result: not yet, or because the task failed, was cancelled or has expired."""
-    task = await _find(request, gateway, caller.acting_for(query.tenant), id, query.wait)
+    task, _ = await _find(request, gateway, caller.acting_for(query.tenant), id, query.wait)
     if task.state is not TaskState.SUCCEEDED:
         raise _no_result(task)
     try:
@@ -111,7 +112,7 @@ async def get_logs(
 ) -> Response:
     """What the task's attempts wrote: as text, or by attempt if `Accept` asks for JSON."""
     tenant = caller.acting_for(query.tenant)
-    task = await _find(request, gateway, tenant, id, 0.0)
+    task, _ = await _find(request, gateway, tenant, id, 0.0)
     parts = await asyncio.to_thread(gateway.logs.read, task)
     if JSON in request.headers.get("accept", ""):
         return json_answer(LogsView([LogView(part.run, part.attempt, part.text) for part in parts]))
@@ -131,21 +132,26 @@ async def list_tasks(gateway: Here, caller: Reader, query: Annotated[ListQuery, 
     cursor = None if page.next_before_no is None else encode_cursor(page.next_before_no)
     tasks = await page_of(gateway.history, page, whole=query.values)
     now_ms = gateway.now_ms()
-    views = [task_view(task, now_ms, inline_values(task) if query.values else NO_VALUES) for task in tasks]
+    cancelling = frozenset(page.cancelling)
+    views = [
+        task_view(task, now_ms, inline_values(task) if query.values else NO_VALUES, cancelling=task.no in cancelling)
+        for task in tasks
+    ]
     return json_answer(TaskPage(views, cursor))
 
 
-async def _find(request: Request, gateway: Gateway, tenant: TenantId, task_id: str, wait_s: float) -> Task:
-    """The tenant's task, after it has ended or the wait is over. Raises a 404 Problem."""
+async def _find(request: Request, gateway: Gateway, tenant: TenantId, task_id: str, wait_s: float) -> tuple[Task, bool]:
+    """The tenant's task, after it has ended or the wait is over, and whether it is being cancelled. Raises a 404 Problem."""
     task: Task | None = None
+    cancelling = False
     if is_task_id(task_id):
         waiting_s = min(wait_s, gateway.settings.wait_s_max)
         getting = gateway.dispatcher.get(tenant, TaskId(task_id), waiting_s)
         answer = await (while_connected(request, getting) if waiting_s > 0 else getting)
-        task = await here_or_past(gateway.history, answer.task, answer.past)
+        task, cancelling = await here_or_past(gateway.history, answer.task, answer.past), answer.cancelling
     if task is None:
         raise task_not_found(task_id)
-    return task
+    return task, cancelling
 
 
 async def _result(gateway: Gateway, result: bytes) -> Response:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from taskservice.core import records as r
 from taskservice.core.filters import touches
-from taskservice.core.orders import OrdersGiven, TasksPreempted
+from taskservice.core.orders import Order, OrdersGiven, TasksPreempted, TasksStopped
 from taskservice.core.story import story
 from taskservice.core.types import Leaf, Task, TaskId, TaskNo, TenantId, Token
 from taskservice.journal.folding import Folding, decode_at
@@ -79,10 +79,10 @@ class Wanted:
                 if shown is not None:
                     self._leased(record.token)
                 return shown
-            case TasksPreempted():
+            case TasksPreempted() | TasksStopped():
                 return _with_rows(record, "nos", list(filter(self._has, record.nos)))
             case OrdersGiven():
-                return _with_rows(record, "orders", [each for each in record.orders if each.token in self._leases])
+                return _with_rows(record, "orders", list(filter(self._means, record.orders)))
             case r.TasksDue() | r.TasksHandedBack() | r.TasksCancelled() | r.OperationCaught() | r.HistoryForgotten():
                 return _with_rows(record, "nos", list(filter(self._has, record.nos)))
             case r.TasksChanged() | r.TasksExpired():
@@ -117,6 +117,9 @@ class Wanted:
         self._leases[token] = None
         if len(self._leases) > LEASES_MAX:
             del self._leases[next(iter(self._leases))]
+
+    def _means(self, order: Order) -> bool:
+        return order.token in self._leases and (not order.nos or any(map(self._has, order.nos)))
 
     def _may_change(self, record: r.OperationBegun) -> bool:
         """Whether a bulk operation means tasks of the tenant, or may mean the task."""

@@ -28,7 +28,7 @@ from taskservice.values import Values
 STOP_ASKED_INTERVAL_S = 0.1
 LISTEN_AFTER_S = 0.2
 """How long a lease has lasted before it listens for orders."""
-KINDS = {OrderKind.PREEMPT: OutcomeKind.PREEMPTED}
+KINDS = {OrderKind.PREEMPT: OutcomeKind.PREEMPTED, OrderKind.CANCEL: OutcomeKind.CANCELLED}
 """What an attempt comes to that is stopped by an order."""
 UNEXPLAINED_DEATHS_MAX = 3
 """A child that dies between two attempts has no culprit; after so many the next task in line is taken for it."""

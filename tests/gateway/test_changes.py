@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taskservice.core.operations import OperationKind
+from taskservice.core.types import OutcomeKind
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Service
@@ -21,12 +22,23 @@ async def test_a_waiting_task_is_cancelled(service: Service) -> None:
     assert (response.status_code, response.json()["state"]) == (200, "cancelled")
 
 
-async def test_a_running_task_is_not_cancelled(service: Service) -> None:
-    """409 with its state."""
+async def test_a_running_task_is_being_cancelled_until_it_has_stopped(service: Service) -> None:
+    """202 with the task, as often as it is asked; and whoever looks sees it."""
+    client = service.client()
     await service.submit("t")
     await service.start("t")
-    response = await service.client().post("/v1/tasks/t/cancel")
-    assert (response.status_code, response.json()["code"], response.json()["state"]) == (409, "running", "running")
+    assert "cancelling" not in (await client.get("/v1/tasks/t")).json()
+    for _ in range(2):
+        response = await client.post("/v1/tasks/t/cancel")
+        told = response.json()
+        assert (response.status_code, told["state"], told["cancelling"]) == (202, "running", True)
+    assert (await client.get("/v1/tasks/t")).json()["cancelling"] is True
+    assert [one["cancelling"] for one in (await client.get("/v1/tasks")).json()["tasks"]] == [True]
+    await service.end("t", OutcomeKind.CANCELLED)
+    ended = (await client.get("/v1/tasks/t")).json()
+    assert (ended["state"], "cancelling" in ended) == ("cancelled", False)
+    assert (await client.get("/v1/tasks/t/result")).json()["code"] == "task_cancelled"
+    assert (await client.post("/v1/tasks/t/cancel")).status_code == 200
 
 
 async def test_a_task_that_has_ended_is_not_cancelled(service: Service) -> None:
@@ -52,9 +64,10 @@ async def test_many_are_cancelled_each_for_itself(service: Service) -> None:
     await service.submit("c")
     response = await service.client().post("/v1/tasks/cancel", json={"ids": ["c", "b", "none", "a"]})
     body = response.json()
-    assert (response.status_code, body["cancelled"], body["refused"]) == (200, 2, 2)
+    assert (response.status_code, body["cancelled"], body["cancelling"], body["refused"]) == (200, 2, 1, 1)
     assert [one["id"] for one in body["results"]] == ["c", "b", "none", "a"]
-    assert [one.get("error", {}).get("code") for one in body["results"]] == [None, "running", "task_not_found", None]
+    assert [one["status"] for one in body["results"]] == ["cancelled", "cancelling", "refused", "cancelled"]
+    assert [one.get("error", {}).get("code") for one in body["results"]] == [None, None, "task_not_found", None]
 
 
 @pytest.mark.parametrize(
@@ -176,13 +189,13 @@ async def test_what_a_change_does_not_know_is_refused(service: Service, kind: st
 
 
 async def test_a_running_task_is_left_alone(service: Service) -> None:
-    """409 for each kind but `resume` and `retry`, for which there is nothing to do."""
+    """409 for each kind but `cancel`, and `resume` and `retry`, for which there is nothing to do."""
     client = service.client()
     await service.submit("t")
     await service.start("t")
     for kind in OperationKind:
         answer = (await client.post(f"/v1/tasks/{kind}", json={"ids": ["t"]})).json()
-        assert answer["refused"] == (kind not in (OperationKind.RESUME, OperationKind.RETRY))
+        assert answer["refused"] == (kind in (OperationKind.PAUSE, OperationKind.DELETE))
     assert (await client.get("/v1/tasks/t")).json()["state"] == "running"
 
 

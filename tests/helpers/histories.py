@@ -93,13 +93,15 @@ class History:
         nos = self._taken(self._held[token], 9)
         if not self._held[token]:
             del self._held[token]
-        how = self._rng.choice(["succeed", "succeed", "fail", "retry", "hand_back", "preempt"])
+        how = self._rng.choice(["succeed", "succeed", "fail", "retry", "hand_back", "preempt", "stop"])
         if how == "succeed":
             self._table.succeed([(no, b"1" * (no % 50), no, 7) for no in nos], token, 9)
         elif how == "fail":
             self._table.fail([DeadRow(no, BOOM, 1, 2, 3) for no in nos], token, 9)
         elif how == "retry":
             self._table.retry([RetryRow(no, 9_000 + no, BOOM, 1, 2, 3, 4) for no in nos], token)
+        elif how == "stop":
+            self._table.cancel(nos, token, 9)
         elif how == "preempt":
             self._table.preempt(nos, token)
         else:

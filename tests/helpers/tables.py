@@ -71,6 +71,7 @@ MOVES: dict[str, Call] = {
     "fail": lambda table, nos, token: table.fail([DeadRow(no, BOOM, 2, 3, 40) for no in nos], token, 6_000),
     "hand_back": lambda table, nos, token: table.hand_back(nos, token),
     "preempt": lambda table, nos, token: table.preempt(nos, token),
+    "stop": lambda table, nos, token: table.cancel(nos, token, 6_000),
     "cancel": lambda table, nos, _: table.change(CANCEL, nos),
     "pause": lambda table, nos, _: table.change(PAUSE, nos),
     "resume": lambda table, nos, _: table.change(RESUME, nos),
@@ -82,7 +83,7 @@ MOVES: dict[str, Call] = {
 LEGAL = {
     "scheduled": ["make_due", "cancel", "pause", "expire", "delete"],
     "queued": ["lease", "cancel", "pause", "expire", "delete"],
-    "running": ["succeed", "retry", "fail", "hand_back", "preempt"],
+    "running": ["succeed", "retry", "fail", "hand_back", "preempt", "stop"],
     "retrying": ["make_due", "cancel", "pause", "delete"],
     "paused": ["resume", "cancel", "expire", "delete"],
     "succeeded": ["delete"],

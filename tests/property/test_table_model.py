@@ -76,6 +76,7 @@ MOVES: dict[str, tuple[tuple[TaskState, ...], Move]] = {
     ),
     "hand_back": ((TaskState.RUNNING,), lambda table, nos, token, _: table.hand_back(nos, token)),
     "preempt": ((TaskState.RUNNING,), lambda table, nos, token, _: table.preempt(nos, token)),
+    "stop": ((TaskState.RUNNING,), lambda table, nos, token, at_ms: table.cancel(nos, token, at_ms)),
     "expire": (
         (TaskState.SCHEDULED, TaskState.QUEUED, TaskState.PAUSED),
         lambda table, nos, _, at_ms: table.expire(nos, at_ms),

@@ -42,6 +42,8 @@ class Recorder:
     order_after_s: float | None = None
     """When the lease is told to stop for others, and how long it has."""
     grace_ms: int = 0
+    order_nos: tuple[int, ...] = ()
+    """Only these, for they are to be cancelled."""
 
     def send(self, report: LeaseReport) -> None:
         assert not self.done, "a report after the last"
@@ -67,7 +69,8 @@ class Recorder:
         if self.order_after_s is None or monotonic() - self.began_s < self.order_after_s:
             return []
         self.order_after_s = None
-        return [Order(Token(1, 1), OrderKind.PREEMPT, self.grace_ms)]
+        kind = OrderKind.CANCEL if self.order_nos else OrderKind.PREEMPT
+        return [Order(Token(1, 1), kind, self.grace_ms, nos=tuple(map(TaskNo, self.order_nos)))]
 
     @property
     def kinds(self) -> list[OutcomeKind]:
@@ -114,6 +117,7 @@ class Node:
         memory_bytes: int = 0,
         order_after_s: float | None = None,
         grace_ms: int = 0,
+        order_nos: tuple[int, ...] = (),
     ) -> Recorder:
         """The lease is over; each of its tasks was reported once, `done` once and last (unless it was to stop)."""
         tasks = tuple(
@@ -126,7 +130,13 @@ class Node:
         name = FunctionName(function if "." in function else f"{module}.{function}")
         needs = Resources(memory_bytes=memory_bytes)
         spec = LeaseSpec(Token(1, 1), TenantId(tenant), name, bundle, needs, is_async, concurrency, slice_ms, tasks)
-        port = Recorder({task.no for task in tasks}, stop_after_s, order_after_s=order_after_s, grace_ms=grace_ms)
+        port = Recorder(
+            {task.no for task in tasks},
+            stop_after_s,
+            order_after_s=order_after_s,
+            grace_ms=grace_ms,
+            order_nos=order_nos,
+        )
         run_lease(spec, port, self.options, self.pool, self.values or values_of(self.objects))
         if stop_after_s is None:
             assert port.done

@@ -66,3 +66,22 @@ def test_a_lease_whose_app_is_still_loading_is_handed_back(make_node):
     run = make_node(heartbeat_ms=20).run("noop", [{}, {}], order_after_s=0.0, grace_ms=20_000)
     assert run.handed_back == [1, 2]
     assert run.kinds == []
+
+
+def test_of_a_lease_only_the_one_that_is_to_be_cancelled_is_stopped(node):
+    """What had not begun is handed back, so that nobody waits for it longer than before."""
+    payloads = [{"seconds": 60}, {"seconds": 0}]
+    run = node.run("sleep", payloads, order_after_s=0.3, grace_ms=200, order_nos=(1,))
+    assert run.kinds == [Kind.CANCELLED]
+    assert run.handed_back == [2]
+
+
+def test_of_async_neighbours_only_the_one_that_is_to_be_cancelled_is_stopped(node):
+    """The others run on, in the same child."""
+    payloads = [{"seconds": 60}, {"seconds": 1.5}, {"seconds": 60}]
+    run = node.run(
+        "tidies_up", payloads, is_async=True, concurrency=4, order_after_s=0.5, grace_ms=20_000, order_nos=(1, 3)
+    )
+    assert [run.outcomes[no].kind for no in (1, 2, 3)] == [Kind.CANCELLED, Kind.SUCCEEDED, Kind.CANCELLED]
+    assert run.handed_back == []
+    assert (node.log("t1"), node.log("t2"), node.log("t3")) == ("tidy: True\n", "tidy: False\n", "tidy: True\n")

@@ -81,6 +81,25 @@ def test_a_supervisor_that_does_nothing_about_it_is_killed() -> None:
     asyncio.run(asyncio.wait_for(scene(), BOUND_S))
 
 
+def test_a_supervisor_that_does_nothing_is_killed_for_one_task_only_if_that_is_all_it_has() -> None:
+    """Its neighbours would be lost with it."""
+
+    async def scene() -> None:
+        bench = Bench(kill_after_ms=0)
+        await bench.launch(spec(1, (1, 2)), spec(2, (3,)))
+        await order(bench, Order(FIRST, OrderKind.CANCEL, 0, nos=(TaskNo(1),)))
+        await order(bench, Order(SECOND, OrderKind.CANCEL, 0, nos=(TaskNo(3),)))
+        while not (told := outcomes(await _next(bench))):
+            pass
+        assert told == [(3, "lost")]
+        await order(bench, Order(FIRST, OrderKind.CANCEL, 0, nos=(TaskNo(1), TaskNo(2))))
+        while not (told := outcomes(await _next(bench))):
+            pass
+        assert told == [(1, "lost"), (2, "lost")]
+
+    asyncio.run(asyncio.wait_for(scene(), BOUND_S))
+
+
 async def _next(bench: Bench):
     await bench.runner.run_once()
     return await bench.dispatcher.next()

@@ -23,6 +23,7 @@ RARE = (
     *(f"schedule_{what}" for what in ("fired", "late", "overlap")),
     *(f"held_by_{kind}" for kind in OperationKind),
     "stopped_for_others",
+    "cancelled_stopped",
 )
 """What happens in some of the worlds."""
 FIRST = int(os.environ.get("TASKSERVICE_SIM_FIRST", "0"))
@@ -57,6 +58,7 @@ def test_worlds_go_on_from_the_files_of_those_that_crashed(tmp_path: Path) -> No
             {f"schedule_{what}": n for what, n in checkers.schedules_are_accounted_for(records).items()}
         )
         happened += Counter({f"held_by_{kind}": count for kind, count in held.items()})
+        happened += Counter({f"cancelled_{how}": count for how, count in checkers.cancels(records).items()})
         happened["stopped_for_others"] += sum(checkers.stops(records).values())
         if seed >= FIRST + FILE_SEEDS_MIN - 1 and all(happened[what] for what in RARE):
             break

@@ -32,5 +32,5 @@
     succeeded #2
     -> ended succeeded: a
     -> answer ReportAck(gone=())
-> cancel b d
+> pause b d
     -> answer b=running d=running

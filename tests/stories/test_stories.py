@@ -36,7 +36,7 @@ from taskservice.core.events import (
 )
 from taskservice.core.lease_wire import HeldLease, LeaseReport, Outcome, RunnerReport
 from taskservice.core.operations import Operation, OperationKind
-from taskservice.core.orders import OrdersGiven, TasksPreempted
+from taskservice.core.orders import OrdersGiven, TasksPreempted, TasksStopped
 from taskservice.core.press_records import PressesPutOff, TasksPressed
 from taskservice.core.schedules import CatchUp, Overlap, Progress, ScheduleId
 from taskservice.core.shard import DEFAULT_TENANT
@@ -176,6 +176,8 @@ def _record(record: r.Record) -> str:
             return f"orders {', '.join(told)}"
         case TasksPreempted(nos=nos):
             return f"preempted {_nos(nos)}"
+        case TasksStopped(nos=nos):
+            return f"stopped and cancelled {_nos(nos)}"
         case r.TasksHandedBack(nos=nos):
             return f"handed back {_nos(nos)}"
         case r.TasksCancelled(nos=nos):

@@ -8,7 +8,7 @@ from datetime import datetime
 from taskservice.core import records as r
 from taskservice.core.check import check
 from taskservice.core.operations import OperationKind
-from taskservice.core.orders import OrdersGiven, TasksPreempted
+from taskservice.core.orders import OrderKind, OrdersGiven, TasksPreempted, TasksStopped
 from taskservice.core.preempt_round import PREEMPTED_MAX
 from taskservice.core.recurrence import times_after
 from taskservice.core.report import POISON
@@ -49,6 +49,7 @@ def everything(simulation: Simulation) -> Counter[OperationKind]:
             assert removed or state.schedules.find(ScheduleKey(client.tenant, id)), f"{id} was set and is lost"
     schedules_are_accounted_for(records)
     stops(records)
+    cancels(records)
     _replay_equals_live(simulation, state)
     return promises.held
 
@@ -94,6 +95,41 @@ def stops(records: list[r.Record]) -> Counter[tuple[TaskNo, int]]:
                 found[no, runs[no]] += 1
                 assert found[no, runs[no]] <= PREEMPTED_MAX, "\n".join(story(records, no))
     return found
+
+
+def cancels(records: list[r.Record]) -> Counter[str]:
+    """Whoever was to be cancelled while it ran has succeeded in that attempt or is cancelled, and nobody else is; gives how many
+    of each."""
+    asked: dict[TaskNo, Token] = {}
+    found: Counter[str] = Counter()
+    for record in records:
+        if isinstance(record, OrdersGiven):
+            for order in record.orders:
+                if order.kind is OrderKind.CANCEL:
+                    assert order.nos
+                    asked.update(dict.fromkeys(order.nos, order.token))
+        elif isinstance(record, TasksStopped):
+            for no in record.nos:
+                assert asked.pop(no, None) == record.token, "\n".join(story(records, no))
+            found["stopped"] += len(record.nos)
+        elif isinstance(record, r.TasksSucceeded):
+            found["succeeded"] += sum(asked.pop(row[0], None) is not None for row in record.rows)
+        else:
+            for no in _moved(record):
+                assert no not in asked, "\n".join(story(records, no))
+    assert not asked, "\n".join(story(records, next(iter(asked))))
+    return found
+
+
+def _moved(record: r.Record) -> list[TaskNo]:
+    """Those that have come back from a lease, or gone into one."""
+    match record:
+        case r.TasksRetrying(rows=rows) | r.TasksFailed(rows=rows):
+            return [row.no for row in rows]
+        case r.TasksHandedBack(nos=nos) | TasksPreempted(nos=nos) | r.LeaseGranted(nos=nos):
+            return list(nos)
+        case _:
+            return []
 
 
 def schedules_are_accounted_for(records: list[r.Record]) -> Counter[str]:

@@ -39,6 +39,8 @@ Ask = Callable[[Callable[[int], Event], Callable[[AnswerValue], None]], None]
 
 TENANTS = (Tenant(DEFAULT_TENANT), Tenant(TenantId("acme"), weight=3.0), Tenant(TenantId("quiet"), running_max=1))
 ASK_AGAIN_MS = 900
+CANCELLED_RATIO = 0.2
+"""Of submits, those of which a task is cancelled soon."""
 ODD = ("number", "odd")
 """A tag that every other task has."""
 TIMES_MS = [(None, None), (None, None), (0, None), (500, None), (4_000, None), (None, 200), (None, 3_000), (500, 600)]
@@ -146,6 +148,10 @@ class SimClient:
         resume_ms = self._resume_ms() if kind is PAUSE else None
         self._ask(lambda ref: ChangeAsked(ref, self.tenant, kind, tuple(ids), resume_ms), self._see_items)
 
+    def _cancel(self, id: TaskId) -> None:
+        """Perhaps it runs by now."""
+        self._ask(lambda ref: ChangeAsked(ref, self.tenant, CANCEL, (id,)), self._see_items)
+
     def _resume_ms(self) -> int | None:
         after_ms = self._clock.rng.choice([None, 50, 1_000, 5_000])
         return None if after_ms is None else self._clock.wall_ms + after_ms
@@ -213,6 +219,8 @@ class SimClient:
             if again and not answered:
                 answered = True
                 self.outstanding -= 1
+                if self._clock.rng.random() < CANCELLED_RATIO:
+                    self._clock.after(self._clock.rng.randint(0, 2_000), lambda: self._cancel(tasks[0].id))
 
         def ask() -> None:
             if not answered:

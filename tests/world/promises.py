@@ -9,6 +9,7 @@ from taskservice.core import records as r
 from taskservice.core.apply import apply
 from taskservice.core.filters import passes
 from taskservice.core.operations import Operation, OperationKind
+from taskservice.core.orders import TasksStopped
 from taskservice.core.state import State
 from taskservice.core.story import story
 from taskservice.core.types import TERMINAL_STATES, Leaf, ListFilter, Task, TaskNo, TaskState
@@ -177,7 +178,7 @@ def _ended(record: r.Record) -> list[TaskNo]:
             return [row[0] for row in rows]
         case r.TasksFailed(rows=dead):
             return [row.no for row in dead]
-        case r.TasksCancelled(nos=nos) | r.TasksExpired(nos=nos):
+        case r.TasksCancelled(nos=nos) | r.TasksExpired(nos=nos) | TasksStopped(nos=nos):
             return list(nos)
         case _:
             return []

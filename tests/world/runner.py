@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from taskservice.core.lease_wire import (
     HeldLease,
@@ -16,7 +16,7 @@ from taskservice.core.lease_wire import (
 )
 from taskservice.core.orders import Order
 from taskservice.core.specs import Resources
-from taskservice.core.types import OutcomeKind, RunnerId, TaskId, Token
+from taskservice.core.types import OutcomeKind, RunnerId, TaskId, TaskNo, Token
 from world import workload
 from world.clock import Clock
 from world.network import Network
@@ -31,6 +31,8 @@ class Held:
     index: int = 0
     """Of the task that runs."""
     over: bool = False
+    gone: dict[TaskNo, None] = field(default_factory=dict)
+    """Those that were told to stop, and have."""
 
 
 class SimRunner:
@@ -53,8 +55,7 @@ class SimRunner:
         self._leases: dict[Token, Held] = {}
         self._throttled: dict[TaskId, int] = {}
         self._unacknowledged: list[LeaseReport] = []
-        self._orders: dict[Token, Order] = {}
-        """Of each lease, the one that counts."""
+        self._orders: dict[Token, list[Order]] = {}
         self._asked = 0
         """Reports asked about so far; an answer to an earlier one is too late."""
 
@@ -67,16 +68,17 @@ class SimRunner:
                 self._clock.note("launch", self.id, spec.token)
                 held = self._leases[spec.token] = Held(spec)
                 self._run(held, 0)
-                if spec.token in self._orders:
-                    self._obey(held, self._orders[spec.token])
+                for order in self._orders.get(spec.token, ()):
+                    self._obey(held, order)
 
     def order(self, epoch: int, order: Order) -> None:
         """It may come before its lease, or again."""
         if not self.alive or epoch < self._epoch:
             return
         self._epoch = epoch
-        if order.token not in self._orders:
-            self._orders[order.token] = order
+        known = self._orders.setdefault(order.token, [])
+        if order not in known:
+            known.append(order)
             held = self._leases.get(order.token)
             if held is not None:
                 self._obey(held, order)
@@ -86,13 +88,34 @@ class SimRunner:
         self._clock.note("told", self.id, order.token)
         started_ms = self._clock.wall_ms
         takes_ms = self._clock.rng.randint(0, order.grace_ms)
-        self._clock.after(takes_ms, lambda: self._stop(held, started_ms, takes_ms))
+        if not order.nos:
+            self._clock.after(takes_ms, lambda: self._stop(held, started_ms, takes_ms))
+            return
+        if held.over:
+            return
+        index, tasks = held.index, held.spec.tasks
+        later = [task.no for task in tasks[index + 1 :] if order.means(task.no) and task.no not in held.gone]
+        if later:
+            held.gone.update(dict.fromkeys(later))
+            self._tell(LeaseReport(held.spec.token, handed_back=tuple(later)))
+        if order.means(tasks[index].no):
+            self._clock.after(takes_ms, lambda: self._stop_one(held, index, started_ms, takes_ms))
+
+    def _stop_one(self, held: Held, index: int, started_ms: int, took_ms: int) -> None:
+        """If it runs still; the next one begins."""
+        no = held.spec.tasks[index].no
+        if not self.alive or held.over or held.index != index or no in held.gone:
+            return
+        held.gone[no] = None
+        outcome = Outcome(no, OutcomeKind.CANCELLED, started_ms, took_ms * 1000, message="told to")
+        self._tell(LeaseReport(held.spec.token, (outcome,)))
+        self._run(held, index + 1)
 
     def _stop(self, held: Held, started_ms: int, took_ms: int) -> None:
         if not self.alive or held.over:
             return
         held.over = True
-        tasks = held.spec.tasks[held.index :]
+        tasks = [task for task in held.spec.tasks[held.index :] if task.no not in held.gone]
         outcome = Outcome(tasks[0].no, OutcomeKind.PREEMPTED, started_ms, took_ms * 1000, message="told to")
         self._tell(LeaseReport(held.spec.token, (outcome,), tuple(task.no for task in tasks[1:]), done=True))
 
@@ -106,6 +129,8 @@ class SimRunner:
         self.alive = False
 
     def _run(self, held: Held, index: int) -> None:
+        while index < len(held.spec.tasks) and held.spec.tasks[index].no in held.gone:
+            index += 1
         held.index = index
         if held.stopped or index == len(held.spec.tasks):
             held.over = True
@@ -117,7 +142,7 @@ class SimRunner:
         self._clock.after(took_ms, lambda: self._finish(held, index, task, started_ms, took_ms))
 
     def _finish(self, held: Held, index: int, task: LeaseTask, started_ms: int, took_ms: int) -> None:
-        if not self.alive or held.over:
+        if not self.alive or held.over or task.no in held.gone:
             return
         outcome = workload.outcome(task, self._throttled.get(task.id, 0), started_ms, took_ms)
         if outcome.kind is OutcomeKind.THROTTLED:
@@ -125,7 +150,7 @@ class SimRunner:
         self._tell(LeaseReport(held.spec.token, (outcome,)))
         if self._clock.rng.random() < 0.02:
             held.over = True
-            rest = tuple(task.no for task in held.spec.tasks[index + 1 :])
+            rest = tuple(task.no for task in held.spec.tasks[index + 1 :] if task.no not in held.gone)
             self._tell(LeaseReport(held.spec.token, handed_back=rest, done=True))
             return
         self._run(held, index + 1)

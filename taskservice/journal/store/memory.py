@@ -141,6 +141,12 @@ class MemoryTable:
     def preempt(self, nos: Sequence[TaskNo], token: Token) -> None:
         self._move(moves.PREEMPT, nos, token, moves.preempted)
 
+    def cancel(self, nos: Sequence[TaskNo], token: Token, at_ms: int) -> None:
+        def stopped(task: Task) -> Task:
+            return replace(task, state=TaskState.CANCELLED, token=None, ended_ms=at_ms)
+
+        self._move(moves.STOP, nos, token, stopped)
+
     def change(self, change: Change, nos: Sequence[TaskNo]) -> list[Changed]:
         moves.check_change(change.kind, nos, self._tasks)
         return self._changed(self.load(nos), lambda task: changed(task, change))

@@ -46,6 +46,7 @@ RETRY = Move("retry", (TaskState.RUNNING,), TaskState.RETRYING)
 FAIL = Move("fail", (TaskState.RUNNING,), TaskState.FAILED)
 HAND_BACK = Move("hand_back", (TaskState.RUNNING,), TaskState.QUEUED)
 PREEMPT = Move("preempt", (TaskState.RUNNING,), TaskState.QUEUED)
+STOP = Move("cancel", (TaskState.RUNNING,), TaskState.CANCELLED)
 PRESS = Move("press", (TaskState.QUEUED,), TaskState.QUEUED)
 EXPIRE = Move("expire", (TaskState.SCHEDULED, TaskState.QUEUED, TaskState.PAUSED), TaskState.EXPIRED)
 
@@ -70,6 +71,7 @@ MOVES = (
     FAIL,
     HAND_BACK,
     PREEMPT,
+    STOP,
     EXPIRE,
     PRESS,
     *(move for moves in CHANGES.values() for move in moves),

@@ -192,13 +192,9 @@ class SqliteTable:
 
     def succeed(self, rows: Sequence[tuple[TaskNo, bytes, int, int]], token: Token, at_ms: int) -> None:
         nos = [row[0] for row in rows]
-        before = self._check_running(moves.SUCCEED, nos, token)
-        self._db.executemany(
-            statements.SUCCEED,
-            [(result, started_ms, duration_us, at_ms, no) for no, result, started_ms, duration_us in rows],
-        )
+        values = [(result, started_ms, duration_us, at_ms, no) for no, result, started_ms, duration_us in rows]
+        self._leave(moves.SUCCEED, statements.SUCCEED, nos, values, token)
         self._references.add(row[1] for row in rows)
-        self._end_attempts(nos, before, moves.moved(before, moves.SUCCEED), token)
 
     def retry(self, rows: Sequence[RetryRow], token: Token) -> None:
         nos = [row.no for row in rows]
@@ -225,18 +221,19 @@ class SqliteTable:
 
     def fail(self, rows: Sequence[DeadRow], token: Token, at_ms: int) -> None:
         nos = [row.no for row in rows]
-        before = self._check_running(moves.FAIL, nos, token)
-        self._db.executemany(
-            statements.FAIL,
-            [(mapping.error_text(row.error), row.crashes, row.losses, row.duration_us, at_ms, row.no) for row in rows],
-        )
-        self._end_attempts(nos, before, moves.moved(before, moves.FAIL), token)
+        values = [
+            (mapping.error_text(row.error), row.crashes, row.losses, row.duration_us, at_ms, row.no) for row in rows
+        ]
+        self._leave(moves.FAIL, statements.FAIL, nos, values, token)
 
     def hand_back(self, nos: Sequence[TaskNo], token: Token) -> None:
         self._go_back(moves.HAND_BACK, statements.HAND_BACK, nos, token)
 
     def preempt(self, nos: Sequence[TaskNo], token: Token) -> None:
         self._go_back(moves.PREEMPT, statements.PREEMPT, nos, token)
+
+    def cancel(self, nos: Sequence[TaskNo], token: Token, at_ms: int) -> None:
+        self._leave(moves.STOP, statements.STOP, nos, [(at_ms, no) for no in nos], token)
 
     def change(self, change: Change, nos: Sequence[TaskNo]) -> list[Changed]:
         standings = self._standings(nos)
@@ -383,10 +380,14 @@ class SqliteTable:
         if self._grants.ended(token, nos):
             self._db.execute(statements.DELETE_LEASE, token)
 
-    def _go_back(self, move: Move, statement: str, nos: Sequence[TaskNo], token: Token) -> None:
+    def _leave(self, move: Move, text: str, nos: Sequence[TaskNo], rows: Sequence[mapping.Row], token: Token) -> None:
+        """The running tasks have made the move, each as its row for the statement says; they are in the same leaves."""
         before = self._check_running(move, nos, token)
-        self._db.executemany(statement, [(no,) for no in nos])
+        self._db.executemany(text, rows)
         self._end_attempts(nos, before, moves.moved(before, move), token)
+
+    def _go_back(self, move: Move, statement: str, nos: Sequence[TaskNo], token: Token) -> None:
+        self._leave(move, statement, nos, [(no,) for no in nos], token)
         self._counts.queued(self._sizes(nos), +1)
 
     def _check_insert(self, tasks: Sequence[Task]) -> None:

@@ -76,6 +76,8 @@ PREEMPT = """
     WHERE no = ?
 """
 
+STOP = "UPDATE task SET state = 'cancelled', epoch = NULL, seq = NULL, ended_ms = ? WHERE no = ?"
+
 _TASKS = f"SELECT {COLUMNS} FROM task JOIN payload USING (no)"
 
 LOAD = f"{_TASKS} WHERE no IN (SELECT value FROM json_each(?))"

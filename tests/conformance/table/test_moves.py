@@ -203,6 +203,16 @@ def test_stopped_for_others_a_task_is_in_its_place_uncharged_and_the_stop_is_cou
     assert table.load([1])[0].preempted == 0, "it is counted in each run anew"
 
 
+def test_cancelled_while_it_ran_a_task_has_ended_and_may_run_again(table: TaskTable) -> None:
+    before = put(table, TaskState.RUNNING, error=BOOM)
+    table.cancel([1], LEASE, 6_000)
+    assert table.load([1]) == [replace(before, state=TaskState.CANCELLED, token=None, ended_ms=6_000)]
+    assert table.grants() == []
+    assert {place: count for place, count in table.counts().items() if count} == {(before.leaf, TaskState.CANCELLED): 1}
+    table.change(RERUN, [1])
+    assert table.load([1])[0].state is TaskState.QUEUED
+
+
 @pytest.mark.parametrize("token", [Token(3, 8), Token(2, 7), Token(7, 3)])
 @pytest.mark.parametrize("move", LEGAL["running"])
 def test_a_report_under_another_token_is_refused(table: TaskTable, move: str, token: Token) -> None:

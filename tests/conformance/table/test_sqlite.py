@@ -115,7 +115,7 @@ INDEXED = {
     "COUNT_NOS": "INTEGER PRIMARY KEY",
     "RUNNING": "INTEGER PRIMARY KEY (rowid=?)",
     **dict.fromkeys(
-        ["MAKE_DUE", "LEASE", "SUCCEED", "RETRY", "FAIL", "HAND_BACK", "PREEMPT", "PUT_OFF"],
+        ["MAKE_DUE", "LEASE", "SUCCEED", "RETRY", "FAIL", "HAND_BACK", "PREEMPT", "STOP", "PUT_OFF"],
         "INTEGER PRIMARY KEY (rowid=?)",
     ),
 }

@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from taskservice import App, NonRetryable, Retry
+from taskservice import App, Context, NonRetryable, Retry
 
 app = App("work")
 
@@ -64,6 +64,22 @@ def linger(file: str, until: str) -> str:
     while not Path(until).exists() and time.monotonic() < began_s + 60:
         time.sleep(0.05)
     return "to the end"
+
+
+@app.task(grace="1s")
+def heeds(ctx: Context, file: str) -> None:
+    """Looks up every 50 ms, until it is asked to stop."""
+    Path(file).touch()
+    while True:
+        ctx.raise_if_cancelled()
+        time.sleep(0.05)
+
+
+@app.task(grace="1s")
+def hangs(file: str) -> None:
+    """Hears nothing, for an hour."""
+    Path(file).touch()
+    time.sleep(3600)
 
 
 @app.task

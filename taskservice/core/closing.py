@@ -1,0 +1,40 @@
+"""What follows for leases, counts and those who wait when attempts are over: the part of `apply` that is the same for all ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from taskservice.core import records as r
+from taskservice.core.effects import Ended, Held
+from taskservice.core.notes import note_deadlines, note_orders
+from taskservice.core.orders import TasksStopped
+from taskservice.core.state import Lease, State
+from taskservice.core.types import TaskNo, TaskState
+
+
+def ended(
+    state: State, record: r.TasksSucceeded | r.TasksFailed | TasksStopped, nos: Sequence[TaskNo], how: TaskState
+) -> list[Held]:
+    """These tasks of the record's lease have ended like that, and whoever waits for them is told."""
+    lease = state.leases[record.token]
+    tenant = lease.leaf.tenant
+    tasks = tuple((tenant, lease.open[no].id) for no in nos)
+    if how is not TaskState.CANCELLED:  # what nobody wants any more has neither kept its deadline nor missed it
+        kept = state.deadlines.ended(lease.leaf, [lease.open[no].deadline_ms for no in nos], record.at_ms)
+        if kept is not None:
+            note_deadlines(state.table, lease.leaf, kept)
+    state.unfinished[tenant] = state.unfinished.get(tenant, 0) - len(nos)
+    close(state, lease, nos)
+    return [(state.segment, Ended(how, tasks))]
+
+
+def close(state: State, lease: Lease, nos: Sequence[TaskNo]) -> None:
+    """These attempts of the lease are over; when all are, there is no such lease any more."""
+    for no in nos:
+        del lease.open[no]
+    state.running.change(lease.leaf, -len(nos))
+    state.turns.gates.freed(lease.leaf)
+    if not lease.open:
+        del state.leases[lease.token]
+        if lease.orders:
+            note_orders(state.table, lease.token, ())
