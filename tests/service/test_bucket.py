@@ -165,7 +165,7 @@ def test_an_idle_service_asks_the_store_for_nothing_but_whether_the_log_is_still
     with live.up(*STATE) as client:
         assert list(client.map("work.noop", ({"i": i} for i in range(300)))) == list(range(300))
         eventually(lambda: "checkpoint: Published" in log.read_text(), 30)
-        eventually(lambda: set(asked_within(bucket, 4)) <= {"LIST 200"}, 30, "it comes to rest")
+        eventually(lambda: set(asked_within(bucket, 8)) <= {"LIST 200"}, 60, "it comes to rest")
         asked = asked_within(bucket, 6 * CHECK_S)
         print(f"in {6 * CHECK_S} s: {dict(asked)}")
         assert set(asked) == {"LIST 200"}
