@@ -81,11 +81,11 @@ class SimDispatcher:
         self._launch = launch
         self._ended = ended
         self._order = order
-        self._rounds = Rounds()
         self._rng = Random(clock.rng.getrandbits(64))
         self._journal = MemoryJournal(store)
         self.shard = disk.recovered(self._journal, LIMITS)
         self.shard.open(mark_at(None, self._journal.epoch, -1), clock.wall_ms)
+        self._rounds = Rounds(self.shard.state)
         self._mailbox: list[Event] = []
         self._said = said
         self._deletions: dict[int, list[str]] = {}

@@ -68,8 +68,9 @@ class Promises:
         elif isinstance(record, Named):
             self._named(record)
         elif isinstance(record, r.TasksArchived):
-            # What has left cannot run again; it can still be deleted.
+            # What has left cannot run again; it can still be deleted, where those are that were never retried.
             for id, held in self._held.items():
+                held.update({no: held[no].plain for no, _ in record.rows if no in held})
                 if self._begun[id].kind is RETRY:
                     self._let_go(held, [no for no, _ in record.rows])
 

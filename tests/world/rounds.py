@@ -12,8 +12,9 @@ from taskservice.core.types import Priority, Token
 class Rounds:
     """The rounds of one dispatcher."""
 
-    def __init__(self) -> None:
-        self._known: dict[Token, None] = {}
+    def __init__(self, state: State) -> None:
+        """What its predecessors have stopped was no round of its own."""
+        self._known: dict[Token, None] = dict.fromkeys(state.preemption.told)
         self._last_ms: int | None = None
 
     def check(self, state: State, now_ms: int) -> None:
