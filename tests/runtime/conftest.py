@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from taskservice.core.orders import Order, OrderKind
 from taskservice.core.specs import Bundle, Resources
 from taskservice.core.types import FunctionName, OutcomeKind, TaskId, TaskNo, TenantId, Token
 from taskservice.runtime.logstore import LogStore
+from taskservice.runtime.memory import OomKills
 from taskservice.runtime.options import RuntimeOptions
 from taskservice.runtime.pool import ChildPool
 from taskservice.runtime.supervisor import run_lease
@@ -92,7 +94,7 @@ class Node:
 
     def __init__(self, folder: Path, pool: ChildPool | None = None, **options: object) -> None:
         self.options = msgspec.structs.replace(RuntimeOptions(str(folder / "logs")), **options)
-        self.pool = pool or ChildPool(self.options)
+        self.pool = pool or quiet_pool(self.options)
         self.logs = LogStore(Path(self.options.logs_dir))
         self.objects = UnreliableObjects()
         """Where large payloads and results are."""
@@ -152,6 +154,13 @@ def encoded(payload: object) -> bytes:
     return payload if isinstance(payload, bytes) else msgspec.json.encode(payload)
 
 
+def quiet_pool(options: RuntimeOptions) -> ChildPool:
+    """A pool that does not hear of the kernel's kills: those of the whole machine count, and another test may be the cause."""
+    pool = ChildPool(options)
+    pool.oom_kills = OomKills([os.devnull])
+    return pool
+
+
 @contextmanager
 def nothing_left() -> Iterator[None]:
     """What was started within has ended; but for the S3 server, which serves tests of other folders to the session's end."""
@@ -179,7 +188,7 @@ def make_node(tmp_path: Path) -> Iterator[Callable[..., Node]]:
 @pytest.fixture(scope="session")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChildPool]:
     with nothing_left():
-        pool = ChildPool(RuntimeOptions(str(tmp_path_factory.mktemp("unused"))))
+        pool = quiet_pool(RuntimeOptions(str(tmp_path_factory.mktemp("unused"))))
         yield pool
         pool.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -103,7 +104,7 @@ def group() -> Iterator[Path]:
     """A control group of at most 64 MiB, where this process may make one."""
     with suppress(OSError):
         for root, limit in (("/sys/fs/cgroup", "memory.max"), ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")):
-            made = Path(root) / "taskservice-test"
+            made = Path(root) / f"taskservice-test-{os.getpid()}"
             if Path(root, "cgroup.procs").exists():
                 made.mkdir(exist_ok=True)
                 if (made / limit).exists():
@@ -115,8 +116,9 @@ def group() -> Iterator[Path]:
     pytest.skip("no control groups to be had here")
 
 
-def test_the_kernel_itself_ends_a_handler(node, group):
-    outcome = node.run("fill_group", [{"group": str(group), "megabytes": 500}], **HOGS).outcomes[1]
+def test_the_kernel_itself_ends_a_handler(fresh, group):
+    fresh.pool.oom_kills = OomKills()
+    outcome = fresh.run("fill_group", [{"group": str(group), "megabytes": 500}], **HOGS).outcomes[1]
     assert outcome.kind is Kind.OUT_OF_MEMORY
     assert outcome.message.startswith("its process ended: killed by signal SIGKILL; likely out of memory")
 
