@@ -75,4 +75,5 @@ def launch_spec(token: Token, leaf: Leaf, function: FunctionSpec, tasks: Sequenc
             LeaseTask(task.no, task.id, task.payload, task.attempt, task.run, task.timeout_ms, task.tags)
             for task in tasks
         ),
+        grace_ms=function.grace_ms,
     )

@@ -34,6 +34,8 @@ class LeaseSpec(Struct, frozen=True, array_like=True):
     slice_ms: int
     """While an attempt runs longer than this after the lease began, what has not been started is handed back."""
     tasks: tuple[LeaseTask, ...]
+    grace_ms: int = 0
+    """What an attempt has when its time is over, before it is ended by force."""
 
 
 class Outcome(Struct, frozen=True, array_like=True, gc=False):

@@ -5,9 +5,8 @@ Each says who is to blame, and hands everybody else back or lets them go on in a
 
 from __future__ import annotations
 
-import time
-
-from taskservice.core.types import OutcomeKind, TaskNo
+from taskservice.core.types import OutcomeKind
+from taskservice.runtime.family import descendants
 from taskservice.runtime.hearing import Hearing
 from taskservice.runtime.lease_tasks import LeaseTasks
 from taskservice.runtime.memory import MemoryWatch
@@ -45,26 +44,27 @@ class Endings:
 
     def patience_s(self, now_s: float) -> float:
         """How long nobody need be ended."""
-        running = self._hearing.running
-        times_up = [since_ns / 1e9 + self._timeout_s(no) - now_s for no, since_ns in running.items()]
-        return min(*times_up, self._memory.patience_s(now_s), self._stopping.patience_s(running, now_s), float("inf"))
+        return min(self._memory.patience_s(now_s), self._stopping.patience_s(self._hearing.running, now_s))
 
     def overdue(self) -> bool:
-        """Whether an attempt had used its time up, or its grace; the child is killed then, and its neighbours are handed back."""
-        now_s = time.monotonic()
+        """Whether an attempt had used its grace up; the child is killed then, and its neighbours are handed back."""
         running = self._hearing.running
-        overdue = [no for no, since_ns in running.items() if now_s - since_ns / 1e9 > self._timeout_s(no)]
-        stopped = self._stopping.due(running)
-        if not overdue and not stopped:
+        self._stopping.time_is_over(running)
+        overdue = self._stopping.due(running)
+        if not overdue:
             return False
         self._kill()
-        for no in overdue:
-            task = self._tasks.waiting.get(no)
-            if task is not None:
-                message = f"stopped after its timeout of {task.timeout_ms / 1000:g} s"
-                self._tasks.settle(no, OutcomeKind.TIMEOUT, message, since_ns=running[no])
-        for no, kind in stopped.items():
-            self._tasks.settle(no, kind, "ended by force after its grace", since_ns=running[no])
+        for no, sentence in overdue.items():
+            self._tasks.settle(no, sentence.kind, sentence.forced, since_ns=running[no])
+        self._tasks.hand_back(self._hearing.running)
+        return True
+
+    def left_behind(self) -> bool:
+        """Whether an attempt that was asked to stop has done so, but something that it has started has not; the child is killed
+        then with all that it has started, and whoever else runs in it is handed back."""
+        if not self._hearing.take_stopped() or not any(descendants(self._child.pid)):
+            return False
+        self._kill()
         self._tasks.hand_back(self._hearing.running)
         return True
 
@@ -92,7 +92,9 @@ class Endings:
             if self._deaths.unexplained >= UNEXPLAINED_DEATHS_MAX:
                 culprits = dict.fromkeys(list(self._tasks.waiting)[:1], 0)
         for no, since_ns in culprits.items():
-            self._tasks.settle(no, kind, how, last_words, since_ns)
+            sentence = self._stopping.of(no)
+            late = sentence is not None and sentence.kind is OutcomeKind.TIMEOUT
+            self._tasks.settle(no, OutcomeKind.TIMEOUT if late else kind, how, last_words, since_ns)
         self._tasks.hand_back(self._hearing.running)  # but for the culprits: those are settled
         return True
 
@@ -102,6 +104,3 @@ class Endings:
         self._hearing.take_messages()
         self._hearing.take_output()
         self._child.dead = True
-
-    def _timeout_s(self, no: TaskNo) -> float:
-        return self._tasks.waiting[no].timeout_ms / 1000

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 
-from taskservice.core.types import TaskNo
+from taskservice.core.types import OutcomeKind, TaskNo
 from taskservice.runtime.lease_tasks import LeaseTasks
 from taskservice.runtime.process import Child
 from taskservice.runtime.wire import Ended, FromChild, GivenBack, Logged
+
+STOPPED = (OutcomeKind.TIMEOUT, OutcomeKind.PREEMPTED, OutcomeKind.CANCELLED)
+"""What an attempt comes to that stops when it is asked to."""
 
 
 class Hearing:
@@ -19,6 +22,7 @@ class Hearing:
         self._slots = slots
         self._silence_s = silence_s
         self._heard_s = time.monotonic()
+        self._stopped = False
 
     @property
     def running(self) -> dict[TaskNo, int]:
@@ -37,12 +41,18 @@ class Hearing:
             case Ended(outcomes):
                 for outcome in outcomes:
                     self._tasks.told(outcome)
+                    self._stopped = self._stopped or outcome.kind in STOPPED
             case Logged(no, text):
                 self._tasks.logs.write(no, text)
             case GivenBack(nos):
                 self._tasks.hand_back(nos)
             case _:
                 pass  # it loaded long ago
+
+    def take_stopped(self) -> bool:
+        """Whether an attempt has said that it stopped because it was asked to, since this was asked last."""
+        stopped, self._stopped = self._stopped, False
+        return stopped
 
     def take_output(self) -> None:
         """Raw output is put down to what runs; or else to what is about to."""

@@ -60,7 +60,7 @@ class _LeaseRun:
         self._tasks = LeaseTasks(spec, values, logs)
         self._reporting = Reporting(spec.token, port, options, self._tasks)
         self._tail = Tail(spec.slice_ms, self._tasks)
-        self._stopping = Stopping(spec.token, port, self._tasks, self._tail)
+        self._stopping = Stopping(spec.token, port, self._tasks, self._tail, spec.grace_ms)
 
     def run(self) -> None:
         self._run_tasks()
@@ -121,7 +121,7 @@ class _LeaseRun:
                 child.forget_output(selector)
                 hearing.take_messages()
                 hearing.heed_silence()
-                if endings.dead() or endings.overdue() or endings.overfull():
+                if endings.dead() or endings.overdue() or endings.overfull() or endings.left_behind():
                     return
                 if self._tasks.waiting:  # else the last report follows at once
                     self._keep_up(child, running=bool(hearing.running))

@@ -48,6 +48,8 @@ class Stop(Struct, frozen=True, tag=True):
 
     nos: tuple[TaskNo, ...]
     kind: OutcomeKind
+    why: str = ""
+    """What the handlers are told."""
 
 
 class Loaded(Struct, frozen=True, tag=True):

@@ -120,6 +120,7 @@ class Node:
         order_after_s: float | None = None,
         grace_ms: int = 0,
         order_nos: tuple[int, ...] = (),
+        timeout_grace_ms: int = 0,
     ) -> Recorder:
         """The lease is over; each of its tasks was reported once, `done` once and last (unless it was to stop)."""
         tasks = tuple(
@@ -131,7 +132,9 @@ class Node:
         bundle = Bundle(module, attribute, str(path))
         name = FunctionName(function if "." in function else f"{module}.{function}")
         needs = Resources(memory_bytes=memory_bytes)
-        spec = LeaseSpec(Token(1, 1), TenantId(tenant), name, bundle, needs, is_async, concurrency, slice_ms, tasks)
+        spec = LeaseSpec(
+            Token(1, 1), TenantId(tenant), name, bundle, needs, is_async, concurrency, slice_ms, tasks, timeout_grace_ms
+        )
         port = Recorder(
             {task.no for task in tasks},
             stop_after_s,
