@@ -77,6 +77,13 @@ MOVES: dict[str, tuple[tuple[TaskState, ...], Move]] = {
     "hand_back": ((TaskState.RUNNING,), lambda table, nos, token, _: table.hand_back(nos, token)),
     "preempt": ((TaskState.RUNNING,), lambda table, nos, token, _: table.preempt(nos, token)),
     "stop": ((TaskState.RUNNING,), lambda table, nos, token, at_ms: table.cancel(nos, token, at_ms)),
+    "save": (
+        (TaskState.RUNNING,),
+        lambda table, nos, token, at_ms: table.checkpoints.save(
+            [(no, reference((no + at_ms) % 100) if no % 3 else b"%d" % at_ms) for no in nos], token
+        ),
+    ),
+    "drop_checkpoints": (tuple(TaskState), lambda table, nos, _, at_ms: table.checkpoints.drop(nos)),
     "expire": (
         (TaskState.SCHEDULED, TaskState.QUEUED, TaskState.PAUSED),
         lambda table, nos, _, at_ms: table.expire(nos, at_ms),
