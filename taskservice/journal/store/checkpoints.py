@@ -9,7 +9,7 @@ from taskservice.core.types import TaskNo, Token
 from taskservice.core.values import keys_of
 from taskservice.journal.store.mapping import json_list
 from taskservice.journal.store.moves import Standing, check_save
-from taskservice.journal.store.references import References
+from taskservice.journal.store.references import References, superseded
 
 SCHEMA = ("CREATE TABLE checkpoint (no INTEGER PRIMARY KEY, checkpoint BLOB NOT NULL)",)
 
@@ -33,12 +33,11 @@ class SqliteCheckpoints:
     def save(self, rows: Sequence[tuple[TaskNo, bytes]], token: Token) -> tuple[str, ...]:
         nos = [no for no, _ in rows]
         check_save(nos, self._running, token)
-        before = [*self.of(nos).values(), *(text for _, text in rows)]
+        before = list(self.of(nos).values())
         self._any = True
         self._db.executemany(SAVE, rows)
         self._references.add(text for _, text in rows)
-        now = frozenset(keys_of(*dict(rows).values()))
-        return tuple(dict.fromkeys(key for key in keys_of(*before) if key not in now))
+        return superseded(before, rows)
 
     def of(self, nos: Sequence[TaskNo]) -> dict[TaskNo, bytes]:
         return dict(self._db.execute(OF, (json_list(nos),)).fetchall()) if self._any else {}

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from taskservice.core.types import Task, TaskNo, Token
 from taskservice.core.values import keys_of
 from taskservice.journal.store.moves import check_save
+from taskservice.journal.store.references import keys_among, superseded
 
 
 class MemoryCheckpoints:
@@ -24,11 +25,10 @@ class MemoryCheckpoints:
     def save(self, rows: Sequence[tuple[TaskNo, bytes]], token: Token) -> tuple[str, ...]:
         nos = [no for no, _ in rows]
         check_save(nos, self._tasks, token)
-        before = [*self.of(nos).values(), *(text for _, text in rows)]
+        before = list(self.of(nos).values())
         self._last.update(rows)
-        self._references.update(dict.fromkeys(keys_of(*(text for _, text in rows))))
-        now = frozenset(keys_of(*dict(rows).values()))
-        return tuple(dict.fromkeys(key for key in keys_of(*before) if key not in now))
+        self._references.update(dict.fromkeys(keys_among(text for _, text in rows)))
+        return superseded(before, rows)
 
     def of(self, nos: Sequence[TaskNo]) -> dict[TaskNo, bytes]:
         return {no: self._last[no] for no in nos if no in self._last}
