@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
+
+from taskservice.checkpoints import Checkpoints
 
 
 class Cancelled(BaseException):
@@ -56,6 +59,21 @@ class Context:
     stop_signal: StopSignal = field(default_factory=StopSignal, repr=False, compare=False)
     deadline_s: float | None = field(default=None, repr=False, compare=False)
     """The deadline on this machine's monotonic clock, which nobody sets."""
+    checkpoints: Checkpoints = field(default_factory=Checkpoints, repr=False, compare=False)
+
+    def checkpoint(self, value: object) -> None:
+        """The value, JSON or bytes, is what the next attempt finds in `restored` if this one does not succeed. The last one counts.
+
+        May be called as often as one likes: one in `task_checkpoint_interval_s` is kept by the service, and the last one if the attempt
+        ends in any way but that of its process. Raises TypeError if it is neither JSON nor bytes, ValueError if it is larger than
+        `task_checkpoint_bytes_max`.
+        """
+        self.checkpoints.save(value)
+
+    @property
+    def restored(self) -> Any:
+        """The last checkpoint of the attempts before; None if there is none. The same object each time."""
+        return self.checkpoints.restored
 
     @property
     def remaining_s(self) -> float:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from taskservice.app import Function, NonRetryable, Throttled
+from taskservice.checkpoints import Checkpoints
 from taskservice.context import Context, StopSignal
 from taskservice.core.lease_wire import LeaseTask, Outcome
 from taskservice.core.types import OutcomeKind, TenantId
@@ -30,19 +31,25 @@ class Began(NamedTuple):
 
 
 def call_of(
-    function: Function, tenant: TenantId, task: LeaseTask, began: Began, signal: StopSignal
+    function: Function,
+    tenant: TenantId,
+    task: LeaseTask,
+    began: Began,
+    signal: StopSignal,
+    checkpoints: Checkpoints,
 ) -> Callable[[], Any]:
     """The handler with its arguments, ready to be called. Raises BadPayload if they do not fit."""
     arguments = function.signature.arguments(task.payload)
     if function.signature.context_parameter is not None:
-        arguments[function.signature.context_parameter] = _context(tenant, task, began, signal)
+        arguments[function.signature.context_parameter] = _context(tenant, task, began, signal, checkpoints)
     return partial(function.call, **arguments)
 
 
-def _context(tenant: TenantId, task: LeaseTask, began: Began, signal: StopSignal) -> Context:
+def _context(tenant: TenantId, task: LeaseTask, began: Began, signal: StopSignal, checkpoints: Checkpoints) -> Context:
     deadline = datetime.fromtimestamp((began.ms + task.timeout_ms) / 1000, UTC)
     deadline_s = began.monotonic_ns / 1e9 + task.timeout_ms / 1000
-    return Context(task.id, tenant, task.attempt, deadline, dict(task.tags), task.run, signal, deadline_s)
+    tags = dict(task.tags)
+    return Context(task.id, tenant, task.attempt, deadline, tags, task.run, signal, deadline_s, checkpoints)
 
 
 def success(task: LeaseTask, value: object, result_bytes_max: int) -> Outcome:

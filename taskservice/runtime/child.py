@@ -33,6 +33,7 @@ from taskservice.core.specs import Bundle
 from taskservice.core.types import OutcomeKind, TaskNo
 from taskservice.runtime import output
 from taskservice.runtime.attempt import Began, call_of, describe, failure, success, timed, traceback_of
+from taskservice.runtime.checkpointing import Checkpointing
 from taskservice.runtime.interrupts import Interrupts
 from taskservice.runtime.outbox import Outbox
 from taskservice.runtime.slots import Slots
@@ -95,6 +96,9 @@ class Worker:
         """Logs of the attempts that run."""
         self._stops = Stops()
         self._interrupts = Interrupts()
+        self._checkpoints = Checkpointing(
+            outbox.checkpoint, load.task_checkpoint_bytes_max, load.task_checkpoint_interval_s
+        )
 
     def receive(self, message: Run | GiveBack | Stop) -> None:
         """Called by the reader thread; never waits for a handler."""
@@ -147,7 +151,7 @@ class Worker:
         log, began = self._begin(task, 0)
         try:
             asked = self._stops.begin(task.no, self._interrupts.reach)
-            call = call_of(function, batch.run.tenant, task, began, asked)
+            call = call_of(function, batch.run.tenant, task, began, asked, self._checkpoints.begin(task))
             outcome = success(task, self._interrupts.run(asked, call), self._load.result_bytes_max)
         except BaseException as error:  # SystemExit and the like end the attempt, not the process
             outcome = failure(function, task, error)
@@ -168,7 +172,8 @@ class Worker:
         log, began = self._begin(task, slot)
         try:
             asked = self._stops.begin(task.no, cancels(asyncio.current_task()))
-            value = await call_of(function, batch.run.tenant, task, began, asked)()
+            book = self._checkpoints.begin(task)
+            value = await call_of(function, batch.run.tenant, task, began, asked, book)()
             outcome = success(task, value, self._load.result_bytes_max)
         except BaseException as error:  # see _one
             outcome = failure(function, task, error)
@@ -190,6 +195,7 @@ class Worker:
         log.close()
         if not self._speaking:
             self._raw.settle()
+        self._checkpoints.end(outcome)
         self._outbox.add(outcome, at_once=last)
         self._slots.clear(slot)
 

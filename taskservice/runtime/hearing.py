@@ -7,7 +7,7 @@ import time
 from taskservice.core.types import OutcomeKind, TaskNo
 from taskservice.runtime.lease_tasks import LeaseTasks
 from taskservice.runtime.process import Child
-from taskservice.runtime.wire import Ended, FromChild, GivenBack, Logged
+from taskservice.runtime.wire import Checkpointed, Ended, FromChild, GivenBack, Logged
 
 STOPPED = (OutcomeKind.TIMEOUT, OutcomeKind.PREEMPTED, OutcomeKind.CANCELLED)
 """What an attempt comes to that stops when it is asked to."""
@@ -44,6 +44,8 @@ class Hearing:
                     self._stopped = self._stopped or outcome.kind in STOPPED
             case Logged(no, text):
                 self._tasks.logs.write(no, text)
+            case Checkpointed(no, text) if no in self._tasks.waiting:
+                self._tasks.checkpoints.take(no, text)
             case GivenBack(nos):
                 self._tasks.hand_back(nos)
             case _:

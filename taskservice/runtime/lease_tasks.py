@@ -1,26 +1,37 @@
 """The tasks of one lease, and what has become of them: each is settled once, by its outcome or as handed back.
 
 later ──fetched──> waiting ──ended, handed back──> news ──told──>
-                            └──large result──> being written ──> news
+                            └──its result or checkpoint is being written──> news
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from taskservice.core.lease_wire import LeaseSpec, LeaseTask, Outcome
 from taskservice.core.types import OutcomeKind, TaskNo
+from taskservice.runtime.checkpoints import LeaseCheckpoints
 from taskservice.runtime.logbook import Logbook
-from taskservice.runtime.values import LeaseValues
+from taskservice.runtime.values import LOOK_S, LeaseValues
+
+
+class News(NamedTuple):
+    """What there is to report."""
+
+    checkpoints: tuple[tuple[TaskNo, bytes], ...]
+    outcomes: tuple[Outcome, ...]
+    handed_back: tuple[TaskNo, ...]
 
 
 class LeaseTasks:
     """Which tasks are not settled, and what there is to report of the others."""
 
-    def __init__(self, spec: LeaseSpec, values: LeaseValues, logs: Logbook) -> None:
+    def __init__(self, spec: LeaseSpec, values: LeaseValues, checkpoints: LeaseCheckpoints, logs: Logbook) -> None:
         self._values = values
         self._count = len(spec.tasks)
+        self.checkpoints = checkpoints
         self.logs = logs
         self.later: dict[TaskNo, LeaseTask] = {task.no: task for task in spec.tasks}
         """Tasks whose payloads are not fetched yet, in order; all others are in a child's hands at once."""
@@ -28,6 +39,8 @@ class LeaseTasks:
         """Tasks with their payloads that are not settled yet, in order."""
         self._outcomes: list[Outcome] = []
         self._handed_back: list[TaskNo] = []
+        self._held: dict[TaskNo, Outcome | None] = {}
+        """Settled, but for their last checkpoints, which are still to be written. None: it is handed back."""
 
     @property
     def unsettled(self) -> list[TaskNo]:
@@ -41,8 +54,8 @@ class LeaseTasks:
 
     @property
     def writing(self) -> bool:
-        """Whether results wait to be written."""
-        return self._values.writing
+        """Whether what is settled waits for something to be written."""
+        return self._values.writing or bool(self._held)
 
     @property
     def overfull(self) -> bool:
@@ -52,7 +65,11 @@ class LeaseTasks:
     @property
     def news(self) -> bool:
         """Whether there is something to report."""
-        return bool(self._outcomes or self._handed_back)
+        return bool(self._outcomes or self._handed_back or self.checkpoints.news)
+
+    def patience_s(self, now_s: float) -> float:
+        """How long there is nothing to be looked at."""
+        return LOOK_S if self.writing or self.checkpoints.writing else self.checkpoints.patience_s(now_s)
 
     def fetch(self, meanwhile: Callable[[], None]) -> None:
         """The next tasks wait for a child with their payloads; those whose payload cannot be had are settled."""
@@ -61,8 +78,9 @@ class LeaseTasks:
             if isinstance(each, Outcome):
                 self._end(each)
             else:
+                if self.later.pop(each.no).checkpoint and not each.checkpoint:
+                    self.logs.write(each.no, b"[its checkpoint is lost: it begins anew]\n")
                 self.waiting[each.no] = each
-                del self.later[each.no]
 
     def told(self, outcome: Outcome) -> None:
         """A child says so: the task is over, if it was not before."""
@@ -81,20 +99,25 @@ class LeaseTasks:
 
     def hand_back(self, nos: Iterable[TaskNo]) -> None:
         """These, as far as they are not settled, run elsewhere, and are not charged."""
-        self._handed_back.extend(no for no in nos if self._take_off(no))
+        for no in list(nos):
+            if self._take_off(no):
+                self._hold(no, None)
 
     def look_at_writes(self) -> None:
         """What has been written meanwhile can be reported."""
         self._outcomes += self._values.written()
+        self.checkpoints.keep_up()
+        for no in [no for no in self._held if not self.checkpoints.is_busy(no)]:
+            self._tell(no, self._held.pop(no))
 
     def wait_for_writes(self) -> None:
         """Something has been written, or a moment has passed."""
-        self._values.wait()
+        self._values.wait(self.checkpoints.writing)
         self.look_at_writes()
 
-    def take_news(self) -> tuple[tuple[Outcome, ...], tuple[TaskNo, ...]]:
-        """What has ended, and what is handed back, since this was asked last."""
-        news = tuple(self._outcomes), tuple(self._handed_back)
+    def take_news(self) -> News:
+        """What has been put down, has ended and is handed back since this was asked last."""
+        news = News(self.checkpoints.take_news(), tuple(self._outcomes), tuple(self._handed_back))
         self._outcomes, self._handed_back = [], []
         return news
 
@@ -104,6 +127,21 @@ class LeaseTasks:
         self.logs.close(outcome.no)
         if self._values.is_large(outcome):
             self._values.write(outcome)  # it is reported when that is done
+            self.checkpoints.end(outcome.no, keep=False)
+        else:
+            self._hold(outcome.no, outcome)
+
+    def _hold(self, no: TaskNo, outcome: Outcome | None) -> None:
+        """It is reported once its last checkpoint is written, if it has one that is of any use."""
+        keep = outcome is None or outcome.kind is not OutcomeKind.SUCCEEDED
+        if self.checkpoints.end(no, keep=keep):
+            self._held[no] = outcome
+        else:
+            self._tell(no, outcome)
+
+    def _tell(self, no: TaskNo, outcome: Outcome | None) -> None:
+        if outcome is None:
+            self._handed_back.append(no)
         else:
             self._outcomes.append(outcome)
 

@@ -130,7 +130,16 @@ class Child:
         self.exit = os.pidfd_open(self._process.pid)
         self.control.setblocking(False)
         os.set_blocking(self.output, False)
-        self.send(Load(bundle, options.result_bytes_max, options.log_bytes_max, options.child_idle_s))
+        self.send(
+            Load(
+                bundle,
+                options.result_bytes_max,
+                options.log_bytes_max,
+                options.child_idle_s,
+                options.task_checkpoint_bytes_max,
+                options.task_checkpoint_interval_s,
+            )
+        )
 
     @property
     def pid(self) -> int:

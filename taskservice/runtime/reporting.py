@@ -63,6 +63,6 @@ class Reporting:
 
     def _send(self, *, done: bool = False) -> None:
         self._sent_s = time.monotonic()
-        outcomes, handed_back = self._tasks.take_news()
+        checkpoints, outcomes, handed_back = self._tasks.take_news()
         held_us = round((self._sent_s - self._began_s) * 1e6) if done else 0
-        self._port.send(LeaseReport(self._token, outcomes, handed_back, done, held_us))
+        self._port.send(LeaseReport(self._token, outcomes, handed_back, done, held_us, checkpoints))

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from taskservice.core.lease_wire import LeaseSpec
 from taskservice.core.types import OutcomeKind
+from taskservice.runtime.checkpoints import LeaseCheckpoints
 from taskservice.runtime.endings import Deaths, Endings
 from taskservice.runtime.hearing import Hearing
 from taskservice.runtime.lease_tasks import LeaseTasks
@@ -28,7 +29,7 @@ from taskservice.runtime.process import Child, LoadError
 from taskservice.runtime.reporting import Reporting, ReportPort
 from taskservice.runtime.stopping import Stopping
 from taskservice.runtime.tail import Tail
-from taskservice.runtime.values import LOOK_S, LeaseValues
+from taskservice.runtime.values import LeaseValues
 from taskservice.runtime.wire import Run
 from taskservice.values import Values
 
@@ -57,7 +58,7 @@ class _LeaseRun:
         self._deaths = Deaths()
         names = {task.no: task for task in spec.tasks}
         logs = Logbook(LogStore(Path(options.logs_dir)), spec.tenant, names, options.log_bytes_max)
-        self._tasks = LeaseTasks(spec, values, logs)
+        self._tasks = LeaseTasks(spec, values, LeaseCheckpoints(values, options), logs)
         self._reporting = Reporting(spec.token, port, options, self._tasks)
         self._tail = Tail(spec.slice_ms, self._tasks)
         self._stopping = Stopping(spec.token, port, self._tasks, self._tail, spec.grace_ms)
@@ -134,8 +135,8 @@ class _LeaseRun:
             selector.register(orders, selectors.EVENT_READ)
         selector.modify(child.control, selectors.EVENT_READ | (selectors.EVENT_WRITE if child.wants_to_write else 0))
         now_s = time.monotonic()
-        patience_s = min(self._reporting.patience_s(now_s), self._tail.patience_s(now_s), endings.patience_s(now_s))
-        selector.select(max(0.001, min(patience_s, LOOK_S) if self._tasks.writing else patience_s))
+        waits = [each.patience_s(now_s) for each in (self._tasks, self._reporting, self._tail, endings)]
+        selector.select(max(0.001, min(waits)))
 
     def _keep_up(self, child: Child, *, running: bool) -> None:
         """What is due by now is done: logs stored, outcomes reported, the tail given back, the runner asked, orders passed on."""
