@@ -54,7 +54,7 @@ def test_a_counter_that_is_interrupted_in_five_ways_comes_to_its_end(node, tmp_p
         if kind in (Kind.CRASHED, None):
             assert not again or again[-1] - again[0] < INTERVAL_S + SLACK_S
         else:
-            assert not again, "it had said its last"
+            assert len(again) <= (kind is Kind.TIMEOUT), "it had said its last, but for the step that it was at"
     assert node.run("count", [payload], module="counting", checkpoint=checkpoint).results() == [UPTO]
     assert sorted({step for step, _ in [*seen, *ledger_since(ledger, seen)]}) == list(range(UPTO))
 
