@@ -38,6 +38,7 @@ class Node:
 
     __slots__ = (
         "children",
+        "credit",
         "finish",
         "heaps",
         "holders",
@@ -76,6 +77,8 @@ class Node:
         self.start = 0.0
         self.finish = 0.0
         """Where what it was charged last ends."""
+        self.credit = 0.0
+        """How much of what it is behind was charged too much before, and given back: that is not lost, see `CATCH_UP`."""
         self.numbers: dict[Shape, int] = {}
         """Of its valid entries in the parent's heaps. Empty: it does not stand in the order."""
         self.order = 0
@@ -104,6 +107,7 @@ class Node:
             return
         if not self.numbers:
             self.start = max(parent.virtual, self.finish)
+            self.credit = 0.0
         parent.push(self, shape)
         parent.ready[shape] = parent.ready.get(shape, 0) + 1
         if parent.parked is None:
@@ -177,14 +181,22 @@ class Node:
                 return top
         return None
 
-    def charge(self, cost: float) -> None:
-        """It was served and pays for it, and so do all above it."""
-        for node in self.path():
+    def charge(self, cost: float, passed_over: int = 0) -> None:
+        """It was served and pays for it, and so do all above it.
+
+        `passed_over`: among so many of them, from the top down, it was not their turn. Then virtual time goes no further than to
+        whoever comes next: or others would have lost what they are behind the one that was preferred.
+        """
+        path = list(self.path())
+        for at, node in enumerate(path):
             parent = node.parent
             assert parent is not None
-            start = max(node.start, parent.virtual - CATCH_UP)
-            parent.virtual = max(parent.virtual, start)
+            start = max(node.start, parent.virtual - CATCH_UP - node.credit)
+            next_ = parent.first(()) if at >= len(path) - passed_over else None
+            parent.virtual = max(parent.virtual, start if next_ is None else min(start, next_.start))
             node.start = node.finish = start + cost / node.weight
+            if node.credit:
+                node.credit = max(0.0, min(node.credit, parent.virtual - CATCH_UP - node.start))
             parent.latest = max(parent.latest, node.finish)
 
     def correct(self, change: float) -> None:
@@ -198,6 +210,7 @@ class Node:
             if not node.numbers:
                 continue
             node.start += by
+            node.credit = max(0.0, node.credit - by)
             if by < 0:
                 for shape in list(node.numbers):
                     parent.push(node, shape)
