@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Hashable, Iterable
 from heapq import heappop, heappush, heapreplace
+from math import inf
 from typing import TYPE_CHECKING
 
 from taskservice.core.demand import Demand
@@ -118,7 +119,7 @@ class Node:
         parent = self.parent
         if parent is None or self.numbers.pop(shape, None) is None:
             return
-        if not self.numbers:
+        if self.ticket is not None and not self.numbers:
             self.give_back()
         left = parent.ready[shape] - 1
         if left:
@@ -187,33 +188,36 @@ class Node:
         `passed_over`: among so many of them, from the top down, it was not their turn. Then virtual time goes no further than to
         whoever comes next: or others would have lost what they are behind the one that was preferred.
         """
-        path = list(self.path())
-        for at, node in enumerate(path):
-            parent = node.parent
-            assert parent is not None
-            start = max(node.start, parent.virtual - CATCH_UP - node.credit)
-            next_ = parent.first(()) if at >= len(path) - passed_over else None
-            parent.virtual = max(parent.virtual, start if next_ is None else min(start, next_.start))
-            node.start = node.finish = start + cost / node.weight
+        in_turn = len(list(self.path())) - passed_over if passed_over else inf
+        node = self
+        while (parent := node.parent) is not None:  # for each lease that is granted: no generator, no `max`
+            start, virtual = node.start, parent.virtual
+            if start > virtual:
+                next_ = parent.first(()) if in_turn <= 0 else None
+                parent.virtual = start if next_ is None else max(virtual, min(start, next_.start))
+            elif start < virtual - CATCH_UP:
+                start = max(start, virtual - CATCH_UP - node.credit)
+            node.start = node.finish = finish = start + cost / node.weight
             if node.credit:
-                node.credit = max(0.0, min(node.credit, parent.virtual - CATCH_UP - node.start))
-            parent.latest = max(parent.latest, node.finish)
+                node.credit = max(0.0, min(node.credit, parent.virtual - CATCH_UP - finish))
+            parent.latest = max(parent.latest, finish)
+            node = parent
+            in_turn -= 1
 
     def correct(self, change: float) -> None:
         """What it was charged was so much too little, or too much if this is negative."""
-        for node in self.path():
-            parent = node.parent
-            assert parent is not None
+        node = self
+        while (parent := node.parent) is not None:
             by = change / node.weight
             node.finish += by
             parent.latest = max(parent.latest, node.finish)
-            if not node.numbers:
-                continue
-            node.start += by
-            node.credit = max(0.0, node.credit - by)
-            if by < 0:
-                for shape in list(node.numbers):
-                    parent.push(node, shape)
+            if node.numbers:
+                node.start += by
+                node.credit = max(0.0, node.credit - by)
+                if by < 0:
+                    for shape in list(node.numbers):
+                        parent.push(node, shape)
+            node = parent
 
     def sweep(self) -> None:
         """Children that have nothing to do and owe nothing are forgotten; looked for only when there are many."""
