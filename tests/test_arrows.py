@@ -20,6 +20,7 @@ CORE_STDLIB = {
 
 CALENDAR = {
     "taskservice/core/off_peak.py": {"datetime"},
+    "taskservice/core/outcome.py": {"datetime"},
     "taskservice/core/recurrence.py": {"cronsim", "datetime", "importlib", "zoneinfo"},
 }
 """What reckons with days and time zones: their rules are files, which are read like the code is, and no clock."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from taskservice.core import records as r
+from taskservice.core.callback_records import DeliveriesTried, DeliveryRenewed
 from taskservice.core.operate import DONE
 from taskservice.core.operations import OperationKind
 from taskservice.core.orders import OrdersGiven, TasksPreempted, TasksStopped
@@ -109,6 +110,14 @@ def _line(record: r.Record, no: TaskNo) -> str:
             return "forgotten: its id may be used again"
         case r.OperationCaught(nos=nos) if no in nos:
             return f"{DONE[record.action]} by {record.id} when its time had come"
+        case DeliveriesTried(rows=tried):
+            for one in tried:
+                if one.no == no:
+                    said = one.attempt.message or f"HTTP status {one.attempt.status}"
+                    after = one.state if one.next_ms is None else f"tried again at {one.next_ms}"
+                    return f"callback of run {one.run}: {said}, {after}"
+        case DeliveryRenewed() if record.no == no:
+            return f"callback of run {record.run}: asked for again"
         case _:
             pass
     return ""

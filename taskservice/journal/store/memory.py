@@ -30,6 +30,7 @@ from taskservice.journal.store import follows, moves
 from taskservice.journal.store.counts import Counts
 from taskservice.journal.store.follows import key_of
 from taskservice.journal.store.grants import Grants
+from taskservice.journal.store.memory_deliveries import MemoryDeliveries
 from taskservice.journal.store.memory_past import MemoryPast
 from taskservice.journal.store.memory_timed import Timed
 from taskservice.journal.store.moves import Move
@@ -54,6 +55,11 @@ class MemoryTable:
         self._notes: dict[str, dict[str, bytes]] = {}
         self._mark: Mark | None = None
         self._past = MemoryPast(self._tasks, self._nos, self._left)
+        self._deliveries = MemoryDeliveries()
+
+    @property
+    def deliveries(self) -> MemoryDeliveries:
+        return self._deliveries
 
     @property
     def past(self) -> MemoryPast:
@@ -73,6 +79,7 @@ class MemoryTable:
         twin._notes = {kind: dict(noted) for kind, noted in self._notes.items()}
         twin._mark = self._mark
         twin._past.copied_from(self._past)
+        twin._deliveries.copied_from(self._deliveries)
         return twin
 
     def insert(self, tasks: Sequence[Task]) -> None:
@@ -182,6 +189,9 @@ class MemoryTable:
     def find(self, tenant: TenantId, ids: Sequence[TaskId]) -> dict[TaskId, Task]:
         nos = {id: self._nos[tenant, id] for id in ids if (tenant, id) in self._nos}
         return {id: self._tasks[no] for id, no in nos.items() if no in self._tasks}
+
+    def hooked(self, nos: Sequence[TaskNo]) -> list[TaskNo]:
+        return [no for no in nos if self._tasks[no].hooks is not None]
 
     def next_queued(self, leaf: Leaf, after: QueueKey | None, limit: int) -> list[QueueKey]:
         keys = self._queued.get(leaf)
