@@ -26,6 +26,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from taskservice.callback_settings import CallbackSettings
 from taskservice.core.limits import SCHEDULE_TIMES_MAX, Limits
 from taskservice.core.off_peak import parse_window
 from taskservice.core.recurrence import BadTiming
@@ -50,8 +51,8 @@ _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9._-]+(/[A-Za-z0-9_=-][A-Za-z0-9._=-]*
 _seconds = partial(Field, gt=0, allow_inf_nan=False)
 
 
-class Settings(BaseSettings):
-    """What the service is told when it starts. Raises pydantic's ValidationError; `load_settings` says it in words."""
+class ServiceSettings(BaseSettings):
+    """All settings but those that have a file of their own: see `Settings`."""
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
 
@@ -328,6 +329,10 @@ class Settings(BaseSettings):
     def service_log(self) -> Path:
         """Where a detached service writes what it has to say."""
         return self.home / "logs" / "service.log"
+
+
+class Settings(CallbackSettings, ServiceSettings):
+    """What the service is told when it starts. Raises pydantic's ValidationError; `load_settings` says it in words."""
 
 
 class _File(PydanticBaseSettingsSource):

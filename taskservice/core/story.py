@@ -24,7 +24,7 @@ def story(records: Iterable[r.Record], no: TaskNo, leaf: Leaf | None = None) -> 
     return [
         f"{record.at_ms} {line}"
         for record in records
-        if (line := _line(record, no) or passed.get(id(record)) or orders.get(id(record)))
+        if (line := _line(record, no) or _callback(record, no) or passed.get(id(record)) or orders.get(id(record)))
     ]
 
 
@@ -110,6 +110,13 @@ def _line(record: r.Record, no: TaskNo) -> str:
             return "forgotten: its id may be used again"
         case r.OperationCaught(nos=nos) if no in nos:
             return f"{DONE[record.action]} by {record.id} when its time had come"
+        case _:
+            pass
+    return ""
+
+
+def _callback(record: r.Record, no: TaskNo) -> str:
+    match record:
         case DeliveriesTried(rows=tried):
             for one in tried:
                 if one.no == no:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -175,7 +176,7 @@ def test_it_is_tried_for_a_day_and_then_given_up(machine: Machine) -> None:
     assert len(known.tries) == len(times) == 10
     assert [each.message for each in known.tries] == ["timed out"] * 10
     assert DAY_MS / 2 < times[-1] * 1000 <= DAY_MS
-    delays = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    delays = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert all(least <= delay <= 1.1 * least for least, delay in zip(DELAYS_S, delays, strict=False))
 
 
