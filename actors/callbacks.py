@@ -81,12 +81,14 @@ class CallbackSender:
         at_once_max: int,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         new_secret: Callable[[], bytes] = lambda: secrets.token_bytes(SECRET_BYTES),
+        pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._dispatcher = dispatcher
         self._post = post
         self._at_once_max = at_once_max
         self._now_ms = now_ms
         self._new_secret = new_secret
+        self._pause = pause
         self._sending: dict[DeliveryKey, _Sending] = {}
         self._version = 0
         """Of what was owed when the shard was asked last."""
@@ -101,7 +103,7 @@ class CallbackSender:
                 await self._rest(counts.next_ms)
             except BackOffError as error:
                 log.info("callbacks: the dispatcher does not answer, they wait: %s", error)
-                await asyncio.sleep(RETRY_S)
+                await self._pause(RETRY_S)
 
     async def run_once(self) -> Counts:
         """What has been attempted is told, and what is due is on its way."""
@@ -111,11 +113,17 @@ class CallbackSender:
             return Counts(told, 0, None)
         busy = [each.busy for each in self._sending.values()]
         answer = await self._dispatcher.callbacks(room, busy)
+        await self._give_secrets(answer)
+        started, next_ms = 0, answer.next_ms
         for delivery in answer.deliveries:
-            signing = answer.secrets.get(delivery.tenant) or await self._first_secret(delivery.tenant)
+            signing = answer.secrets.get(delivery.tenant)
+            if signing is None:
+                next_ms = self._now_ms()  # somebody else has given it one in this moment: to be asked for
+                continue
             task = asyncio.create_task(self._send(delivery, signing), name=delivery.webhook_id)
             self._sending[delivery.key] = _Sending(Busy(delivery.endpoint, delivery.key), task)
-        return Counts(told, len(answer.deliveries), answer.next_ms)
+            started += 1
+        return Counts(told, started, next_ms)
 
     async def sent(self) -> None:
         """What is on its way has been attempted, and is not told yet."""
@@ -162,12 +170,13 @@ class CallbackSender:
             answered = Answered(0, f"it could not be sent, for a reason that is a bug: {type(error).__name__}")
         return Attempted(*delivery.key, answered.status, answered.message, 1000 * answered.retry_after_s)
 
-    async def _first_secret(self, tenant: TenantId) -> Sequence[bytes]:
-        """That of a tenant that has none yet: made here, and told to nobody before it is asked for by a rotation."""
-        secret = self._new_secret()
-        if (await self._dispatcher.put_secret(tenant, secret, False)).taken:
-            return (secret,)
-        raise BackOffError(f"tenant {tenant} has got a signing secret from somebody else in this moment")
+    async def _give_secrets(self, answer: CallbacksAnswer) -> None:
+        """Tenants that have none yet have one: made here, and told to nobody before it is asked for by a rotation."""
+        for tenant in dict.fromkeys(each.tenant for each in answer.deliveries):
+            if tenant not in answer.secrets:
+                secret = self._new_secret()
+                if (await self._dispatcher.put_secret(tenant, secret, False)).taken:
+                    answer.secrets[tenant] = (secret,)
 
 
 def body_of(delivery: Delivery) -> bytes:
