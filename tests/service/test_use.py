@@ -156,20 +156,17 @@ def test_an_app_that_cannot_be_imported_is_named_and_nothing_is_left(tmp_path: P
 
 
 def test_the_end_of_a_task_is_told_and_followed(live: Live, client: Client) -> None:
-    """By a callback that the official library verifies, sent again after a failure, and by another function."""
+    """By a callback that the official library verifies, and by another function."""
     secret = json.loads(live.cli("callback", "secret", "--json").stdout)["secret"]
     with scripted_server() as server:
-        server.answer({}, 500)
         server.answer({}, 204)
         task = client.submit("work.noop", {"i": 7}, callback_url=f"{server.url}/told", on_success="work.after")
         assert task.result(timeout=30) == 7
         assert client.result(task.refresh().info["follow_up"], timeout=30) == f"{task.id} has succeeded"
-        eventually(lambda: task.deliveries()["deliveries"][0]["attempts"], 30)
         eventually(lambda: task.deliveries()["deliveries"][0]["state"] == "delivered", 30)
-        for asked in server.asked:
-            event = Webhook(secret).verify(asked.body, asked.headers)
-            assert (event["type"], event["data"]["id"], event["data"]["result"]) == ("task.succeeded", task.id, 7)
-        assert len({asked.headers["webhook-id"] for asked in server.asked}) == 1
+        (asked,) = server.asked
+        event = Webhook(secret).verify(asked.body, asked.headers)
+        assert (event["type"], event["data"]["id"], event["data"]["result"]) == ("task.succeeded", task.id, 7)
     shown = live.cli("show", task.id)
     assert "delivered" in shown.stdout
     assert "HTTP 204" in shown.stdout
