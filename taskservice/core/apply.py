@@ -14,7 +14,7 @@ from typing import TypeVar
 from taskservice.core import bulk_apply, callbacks_apply, change_apply, closing, orders_apply, schedules_apply
 from taskservice.core import callback_records as cr
 from taskservice.core import records as r
-from taskservice.core.effects import CatalogChanged, Ended, Held, Launch
+from taskservice.core.effects import CatalogChanged, Deleted, Ended, Held, Launch
 from taskservice.core.lease import launch_spec
 from taskservice.core.notes import note_function, note_key, note_policy, note_tenant
 from taskservice.core.orders import OrdersGiven, TasksPreempted, TasksStopped
@@ -87,7 +87,7 @@ def apply(state: State, record: r.Record) -> list[Held]:
     held = _APPLY[type(record)](state, record)
     if state.schedules.watched:
         for _, effect in held:
-            if isinstance(effect, Ended):
+            if isinstance(effect, Ended | Deleted):
                 state.schedules.ended(effect.tasks)
     return held
 
