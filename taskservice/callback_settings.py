@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+from typing import Self
+
+from pydantic import BaseModel, Field, model_validator
 
 _DAY_S = 86_400.0
 
@@ -39,3 +41,9 @@ class CallbackSettings(BaseModel):
         allow_inf_nan=False,
         description="Seconds for which the old signing secret signs beside the new one, after a rotation.",
     )
+
+    @model_validator(mode="after")
+    def _are_known_for_as_long_as_they_are_owed(self) -> Self:
+        if self.callback_keep_s < self.callback_retry_s:
+            raise ValueError(f"callback_keep_s cannot be below callback_retry_s ({self.callback_retry_s:g})")
+        return self

@@ -27,6 +27,15 @@ OffPeak = Annotated[
     typer.Option("--off-peak/--no-off-peak", help="It can wait for off-peak hours or an idle pool; or it cannot."),
 ]
 
+# What follows the end of a task.
+CallbackUrl = Annotated[
+    str | None, typer.Option(metavar="URL", help="Told by a signed request when the task has ended.")
+]
+OnSuccess = Annotated[str | None, typer.Option(metavar="FUNCTION", help="Gets a task when this one has succeeded.")]
+OnFailure = Annotated[
+    str | None, typer.Option(metavar="FUNCTION", help="Gets a task when this one has failed or expired.")
+]
+
 # The filters, of whatever is done to many tasks.
 States = Annotated[list[str], typer.Option("--state", help="In this state; may be repeated.")]
 Function = Annotated[str | None, typer.Option(help="Of this function.")]
@@ -59,15 +68,9 @@ def submit(
     off_peak: OffPeak = None,
     tag: Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="A tag; may be repeated.")] = [],  # noqa: B006
     key: Annotated[str | None, typer.Option(help="What its function's key_max_running counts by.")] = None,
-    callback_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="Told by a signed request when the task has ended.")
-    ] = None,
-    on_success: Annotated[
-        str | None, typer.Option(metavar="FUNCTION", help="Gets a task when this one has succeeded.")
-    ] = None,
-    on_failure: Annotated[
-        str | None, typer.Option(metavar="FUNCTION", help="Gets a task when this one has failed or expired.")
-    ] = None,
+    callback_url: CallbackUrl = None,
+    on_success: OnSuccess = None,
+    on_failure: OnFailure = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
     wait_timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most.")] = None,
     as_json: AsJson = False,

@@ -6,13 +6,14 @@ crashes, and no place in which it could wait or get lost. Nothing follows such a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from msgspec.structs import replace
 
 from taskservice.core.admit import Admission, find
+from taskservice.core.changes import expired
 from taskservice.core.outcome import task_json
-from taskservice.core.records import Record, TasksAccepted, TasksExpired, TasksFailed, TasksSucceeded
+from taskservice.core.records import DeadRow, Record, TasksAccepted, TasksExpired, TasksFailed, TasksSucceeded
 from taskservice.core.state import State
 from taskservice.core.types import FunctionName, NewTask, Task, TaskId, TaskNo, TaskState, TenantId
 
@@ -71,38 +72,34 @@ def _ended(state: State, record: Record) -> list[Task]:
     """The tasks that something follows, as they are when the record is true."""
     match record:
         case TasksSucceeded(token=token, rows=rows):
-            open_, done = state.leases[token].open, {row[0]: row for row in rows}
-            return [
-                replace(
-                    task,
-                    state=TaskState.SUCCEEDED,
-                    ended_ms=record.at_ms,
-                    result=done[task.no][1],
-                    started_ms=done[task.no][2],
-                    duration_us=done[task.no][3],
-                )
-                for task in _loaded(state, [no for no in done if open_[no].hooked])
-            ]
+            open_ = state.leases[token].open
+            done = {row[0]: row for row in rows if open_[row[0]].hooked}
+            return [_succeeded(task, record.at_ms, done[task.no]) for task in _loaded(state, done)]
         case TasksFailed(token=token, rows=dead):
-            open_, died = state.leases[token].open, {row.no: row for row in dead}
-            return [
-                replace(
-                    task,
-                    state=TaskState.FAILED,
-                    ended_ms=record.at_ms,
-                    error=died[task.no].error,
-                    duration_us=died[task.no].duration_us,
-                )
-                for task in _loaded(state, [no for no in died if open_[no].hooked])
-            ]
-        case TasksExpired(nos=nos):
-            return [
-                replace(task, state=TaskState.EXPIRED, ended_ms=record.at_ms)
-                for task in _loaded(state, state.table.hooked(nos))
-            ]
+            open_ = state.leases[token].open
+            died = {row.no: row for row in dead if open_[row.no].hooked}
+            return [_failed(task, record.at_ms, died[task.no]) for task in _loaded(state, died)]
+        case TasksExpired(nos=nos, at_ms=at_ms):
+            return [expired(task, at_ms) for task in _loaded(state, state.table.hooked(nos))]
         case _:
             return []
 
 
-def _loaded(state: State, nos: list[TaskNo]) -> list[Task]:
-    return state.table.load(nos) if nos else []
+def _loaded(state: State, nos: Collection[TaskNo]) -> list[Task]:
+    return state.table.load(list(nos)) if nos else []
+
+
+def _succeeded(task: Task, at_ms: int, row: tuple[TaskNo, bytes, int, int]) -> Task:
+    _, result, started_ms, duration_us = row
+    return replace(
+        task,
+        state=TaskState.SUCCEEDED,
+        ended_ms=at_ms,
+        result=result,
+        started_ms=started_ms,
+        duration_us=duration_us,
+    )
+
+
+def _failed(task: Task, at_ms: int, row: DeadRow) -> Task:
+    return replace(task, state=TaskState.FAILED, ended_ms=at_ms, error=row.error, duration_us=row.duration_us)

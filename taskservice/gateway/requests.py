@@ -129,6 +129,10 @@ class SchedulePatch(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Of each task, from when it is made."""
     off_peak: bool | UnsetType | None = UNSET
     tags: dict[str, str] | UnsetType | None = UNSET
+    callback_url: Annotated[str, Meta(min_length=1, max_length=URL_CHARS_MAX)] | UnsetType | None = UNSET
+    """Of each task; so for the two that follow."""
+    on_success: FunctionText | UnsetType | None = UNSET
+    on_failure: FunctionText | UnsetType | None = UNSET
     cron: Annotated[str, Meta(max_length=200, examples=["30 2 * * MON-FRI"])] | UnsetType | None = UNSET
     """Minute, hour, day of month, month, day of week."""
     zone: Annotated[str, Meta(max_length=100, examples=["Europe/Berlin"])] | UnsetType | None = UNSET

@@ -25,6 +25,22 @@ async def attempted(service: Service, status: int, message: str = "") -> None:
     await service.dispatcher.inner.callbacks_attempted(attempts)
 
 
+async def test_the_tasks_of_a_schedule_may_have_them(service: Service) -> None:
+    said = {"callback_url": URL, "on_success": "media.thumbnail", "on_failure": None}
+    body = {"function": "media.echo", "id": "s", "interval": "1s", **said}
+    shown = (await service.client().post("/v1/schedules", json=body)).json()
+    assert {name: shown[name] for name in said} == said
+    changed = (await service.client().patch("/v1/schedules/s", json={"tags": {"a": "b"}, "on_success": None})).json()
+    assert (changed["callback_url"], changed["on_success"]) == (URL, None)
+    refused = await service.client().patch("/v1/schedules/s", json={"callback_url": "http://10.0.0.1/"})
+    assert refused.status_code == 422
+    service.now_ms[0] += 1_000
+    service.dispatcher.inner.run_once()
+    (task,) = (await service.tasks()).values()
+    assert task.hooks is not None
+    assert (task.hooks.callback_url, task.hooks.on_success) == (URL, "")
+
+
 async def test_they_are_shown_as_they_were_said(service: Service) -> None:
     body = {**ECHO, "callback_url": URL, "on_success": "media.thumbnail", "on_failure": "media.echo"}
     shown = (await service.client().post("/v1/tasks", json=body)).json()
