@@ -30,7 +30,7 @@ class CallbackSettings(BaseModel):
         description="Seconds of failures without a success after which an endpoint is disabled.",
     )
     callback_keep_s: float = Field(
-        7 * _DAY_S,
+        3 * _DAY_S,
         ge=0,
         allow_inf_nan=False,
         description="Seconds after a task's end that its callback is known, delivered or not.",

@@ -54,7 +54,8 @@ JITTER_RATIO = 0.1
 """A delay is longer by up to so much, so that what failed together is not tried together."""
 PER_ENDPOINT_MAX = 8
 """Deliveries to one endpoint at a time; one, while it fails: slow ones must not keep the others waiting."""
-FORGOTTEN_AT_ONCE_MAX = 200
+FORGOTTEN_AT_ONCE_MAX = 100
+EVER_MS = 2**62
 MESSAGE_CHARS_MAX = 200
 GONE = 410
 """The HTTP status of who does not want to be told any more."""
@@ -80,10 +81,27 @@ def asked(state: State, event: CallbacksAsked, now_ms: int, rng: Random) -> Deci
             break
     tenants = {one.tenant: state.outbox.secrets.get(one.tenant) for one in found}
     secrets = {tenant: secret.signing(now_ms) for tenant, secret in tenants.items() if secret is not None}
+    answer = CallbacksAnswer(tuple(found), secrets, state.outbox.next_ms(now_ms))
+    return Decision(_forget(state, now_ms), answer)
+
+
+def _forget(state: State, now_ms: int) -> tuple[DeliveriesForgotten | EndpointSet, ...]:
+    """What is old is known no longer; nor that an endpoint was in trouble, when nothing else is owed to it."""
     before_ms = now_ms - int(state.limits.callback_keep_s * 1000)
     old = tuple(state.table.deliveries.old(before_ms, FORGOTTEN_AT_ONCE_MAX))
-    records = (DeliveriesForgotten(now_ms, old),) if old else ()
-    return Decision(records, CallbacksAnswer(tuple(found), secrets, state.outbox.next_ms(now_ms)))
+    if not old:
+        return ()
+    keys = dict.fromkeys(one.endpoint for one in state.table.deliveries.get(old))
+    well = [key for key in keys if _is_over(state, key, frozenset(old), before_ms)]
+    return (DeliveriesForgotten(now_ms, old), *(EndpointSet(now_ms, Endpoint(*key)) for key in well))
+
+
+def _is_over(state: State, key: EndpointKey, going: frozenset[DeliveryKey], before_ms: int) -> bool:
+    """Whether the endpoint was in trouble before then, and nothing is owed to it but what is going."""
+    endpoint = state.outbox.troubled.get(key)
+    if endpoint is None or (endpoint.failing_ms or 0) >= before_ms:
+        return False
+    return all(one.key in going for one in state.table.deliveries.owed(key, EVER_MS, len(going) + 1))
 
 
 def attempted(state: State, event: CallbacksAttempted, now_ms: int, rng: Random) -> Decision:

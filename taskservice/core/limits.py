@@ -59,7 +59,7 @@ class Limits(Struct, frozen=True, array_like=True):
     """Which runners get leases first: `least_loaded`, or `pack`: the fullest."""
     callback_retry_s: float = 86_400.0
     """For how long a callback is tried again after the run's end."""
-    callback_keep_s: float = 7 * 86_400.0
+    callback_keep_s: float = 3 * 86_400.0
     """How long after the run's end a callback is known, whatever became of it."""
     callback_disable_s: float = 3 * 86_400.0
     """An endpoint that has failed for so long, without a success, is told nothing more."""

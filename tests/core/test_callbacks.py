@@ -294,6 +294,22 @@ def test_what_is_old_is_forgotten_whatever_became_of_it(machine: Machine) -> Non
     assert (of_task(machine, "a").deliveries, of_task(machine, "b").deliveries) == ((), ())
 
 
+def test_that_an_endpoint_was_in_trouble_is_forgotten_when_nothing_is_owed_to_it(machine: Machine) -> None:
+    """So nobody can fill the service with hosts that answer 410."""
+    ended(machine, "a")
+    answered(machine, *due(machine), status=410)
+    machine.now_ms += 1_000
+    ended(machine, "b")
+    machine.now_ms += int(Limits().callback_keep_s * 1000)
+    due(machine)
+    assert of_task(machine, "a").deliveries == ()
+    assert len(troubled(machine)) == 1, "b is owed"
+    machine.now_ms += 1_000
+    due(machine)
+    assert troubled(machine) == []
+    assert machine.state.outbox.first_ms == {}
+
+
 def test_a_task_in_another_hand_is_nobodys(machine: Machine) -> None:
     acme = machine.tenant("acme")
     ended(machine, "a")
