@@ -51,9 +51,7 @@ def add(
     max_attempts: Annotated[int | None, typer.Option(help="Fewer attempts than the function has.")] = None,
     timeout: Annotated[str | None, typer.Option(help="Less time for each attempt than the function has.")] = None,
     ttl: Annotated[str | None, typer.Option(help="A task expires if it has not started by then: 90s, 5m, 1h.")] = None,
-    deadline: Annotated[
-        str | None, typer.Option(help="When a task is to have ended, from when it is made: 90s, 5m, 1h.")
-    ] = None,
+    deadline: Annotated[str | None, typer.Option(help="When a task is to have ended, from its making: 1h.")] = None,
     off_peak: OffPeak = None,
     callback_url: CallbackUrl = None,
     on_success: OnSuccess = None,
