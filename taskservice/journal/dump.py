@@ -19,6 +19,7 @@ from taskservice.core.callback_records import (
     EndpointSet,
     SecretSet,
 )
+from taskservice.core.checkpoints import CheckpointsSaved
 from taskservice.core.deliveries import Endpoint, SigningSecret
 from taskservice.core.filters import touches
 from taskservice.core.orders import Order, OrdersGiven, TasksPreempted, TasksStopped
@@ -95,7 +96,7 @@ class Wanted:
                 return _with_rows(record, "nos", list(filter(self._has, record.nos)))
             case r.TasksChanged() | r.TasksExpired():
                 return _with_rows(record, "nos", list(filter(self._has, record.nos)))
-            case r.TasksSucceeded() | r.TasksArchived():
+            case r.TasksSucceeded() | r.TasksArchived() | CheckpointsSaved():
                 return _with_rows(record, "rows", [row for row in record.rows if self._has(row[0])])
             case r.TasksRetrying() | r.TasksFailed():
                 return _with_rows(record, "rows", [row for row in record.rows if self._has(row.no)])

@@ -137,6 +137,11 @@ def _add_preempted(db: sqlite3.Connection) -> None:
     db.execute("ALTER TABLE task ADD COLUMN throttles INTEGER NOT NULL DEFAULT 0")
 
 
+def _add_checkpoints(db: sqlite3.Connection) -> None:
+    """Version 8 has the last checkpoints of tasks."""
+    db.execute("CREATE TABLE checkpoint (no INTEGER PRIMARY KEY, checkpoint BLOB NOT NULL)")
+
+
 _HOOKS = (
     "ALTER TABLE task ADD COLUMN hooks TEXT",
     """
@@ -151,7 +156,7 @@ _HOOKS = (
 
 
 def _add_hooks(db: sqlite3.Connection) -> None:
-    """Version 8 has what follows the end of a task, and whom that is still to be told."""
+    """Version 9 has what follows the end of a task, and whom that is still to be told."""
     for statement in _HOOKS:
         db.execute(statement)
 
@@ -163,7 +168,8 @@ STEPS: Mapping[int, Step] = {
     4: _add_deadlines,
     5: _add_memory,
     6: _add_preempted,
-    7: _add_hooks,
+    7: _add_checkpoints,
+    8: _add_hooks,
 }
 """From a version to the next one. They say what the schema was then, and take nothing from `mapping`, which goes on."""
 

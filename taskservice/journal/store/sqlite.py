@@ -21,6 +21,7 @@ from taskservice.core.types import Leaf, ListFilter, RunnerId, Task, TaskId, Tas
 from taskservice.journal.store import file, mapping, moves, statements
 from taskservice.journal.store.beside import Beside
 from taskservice.journal.store.changes import Changes
+from taskservice.journal.store.checkpoints import SqliteCheckpoints
 from taskservice.journal.store.counts import Counts, LeafState
 from taskservice.journal.store.grants import Grants
 from taskservice.journal.store.ids import Ids
@@ -52,11 +53,12 @@ class SqliteTable(Beside):
         self._counts = Counts()
         self._grants = Grants()
         self._ids = Ids(self._db) if db is None else Ids(self._db, *self._db.execute(statements.GET_SETTLED).fetchone())
-        self._past = SqlitePast(self._db, self._numbers, self._counts, self._ids)
+        self.past = SqlitePast(self._db, self._numbers, self._counts, self._ids)
         self._ranges = Ranges(self._db, self._numbers)
-        self._changes = Changes(self._db, self._numbers, self._counts, self._ids)
         self._running: dict[TaskNo, KnownStanding] = {}
         """What stands in a row as state, epoch and seq of a task that runs."""
+        self.checkpoints = SqliteCheckpoints(self._db, self._running, self._references)
+        self._changes = Changes(self._db, self._numbers, self._counts, self._ids, self.checkpoints)
         self._listing = Listing(self._db, self._numbers, self._counts, self._running)
         self._mark: Mark | None = None
         if db is not None:
@@ -95,10 +97,6 @@ class SqliteTable(Beside):
         if self._main is not None:
             os.close(self._main)
             self._main = None
-
-    @property
-    def past(self) -> SqlitePast:
-        return self._past
 
     @property
     def mark(self) -> Mark | None:
