@@ -19,6 +19,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from taskservice.actors.bulk import BulkTurns
+from taskservice.actors.callback_calls import CallbackCalls
 from taskservice.actors.commits import Commits
 from taskservice.actors.dispatcher_options import DispatcherOptions
 from taskservice.actors.insight_calls import InsightCalls
@@ -56,7 +57,7 @@ class Counts(NamedTuple):
     effects: int
 
 
-class Dispatcher(ScheduleCalls, InsightCalls):
+class Dispatcher(ScheduleCalls, InsightCalls, CallbackCalls):
     """One shard, recovered and open, in its shell. Everything but the journal's writes happens on the loop that calls
     `start`."""
 
@@ -108,7 +109,8 @@ class Dispatcher(ScheduleCalls, InsightCalls):
 
     def start(self) -> None:
         """The consumer runs on this loop."""
-        self._notifier.catalog_changed(self._shard.state.catalog_version)
+        self._notifier.catalog.changed(self._shard.state.catalog_version)
+        self._notifier.owed.changed(self._journal.epoch << 32)
         self._keep(asyncio.get_running_loop().create_task(self._consume()))
         self._keep(asyncio.get_running_loop().create_task(self._look_after_the_journal()))
         self._wake.set()
@@ -248,7 +250,9 @@ class Dispatcher(ScheduleCalls, InsightCalls):
                 case fx.Ended(_, tasks) | fx.Deleted(tasks):
                     self._notifier.ended(tasks)
                 case fx.CatalogChanged(version):
-                    self._notifier.catalog_changed(version)
+                    self._notifier.catalog.changed(version)
+                case fx.CallbacksOwed():
+                    self._notifier.owed.changed(self._notifier.owed.version + 1)
                 case fx.ValuesDropped(keys) if self._remover is not None:
                     self._remover.remove(keys)
         for runner, leases in launches.items():
@@ -363,7 +367,7 @@ class Dispatcher(ScheduleCalls, InsightCalls):
 
     async def catalog(self, known_version: int = -1, wait_s: float = 0.0) -> fx.CatalogAnswer | None:
         """See `DispatcherPort`."""
-        if known_version >= 0 and not await self._notifier.catalog_other_than(known_version, wait_s):
+        if known_version >= 0 and not await self._notifier.catalog.other_than(known_version, wait_s):
             return None
         return await self.ask(e.CatalogAsked, fx.CatalogAnswer)
 

@@ -12,6 +12,7 @@ from typing import Any
 from taskservice.actors.line import Line, LineServer, Method
 from taskservice.actors.ports import DispatcherPort
 from taskservice.actors.runner import Runner
+from taskservice.core import callback_events as ce
 from taskservice.core.effects import (
     CatalogAnswer,
     ItemsAnswer,
@@ -55,6 +56,14 @@ DISPATCHER_METHODS = {
     "timeline": Method(tuple[TenantId, TaskId], TimelineAnswer),
     "usage": Method(tuple[TenantId | None], UsageAnswer),
     "report": Method(tuple[bytes], bytes),
+    "callbacks": Method(tuple[int, list[ce.Busy]], ce.CallbacksAnswer),
+    "callbacks_attempted": Method(tuple[list[ce.Attempted]], None),
+    "callbacks_owed": Method(tuple[int, float], int),
+    "deliveries": Method(tuple[TenantId, TaskId], ce.DeliveriesAnswer),
+    "redeliver": Method(tuple[TenantId, TaskId], ce.DeliveriesAnswer),
+    "endpoints": Method(tuple[TenantId | None], ce.EndpointsAnswer),
+    "enable_endpoint": Method(tuple[TenantId, str], ce.EndpointsAnswer),
+    "put_secret": Method(tuple[TenantId, bytes, bool], ce.SecretAnswer),
 }
 RUNNER_METHODS = {
     "launch": Method(tuple[int, bytes], bool),
@@ -205,6 +214,37 @@ class LineDispatcher:
 
     async def report(self, body: bytes) -> bytes:
         answer: bytes = await self._ask("report", body)
+        return answer
+
+    async def callbacks(self, limit: int, busy: Sequence[ce.Busy]) -> ce.CallbacksAnswer:
+        answer: ce.CallbacksAnswer = await self._ask("callbacks", limit, list(busy))
+        return answer
+
+    async def callbacks_attempted(self, attempts: Sequence[ce.Attempted]) -> None:
+        await self._ask("callbacks_attempted", list(attempts))
+
+    async def callbacks_owed(self, known_version: int, wait_s: float) -> int:
+        answer: int = await self._ask("callbacks_owed", known_version, wait_s, wait_s=wait_s)
+        return answer
+
+    async def deliveries(self, tenant: TenantId, id: TaskId) -> ce.DeliveriesAnswer:
+        answer: ce.DeliveriesAnswer = await self._ask("deliveries", tenant, id)
+        return answer
+
+    async def redeliver(self, tenant: TenantId, id: TaskId) -> ce.DeliveriesAnswer:
+        answer: ce.DeliveriesAnswer = await self._ask("redeliver", tenant, id)
+        return answer
+
+    async def endpoints(self, tenant: TenantId | None) -> ce.EndpointsAnswer:
+        answer: ce.EndpointsAnswer = await self._ask("endpoints", tenant)
+        return answer
+
+    async def enable_endpoint(self, tenant: TenantId, origin: str) -> ce.EndpointsAnswer:
+        answer: ce.EndpointsAnswer = await self._ask("enable_endpoint", tenant, origin)
+        return answer
+
+    async def put_secret(self, tenant: TenantId, secret: bytes, rotate: bool) -> ce.SecretAnswer:
+        answer: ce.SecretAnswer = await self._ask("put_secret", tenant, secret, rotate)
         return answer
 
 

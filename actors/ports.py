@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from taskservice.core import callback_events as ce
 from taskservice.core.effects import (
     CatalogAnswer,
     ItemsAnswer,
@@ -94,6 +95,30 @@ class DispatcherPort(Protocol):
 
     async def report(self, body: bytes) -> bytes:
         """A runner's report (msgpack of `RunnerReport`) is durable; gives msgpack of `ReportAck`."""
+
+    async def callbacks(self, limit: int, busy: Sequence[ce.Busy]) -> ce.CallbacksAnswer:
+        """What can be delivered now, at most so many, beside what is being delivered."""
+
+    async def callbacks_attempted(self, attempts: Sequence[ce.Attempted]) -> None:
+        """What came of attempts to deliver is on record."""
+
+    async def callbacks_owed(self, known_version: int, wait_s: float) -> int:
+        """Another version than this as soon as there may be something to deliver; the same one if that took over `wait_s`."""
+
+    async def deliveries(self, tenant: TenantId, id: TaskId) -> ce.DeliveriesAnswer:
+        """The callbacks of the tenant's task."""
+
+    async def redeliver(self, tenant: TenantId, id: TaskId) -> ce.DeliveriesAnswer:
+        """The last of the task's callbacks is owed again; the answer has all of them."""
+
+    async def endpoints(self, tenant: TenantId | None) -> ce.EndpointsAnswer:
+        """The endpoints that fail or are disabled: the tenant's, or all."""
+
+    async def enable_endpoint(self, tenant: TenantId, origin: str) -> ce.EndpointsAnswer:
+        """The endpoint is told again what it is owed."""
+
+    async def put_secret(self, tenant: TenantId, secret: bytes, rotate: bool) -> ce.SecretAnswer:
+        """The tenant's callbacks are signed with this, unless it has a secret and this is not to take its place."""
 
 
 class RunnerPort(Protocol):

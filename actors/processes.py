@@ -18,6 +18,8 @@ from functools import partial
 from pathlib import Path
 
 from taskservice.actors.archiver import Archiver, ArchiverOptions
+from taskservice.actors.callback_http import CallbackHttp
+from taskservice.actors.callbacks import CallbackSender
 from taskservice.actors.commits import CommitOptions
 from taskservice.actors.dispatcher import Dispatcher
 from taskservice.actors.dispatcher_options import DispatcherOptions
@@ -243,6 +245,13 @@ class GatewayProcess(HttpServer):
             settings.port,
         )
         end_with(self.start())
+        http = CallbackHttp(
+            timeout_s=settings.callback_timeout_s,
+            at_once_max=settings.callbacks_at_once_max,
+            private_networks=settings.callback_private_networks,
+        )
+        sender = CallbackSender(dispatcher, http.post, settings.callbacks_at_once_max)
+        self._callbacks_loop = end_with(asyncio.create_task(sender.run()))
 
     async def ready(self) -> None:
         """It is there to be called."""
@@ -319,6 +328,7 @@ def gateway_settings(settings: Settings) -> GatewaySettings:
         batch_tasks_max=settings.batch_tasks_max,
         wait_s_max=settings.wait_s_max,
         list_limit_max=settings.list_limit_max,
+        callback_private_networks=settings.callback_private_networks,
     )
 
 

@@ -7,13 +7,11 @@ shows them all.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import (
     BeforeValidator,
     Field,
@@ -26,10 +24,12 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from taskservice.callback_settings import CallbackSettings
 from taskservice.core.limits import SCHEDULE_TIMES_MAX, Limits
 from taskservice.core.off_peak import parse_window
 from taskservice.core.recurrence import BadTiming
 from taskservice.errors import RequestError
+from taskservice.settings_file import read_file
 from taskservice.units import parse_bytes
 
 MIB = 1 << 20
@@ -50,8 +50,8 @@ _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9._-]+(/[A-Za-z0-9_=-][A-Za-z0-9._=-]*
 _seconds = partial(Field, gt=0, allow_inf_nan=False)
 
 
-class Settings(BaseSettings):
-    """What the service is told when it starts. Raises pydantic's ValidationError; `load_settings` says it in words."""
+class ServiceSettings(BaseSettings):
+    """All settings but those that have a file of their own: see `Settings`."""
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
 
@@ -338,6 +338,10 @@ class Settings(BaseSettings):
         return self.home / "logs" / "service.log"
 
 
+class Settings(CallbackSettings, ServiceSettings):
+    """What the service is told when it starts. Raises pydantic's ValidationError; `load_settings` says it in words."""
+
+
 class _File(PydanticBaseSettingsSource):
     """The file that `config` names, as the sources before this one have it."""
 
@@ -347,27 +351,6 @@ class _File(PydanticBaseSettingsSource):
     def __call__(self) -> dict[str, object]:
         path = self.current_state.get("config")
         return {} if not path else read_file(Path(path).expanduser(), self.settings_cls.model_fields)
-
-
-def read_file(path: Path, fields: Mapping[str, FieldInfo]) -> dict[str, object]:
-    """What a YAML or TOML file says about these fields. Raises RequestError for any other file, or any other name."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, yaml.YAMLError) as error:
-        raise RequestError(f"The settings in {path} cannot be read: {error}", code="bad_settings") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise RequestError(f"{path} has to hold names and values, such as `port: 8700`.", code="bad_settings")
-    known = sorted(set(fields) - {"config"})
-    unknown = sorted(str(name) for name in values if name not in known)
-    if unknown:
-        raise RequestError(
-            f"{path} names no setting with {', '.join(unknown)}. The settings are: {', '.join(known)}.",
-            code="bad_settings",
-        )
-    return values
 
 
 def load_settings(**flags: Any) -> Settings:

@@ -51,6 +51,7 @@ DOCUMENTS = [
     "docs/cluster.md",
     "docs/durability.md",
     "docs/import-export.md",
+    "docs/notifications.md",
     "docs/placement.md",
     "docs/schedules.md",
     "docs/scheduling.md",

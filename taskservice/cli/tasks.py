@@ -27,6 +27,15 @@ OffPeak = Annotated[
     typer.Option("--off-peak/--no-off-peak", help="It can wait for off-peak hours or an idle pool; or it cannot."),
 ]
 
+# What follows the end of a task.
+CallbackUrl = Annotated[
+    str | None, typer.Option(metavar="URL", help="Told by a signed request when the task has ended.")
+]
+OnSuccess = Annotated[str | None, typer.Option(metavar="FUNCTION", help="Gets a task when this one has succeeded.")]
+OnFailure = Annotated[
+    str | None, typer.Option(metavar="FUNCTION", help="Gets a task when this one has failed or expired.")
+]
+
 # The filters, of whatever is done to many tasks.
 States = Annotated[list[str], typer.Option("--state", help="In this state; may be repeated.")]
 Function = Annotated[str | None, typer.Option(help="Of this function.")]
@@ -59,6 +68,9 @@ def submit(
     off_peak: OffPeak = None,
     tag: Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="A tag; may be repeated.")] = [],  # noqa: B006
     key: Annotated[str | None, typer.Option(help="What its function's key_max_running counts by.")] = None,
+    callback_url: CallbackUrl = None,
+    on_success: OnSuccess = None,
+    on_failure: OnFailure = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
     wait_timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most.")] = None,
     as_json: AsJson = False,
@@ -79,6 +91,9 @@ def submit(
             off_peak=off_peak,
             tags=read_tags(tag) or None,
             key=key,
+            callback_url=callback_url,
+            on_success=on_success,
+            on_failure=on_failure,
         )
         if wait:
             render.print_json(task.result(wait_timeout))
@@ -131,7 +146,12 @@ def show(
         unfinished = task.state not in ENDED
         why = task.why() if unfinished else None
         timeline = task.timeline() if unfinished or with_timeline else None
-    told = {name: value for name, value in (("why", why), ("timeline", timeline)) if value is not None}
+        deliveries = task.deliveries() if "callback_url" in task.info and not unfinished else None
+    told = {
+        name: value
+        for name, value in (("why", why), ("timeline", timeline), ("callbacks", deliveries))
+        if value is not None
+    }
     if as_json:
         render.print_json({**task.info, **told})
         return
@@ -142,6 +162,9 @@ def show(
     if timeline is not None:
         print()
         explain.print_timeline(timeline)
+    if deliveries is not None:
+        print()
+        explain.print_deliveries(deliveries)
 
 
 def logs(id: TaskId) -> None:

@@ -288,6 +288,10 @@ class AsyncTaskHandle(KnownTask):
         """See `Client.timeline`."""
         return await self._client.timeline(self.id)
 
+    async def deliveries(self) -> JsonObject:
+        """See `Client.deliveries`."""
+        return await self._client.deliveries(self.id)
+
     async def cancel(self) -> Self:
         """See `TaskHandle.cancel`."""
         self.info = (await self._client.cancel(self.id)).info

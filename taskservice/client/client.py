@@ -324,6 +324,10 @@ class TaskHandle(KnownTask):
         """What the task has gone through: see `Client.timeline`."""
         return self._client.timeline(self.id)
 
+    def deliveries(self) -> JsonObject:
+        """What became of the task's callbacks: see `Client.deliveries`."""
+        return self._client.deliveries(self.id)
+
     def cancel(self) -> Self:
         """See `Client.cancel`."""
         self.info = self._client.cancel(self.id).info

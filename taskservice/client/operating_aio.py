@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TypeVar, Unpack
 
-from taskservice.client import settings
+from taskservice.client import callbacks, settings
 from taskservice.client.conversation import Talk
 from taskservice.client.settings import ClassChanges, DownstreamChanges, FunctionChanges, TenantLimits
 from taskservice.client.steps import Conversation, JsonObject, JsonObjects, Request
@@ -88,3 +88,24 @@ class AsyncOperating(ABC):
     async def change_tenant(self, id: str, **limits: Unpack[TenantLimits]) -> JsonObject:
         """See `Client.change_tenant`."""
         return await self._object(settings.change("tenants", id, limits))
+
+    async def deliveries(self, id: str) -> JsonObject:
+        """See `Client.deliveries`."""
+        return await self._object(callbacks.deliveries(id))
+
+    async def redeliver(self, id: str) -> JsonObject:
+        """See `Client.redeliver`."""
+        return await self._object(callbacks.redeliver(id))
+
+    async def callback_endpoints(self, *, tenant: str | None = None) -> JsonObjects:
+        """See `Client.callback_endpoints`."""
+        found: JsonObjects = (await self._object(callbacks.endpoints(tenant)))["endpoints"]
+        return found
+
+    async def enable_callback_endpoint(self, origin: str, *, tenant: str | None = None) -> JsonObject:
+        """See `Client.enable_callback_endpoint`."""
+        return await self._object(callbacks.enable_endpoint(origin, tenant))
+
+    async def rotate_callback_secret(self, *, tenant: str | None = None) -> JsonObject:
+        """See `Client.rotate_callback_secret`."""
+        return await self._object(callbacks.rotate_secret(tenant))

@@ -49,6 +49,12 @@ class TaskOptions(TypedDict, total=False):
     tags: Mapping[str, str] | None
     key: str | None
     """What its function's `key_max_running` counts by; the value of the parameter that the function names if not given."""
+    callback_url: str | None
+    """Is told by a signed request when the task has ended."""
+    on_success: str | None
+    """A function that gets a task `{"task": {...}}` when this one has succeeded."""
+    on_failure: str | None
+    """A function that gets a task `{"task": {...}}` when this one has failed or expired."""
 
 
 class ListFilters(TypedDict, total=False):

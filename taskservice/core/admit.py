@@ -70,15 +70,16 @@ class Admission:
         now_ms: int,
         *,
         rated: bool = False,
+        bounded: bool = True,
     ) -> None:
         """`known`: of all the ids that will be asked about. `accepted` is added to; there may be others' in it. `rated`: they may come
-        only as fast as may be submitted."""
+        only as fast as may be submitted. `bounded`: no more of them than the tenant has room for."""
         self._state = state
         self._tenant = tenant
         self._accepted = accepted
         self._now_ms = now_ms
         self._known, self._past = known
-        self._room = _room(state, tenant)
+        self._room = _room(state, tenant) if bounded else None
         self._rated = rated
         self._taken: Counter[Name] = Counter()
         self._bounded: dict[FunctionName, list[Name]] = {}
@@ -246,6 +247,7 @@ def _task(state: State, tenant: Tenant, new: NewTask, no: TaskNo, now_ms: int) -
         key=new.key if function.key_max_running is not None else "",
         expires_ms=None if ttl_ms is None else now_ms + ttl_ms,
         deadline_ms=_deadline_ms(new, function, now_ms),
+        hooks=new.hooks,
     )
 
 

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import TypeVar, cast
 
-from taskservice.core import bulk_apply, change_apply, closing, orders_apply, schedules_apply
+from taskservice.core import bulk_apply, callbacks_apply, change_apply, closing, orders_apply, schedules_apply
+from taskservice.core import callback_records as cr
 from taskservice.core import records as r
 from taskservice.core.checkpoints import CheckpointsSaved
-from taskservice.core.effects import CatalogChanged, Ended, Held, Launch
+from taskservice.core.effects import CatalogChanged, Deleted, Ended, Held, Launch
 from taskservice.core.lease import launch_spec
 from taskservice.core.notes import note_function, note_key, note_policy, note_tenant
 from taskservice.core.orders import OrdersGiven, TasksPreempted, TasksStopped
@@ -87,7 +88,7 @@ def apply(state: State, record: r.Record) -> list[Held]:
     held = _APPLY[type(record)](state, record)
     if state.schedules.watched:
         for _, effect in held:
-            if isinstance(effect, Ended):
+            if isinstance(effect, Ended | Deleted):
                 state.schedules.ended(effect.tasks)
     return held
 
@@ -284,5 +285,10 @@ _APPLY = dict(
         _for(r.ScheduleSet, schedules_apply.was_set),
         _for(r.ScheduleRemoved, schedules_apply.removed),
         _for(r.ScheduleFired, schedules_apply.fired),
+        _for(cr.DeliveriesTried, callbacks_apply.tried),
+        _for(cr.DeliveryRenewed, callbacks_apply.renew),
+        _for(cr.DeliveriesForgotten, callbacks_apply.forgotten),
+        _for(cr.EndpointSet, callbacks_apply.endpoint_set),
+        _for(cr.SecretSet, callbacks_apply.secret_set),
     ]
 )

@@ -26,6 +26,7 @@ def check(state: State) -> None:
     _check_past(state)
     _check_operations(state)
     _check_schedules(state)
+    _check_outbox(state)
 
 
 def _require(holds: bool, message: str) -> None:
@@ -139,6 +140,13 @@ def _check_operations(state: State) -> None:
     _require(not under_way or operations.next() is not None, "all operations under way wait for others")
     for each in under_way.values():
         _require(each.upto_no < state.next_no, f"{each.id} means tasks that there are not yet")
+
+
+def _check_outbox(state: State) -> None:
+    known, owed = state.outbox.first_ms, state.table.deliveries.endpoints()
+    _require(known == owed, f"of endpoints something is due at {known}, and in the table at {owed}")
+    open_ = sorted(key for key in owed if not state.outbox.is_disabled(key))
+    _require(sorted(state.outbox.due(2**62)) == open_, f"of {open_} only {list(state.outbox.due(2**62))} have a turn")
 
 
 def _check_schedules(state: State) -> None:

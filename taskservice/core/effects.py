@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from taskservice.core.callback_events import CallbackAnswer
 from taskservice.core.deadlines import Kept
 from taskservice.core.insight import InsightAnswer
 from taskservice.core.lease_wire import LeaseSpec, ReportAck
@@ -230,6 +231,7 @@ AnswerValue = (
     | KeysAnswer
     | CountAnswer
     | InsightAnswer
+    | CallbackAnswer
 )
 
 
@@ -279,7 +281,11 @@ class ValuesDropped(Struct, frozen=True):
     keys: tuple[str, ...]
 
 
-Effect = Answer | Launch | Ordered | Ended | Deleted | CatalogChanged | ValuesDropped
+class CallbacksOwed(Struct, frozen=True):
+    """Somebody is to be told of the end of a task, or can be told again: whoever sends callbacks may look."""
+
+
+Effect = Answer | Launch | Ordered | Ended | Deleted | CatalogChanged | ValuesDropped | CallbacksOwed
 
 Held = tuple[int, Effect]
 """An effect and the segment it waits for."""

@@ -8,8 +8,10 @@ import msgspec
 from msgspec import Struct
 
 from taskservice.core.deadlines import Deadlines, Kept
+from taskservice.core.deliveries import Endpoint, SigningSecret
 from taskservice.core.operations import Operation, Operations
 from taskservice.core.orders import Order
+from taskservice.core.outbox import Outbox
 from taskservice.core.schedules import Progress, Schedule, ScheduleKey, ScheduleState
 from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant, policy_key
 from taskservice.core.table import TaskTable
@@ -24,6 +26,8 @@ OPERATIONS = "operations"
 ORDERS = "orders"
 SCHEDULE = "schedule"
 DEADLINES = "deadlines"
+ENDPOINT = "endpoint"
+SECRET = "signing secret"
 PROGRESS = "schedule progress"
 """Apart from the schedule: it changes with every task, and the payload is not written again."""
 
@@ -81,6 +85,28 @@ def note_progress(table: TaskTable, key: ScheduleKey, progress: Progress) -> Non
 def forget_schedule(table: TaskTable, key: ScheduleKey) -> None:
     for kind in (SCHEDULE, PROGRESS):
         table.note(kind, _name(key), None)
+
+
+def note_endpoint(table: TaskTable, endpoint: Endpoint) -> None:
+    """Nothing is noted of one with which all is well."""
+    well = endpoint == Endpoint(*endpoint.key)
+    table.note(ENDPOINT, " ".join(endpoint.key), None if well else _encoder.encode(endpoint))
+
+
+def note_secret(table: TaskTable, secret: SigningSecret) -> None:
+    table.note(SECRET, secret.tenant, _encoder.encode(secret))
+
+
+def outbox(table: TaskTable) -> Outbox:
+    """Who is to be told of what has ended."""
+    found = Outbox()
+    for value in table.notes(SECRET).values():
+        secret = msgspec.msgpack.decode(value, type=SigningSecret)
+        found.secrets[secret.tenant] = secret
+    for value in table.notes(ENDPOINT).values():
+        found.set(msgspec.msgpack.decode(value, type=Endpoint))
+    found.look_again(table, table.deliveries.endpoints())
+    return found
 
 
 def _name(key: ScheduleKey) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from taskservice.core.callback_records import DeliveriesForgotten, DeliveriesTried
 from taskservice.core.checkpoints import CheckpointsSaved
 from taskservice.core.orders import OrdersGiven, TasksStopped
 from taskservice.core.press_records import PressesPutOff, TasksPressed
@@ -57,6 +58,10 @@ def bytes_of(record: Record) -> int:
             return ROW_BYTES + NO_BYTES * len(nos)
         case HistoryForgotten(nos=nos) | TasksChanged(nos=nos) | TasksExpired(nos=nos) | TasksPressed(nos=nos):
             return ROW_BYTES + NO_BYTES * len(nos)
+        case DeliveriesTried(rows=tried):
+            return ROW_BYTES * len(tried)
+        case DeliveriesForgotten(keys=deliveries):
+            return ROW_BYTES + NO_BYTES * len(deliveries)
         case FilesDropped(keys=files, value_keys=values):
             return ROW_BYTES + KEY_BYTES * (len(files) + len(values))
         case _:

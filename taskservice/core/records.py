@@ -9,12 +9,13 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.structs import replace
 
+from taskservice.core.callback_records import CallbackRecord
 from taskservice.core.changes import Change
 from taskservice.core.checkpoints import CheckpointsSaved
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.orders import OrderRecord
 from taskservice.core.past import HistoryFile
-from taskservice.core.press_records import PressesPutOff, TasksPressed
+from taskservice.core.press_records import PressRecord
 from taskservice.core.schedules import Progress, Schedule, ScheduleId, ScheduleKey
 from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
 from taskservice.core.types import ErrorInfo, Lane, Leaf, ListFilter, RunnerId, Task, TaskNo, TenantId, Token
@@ -278,8 +279,7 @@ Record = (
     | TasksCancelled
     | TasksChanged
     | TasksExpired
-    | TasksPressed
-    | PressesPutOff
+    | PressRecord
     | TasksArchived
     | HistoryForgotten
     | FilesDropped
@@ -289,4 +289,5 @@ Record = (
     | ScheduleSet
     | ScheduleRemoved
     | ScheduleFired
+    | CallbackRecord
 )

@@ -42,6 +42,7 @@ def restore(table: TaskTable, limits: Limits) -> State:
         policies=notes.policies(table),
         operations=notes.operations(table),
         deadlines=notes.deadlines(table),
+        outbox=notes.outbox(table),
     )
     state.leases = {grant.token: _lease(table, grant) for grant in table.grants()}
     for token, orders in notes.orders(table).items():

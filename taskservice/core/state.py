@@ -17,6 +17,7 @@ from taskservice.core.flow.running import Running
 from taskservice.core.limits import Limits
 from taskservice.core.operations import Operations
 from taskservice.core.orders import Order, OrderKind
+from taskservice.core.outbox import Outbox
 from taskservice.core.pool import Pool
 from taskservice.core.promises import Preemption, Told, owner_of
 from taskservice.core.queues import LeafQueue
@@ -46,6 +47,8 @@ class OpenAttempt(Struct, frozen=True):
     payload_bytes: int
     expires_ms: int | None
     deadline_ms: int | None
+    hooked: bool
+    """Whether something follows its end."""
 
 
 def open_attempt(task: Task) -> OpenAttempt:
@@ -63,6 +66,7 @@ def open_attempt(task: Task) -> OpenAttempt:
         len(task.payload),
         task.expires_ms,
         task.deadline_ms,
+        task.hooks is not None,
     )
 
 
@@ -120,6 +124,8 @@ class State:
     schedules: Timetable = field(default_factory=Timetable)
     deadlines: Deadlines = field(default_factory=Deadlines)
     """How many were kept, and how many missed."""
+    outbox: Outbox = field(default_factory=Outbox)
+    """Who is to be told of what has ended."""
     queues: dict[Leaf, LeafQueue] = field(default_factory=dict)
     """A queue for each leaf that has queued tasks; its head is a cache of the table."""
 

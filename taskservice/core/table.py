@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from taskservice.core.changes import Change
 from taskservice.core.checkpoints import Checkpoints
+from taskservice.core.deliveries import Deliveries
 from taskservice.core.past import PastTasks
 from taskservice.core.records import DeadRow, RetryRow
 from taskservice.core.stretches import Reach, Stretch
@@ -83,6 +84,8 @@ class Changed(NamedTuple):
     entered_bytes: int = 0
     values: tuple[str, ...] = ()
     """Keys of the values to which those referred that are gone."""
+    hooked: tuple[TaskNo, ...] = ()
+    """Those that have ended by it, and that something follows; in the order of their numbers."""
 
 
 class IllegalMove(Exception):
@@ -96,6 +99,10 @@ class TaskTable(Protocol):
     @property
     def past(self) -> PastTasks:
         """What is known of tasks that have left for history."""
+
+    @property
+    def deliveries(self) -> Deliveries:
+        """Whom ends of runs are still to be told, and what became of that."""
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -147,6 +154,9 @@ class TaskTable(Protocol):
 
     def find(self, tenant: TenantId, ids: Sequence[TaskId]) -> dict[TaskId, Task]:
         """Those of these ids that the tenant has."""
+
+    def hooked(self, nos: Sequence[TaskNo]) -> list[TaskNo]:
+        """Those of these tasks that something follows when they have ended, in the order given. Takes no time with their payloads."""
 
     def next_queued(self, leaf: Leaf, after: QueueKey | None, limit: int) -> list[QueueKey]:
         """The queued tasks of a leaf in order, those after `after` if that is given."""

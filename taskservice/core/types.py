@@ -130,6 +130,17 @@ class ErrorInfo(Struct, frozen=True, array_like=True, gc=False):
     """The end of the traceback or of the process's last words; empty if there was none."""
 
 
+class Hooks(Struct, frozen=True, array_like=True, gc=False):
+    """What follows when a run of a task has ended. Empty: nothing."""
+
+    callback_url: str = ""
+    """Is told by a signed HTTP request, however the run has ended."""
+    on_success: str = ""
+    """A function that gets a task when the run has succeeded."""
+    on_failure: str = ""
+    """A function that gets a task when the run has failed, or has expired."""
+
+
 class NewTask(Struct, frozen=True, array_like=True, gc=False):
     """A task as the gateway hands it over: its payload is valid for the function's schema."""
 
@@ -154,6 +165,7 @@ class NewTask(Struct, frozen=True, array_like=True, gc=False):
     """The same, reckoned from its acceptance. Neither: the function's own."""
     off_peak: bool | None = None
     """Whether it can wait for off-peak hours. None: the function's own."""
+    hooks: Hooks | None = None
 
 
 class Task(Struct, frozen=True, array_like=True, gc=False):
@@ -206,6 +218,7 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
     """How often it was stopped for others in this run."""
     throttles: int = 0
     """How often its downstream had no room for it in this run."""
+    hooks: Hooks | None = None
 
     @property
     def leaf(self) -> Leaf:

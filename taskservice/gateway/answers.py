@@ -11,9 +11,10 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from starlette.responses import Response
 
 from taskservice.core.effects import ItemStatus, RunnerStatus, StatusAnswer
+from taskservice.core.follow_up import follow_up_id, function_after
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.specs import ApiKey, Tenant
-from taskservice.core.types import PRESSED_LANES, TERMINAL_STATES, ErrorInfo, Priority, Task, TaskState
+from taskservice.core.types import PRESSED_LANES, TERMINAL_STATES, ErrorInfo, Hooks, Priority, Task, TaskState
 from taskservice.gateway.amounts import QuotaView, RateView, quota_view, rate_view
 from taskservice.gateway.problems import ProblemDocument
 from taskservice.gateway.times import iso
@@ -65,6 +66,12 @@ class TaskView(Struct, frozen=True, kw_only=True):
     error: ErrorView | None
     key: str | UnsetType = UNSET
     """Only if it has one: what its function counts running tasks by."""
+    callback_url: str | UnsetType = UNSET
+    """Only if it has one; what became of it is at /v1/tasks/{id}/deliveries."""
+    on_success: str | UnsetType = UNSET
+    on_failure: str | UnsetType = UNSET
+    follow_up: str | UnsetType = UNSET
+    """The id of the task that follows this one's end; only if one does."""
     payload: Raw | UnsetType = UNSET
     result: Raw | UnsetType = UNSET
     lost: dict[str, str] | UnsetType = UNSET
@@ -86,6 +93,7 @@ class TaskValues(NamedTuple):
 
 NO_VALUES = TaskValues()
 
+_NO_HOOKS = Hooks()
 _STARTED = (TaskState.RUNNING, *TERMINAL_STATES)
 
 
@@ -248,6 +256,7 @@ def task_view(
     cancelling: bool = False,
 ) -> TaskView:
     """A task as users see it, with the values that are given."""
+    hooks = task.hooks or _NO_HOOKS
     return TaskView(
         id=task.id,
         function=task.function,
@@ -274,6 +283,10 @@ def task_view(
         preempted=task.preempted,
         duration_ms=None if task.duration_us is None else task.duration_us / 1000,
         error=None if task.error is None else _error_view(task.error),
+        callback_url=hooks.callback_url or UNSET,
+        on_success=hooks.on_success or UNSET,
+        on_failure=hooks.on_failure or UNSET,
+        follow_up=follow_up_id(task) if function_after(task) else UNSET,
         payload=UNSET if values.payload is None else Raw(values.payload),
         result=UNSET if values.result is None else Raw(values.result),
         lost=dict(values.lost) or UNSET,

@@ -33,6 +33,8 @@ class GatewaySettings:
     """Of any other request."""
     batch_tasks_max: int = 10_000
     """Tasks of one batch, ids of one cancellation."""
+    callback_private_networks: bool = False
+    """Whether callbacks may go to loopback and private networks."""
     tags_max: int = 32
     tag_value_chars_max: int = 256
     delay_ms_max: int = 10 * 365 * 86_400_000

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from standardwebhooks import Webhook
 
 from helpers.live import Live, eventually
+from helpers.scripted_server import scripted_server
 from taskservice import Client, RequestError, TaskFailed
 
 
@@ -151,3 +153,20 @@ def test_an_app_that_cannot_be_imported_is_named_and_nothing_is_left(tmp_path: P
     assert ended.returncode == 1
     assert "this module cannot be imported" in ended.stderr
     assert broken.processes() == []
+
+
+def test_the_end_of_a_task_is_told_and_followed(live: Live, client: Client) -> None:
+    """By a callback that the official library verifies, and by another function."""
+    secret = json.loads(live.cli("callback", "secret", "--json").stdout)["secret"]
+    with scripted_server() as server:
+        server.answer({}, 204)
+        task = client.submit("work.noop", {"i": 7}, callback_url=f"{server.url}/told", on_success="work.after")
+        assert task.result(timeout=30) == 7
+        assert client.result(task.refresh().info["follow_up"], timeout=30) == f"{task.id} has succeeded"
+        eventually(lambda: task.deliveries()["deliveries"][0]["state"] == "delivered", 30)
+        (asked,) = server.asked
+        event = Webhook(secret).verify(asked.body, asked.headers)
+        assert (event["type"], event["data"]["id"], event["data"]["result"]) == ("task.succeeded", task.id, 7)
+    shown = live.cli("show", task.id)
+    assert "delivered" in shown.stdout
+    assert "HTTP 204" in shown.stdout

@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
-from taskservice.core.types import ErrorInfo, Leaf, ListFilter, Task, TaskId, TaskNo, TaskState, Token
+from taskservice.core.types import ErrorInfo, Hooks, Leaf, ListFilter, Task, TaskId, TaskNo, TaskState, Token
 
 APPLICATION_ID = 0x74736B74
 """Says in a file's header that it is one of these."""
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 """Of the files written now; others are not read."""
 
 SCHEMA = (
@@ -46,7 +46,8 @@ SCHEMA = (
         deadline_ms INTEGER,
         press_ms INTEGER,
         preempted INTEGER NOT NULL DEFAULT 0,
-        throttles INTEGER NOT NULL DEFAULT 0
+        throttles INTEGER NOT NULL DEFAULT 0,
+        hooks TEXT
     )
     """,
     "CREATE TABLE payload (no INTEGER PRIMARY KEY, payload BLOB NOT NULL)",
@@ -117,7 +118,7 @@ SCHEMA = (
 COLUMNS = """
     no, id, leaf, state, payload, tags, created_ms, due_ms, max_attempts, timeout_ms, run, attempt, crashes, losses,
     epoch, seq, started_ms, ended_ms, duration_us, result, error, expires_ms, resume_ms,
-    deadline_ms, press_ms, preempted, throttles
+    deadline_ms, press_ms, preempted, throttles, hooks
 """
 """What `to_task` wants, in its order: of `task`, and `payload`."""
 
@@ -135,6 +136,7 @@ STATES = {str(state): state for state in TaskState}
 
 _encode = msgspec.json.Encoder()
 _error = msgspec.json.Decoder(ErrorInfo)
+_hooks = msgspec.json.Decoder(Hooks)
 _pair = msgspec.json.Decoder(tuple[str, str])
 
 
@@ -169,6 +171,7 @@ def to_row(task: Task, tenant: int, leaf: int) -> Row:
         task.press_ms,
         task.preempted,
         task.throttles,
+        None if task.hooks is None else _encode.encode(task.hooks).decode(),
     )
 
 
@@ -176,7 +179,7 @@ def to_task(row: Row, leaves: list[Leaf]) -> Task:
     """The task of a row of COLUMNS; `leaves` gives the leaf of each number."""
     no, id, leaf, state, payload, tags, created_ms, due_ms, max_attempts, timeout_ms, run, attempt, *rest = row
     crashes, losses, epoch, seq, started_ms, ended_ms, duration_us, result, error, *times = rest
-    expires_ms, resume_ms, deadline_ms, press_ms, preempted, throttles = times
+    expires_ms, resume_ms, deadline_ms, press_ms, preempted, throttles, hooks = times
     tenant, function, priority, key, lane, memory_bytes = leaves[leaf]
     return Task(
         TaskNo(no),
@@ -210,6 +213,7 @@ def to_task(row: Row, leaves: list[Leaf]) -> Task:
         memory_bytes,
         preempted,
         throttles,
+        None if hooks is None else _hooks.decode(hooks),
     )
 
 

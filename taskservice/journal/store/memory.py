@@ -31,6 +31,7 @@ from taskservice.journal.store.counts import Counts
 from taskservice.journal.store.follows import key_of
 from taskservice.journal.store.grants import Grants
 from taskservice.journal.store.memory_checkpoints import MemoryCheckpoints
+from taskservice.journal.store.memory_deliveries import MemoryDeliveries
 from taskservice.journal.store.memory_past import MemoryPast
 from taskservice.journal.store.memory_timed import Timed
 from taskservice.journal.store.moves import Move
@@ -56,6 +57,7 @@ class MemoryTable:
         self._mark: Mark | None = None
         self.past = MemoryPast(self._tasks, self._nos, self._left)
         self.checkpoints = MemoryCheckpoints(self._tasks, self._references)
+        self.deliveries = MemoryDeliveries()
 
     def copy(self) -> MemoryTable:
         """Another table that holds the same: after a commit, what a file would be good for."""
@@ -72,6 +74,7 @@ class MemoryTable:
         twin._mark = self._mark
         twin.past.copied_from(self.past)
         twin.checkpoints.copied_from(self.checkpoints)
+        twin.deliveries.copied_from(self.deliveries)
         return twin
 
     def insert(self, tasks: Sequence[Task]) -> None:
@@ -183,6 +186,9 @@ class MemoryTable:
     def find(self, tenant: TenantId, ids: Sequence[TaskId]) -> dict[TaskId, Task]:
         nos = {id: self._nos[tenant, id] for id in ids if (tenant, id) in self._nos}
         return {id: self._tasks[no] for id, no in nos.items() if no in self._tasks}
+
+    def hooked(self, nos: Sequence[TaskNo]) -> list[TaskNo]:
+        return [no for no in nos if self._tasks[no].hooks is not None]
 
     def next_queued(self, leaf: Leaf, after: QueueKey | None, limit: int) -> list[QueueKey]:
         keys = self._queued.get(leaf)

@@ -19,6 +19,7 @@ from taskservice.core.stretches import Reach, Stretch
 from taskservice.core.table import Changed, Grant, Mark, Press, QueueKey
 from taskservice.core.types import Leaf, ListFilter, RunnerId, Task, TaskId, TaskNo, TaskState, TenantId, Token
 from taskservice.journal.store import file, mapping, moves, statements
+from taskservice.journal.store.beside import Beside
 from taskservice.journal.store.changes import Changes
 from taskservice.journal.store.checkpoints import SqliteCheckpoints
 from taskservice.journal.store.counts import Counts, LeafState
@@ -29,14 +30,13 @@ from taskservice.journal.store.moves import KnownStanding, Move
 from taskservice.journal.store.numbers import Numbers
 from taskservice.journal.store.past import SqlitePast
 from taskservice.journal.store.ranges import Ranges
-from taskservice.journal.store.references import References
 
 log = logging.getLogger(__name__)
 
 _BEFORE_ALL = -(2**63)
 
 
-class SqliteTable:
+class SqliteTable(Beside):
     """A `TaskTable` in a file, or in memory. One caller at a time, from any thread.
 
     After an `sqlite3.Error` (the disk is full, say) the table is worth nothing: end the process, the journal has it all.
@@ -46,13 +46,12 @@ class SqliteTable:
 
     def __init__(self, path: file.Place, db: sqlite3.Connection | None = None) -> None:
         """An empty table, in place of any that was at `path`; or the one that `db` has open."""
-        self._db = file.created(path) if db is None else db
+        super().__init__(file.created(path) if db is None else db)
         self._path = path
         self._boot = file.boot_id()
         self._numbers = Numbers(self._db)
         self._counts = Counts()
         self._grants = Grants()
-        self._references = References(self._db)
         self._ids = Ids(self._db) if db is None else Ids(self._db, *self._db.execute(statements.GET_SETTLED).fetchone())
         self.past = SqlitePast(self._db, self._numbers, self._counts, self._ids)
         self._ranges = Ranges(self._db, self._numbers)
@@ -258,6 +257,10 @@ class SqliteTable:
         tasks = {task.id: task for task in here}
         return {id: tasks[id] for id in ids if id in tasks}
 
+    def hooked(self, nos: Sequence[TaskNo]) -> list[TaskNo]:
+        found = {no for (no,) in self._db.execute(statements.HOOKED, (mapping.json_list(nos),))}
+        return [no for no in nos if no in found]
+
     def next_queued(self, leaf: Leaf, after: QueueKey | None, limit: int) -> list[QueueKey]:
         number = self._numbers.of_known_leaf(leaf)
         if number is None:
@@ -312,21 +315,8 @@ class SqliteTable:
     def queued_bytes(self, leaf: Leaf) -> int:
         return self._counts.queued_bytes(leaf)
 
-    def references(self, keys: Sequence[str]) -> list[str]:
-        return self._references.among(keys)
-
-    def drop_references(self, keys: Sequence[str]) -> None:
-        self._references.drop(keys)
-
     def grants(self) -> list[Grant]:
         return self._grants.all()
-
-    def note(self, kind: str, key: str, value: bytes | None) -> None:
-        statement = statements.DELETE_NOTE if value is None else statements.SET_NOTE
-        self._db.execute(statement, {"kind": kind, "key": key, "value": value})
-
-    def notes(self, kind: str) -> dict[str, bytes]:
-        return dict(self._db.execute(statements.NOTES, (kind,)).fetchall())
 
     def _take_up(self) -> None:
         """What is kept in RAM is as the file says."""

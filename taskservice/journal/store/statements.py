@@ -30,11 +30,13 @@ PRAGMAS = (
 
 FOLD = "PRAGMA wal_checkpoint(TRUNCATE)"
 
-INSERT_TASK = f"INSERT INTO task VALUES ({', '.join('?' * 27)})"
+INSERT_TASK = f"INSERT INTO task VALUES ({', '.join('?' * 28)})"
 
 INSERT_PAYLOAD = "INSERT INTO payload VALUES (?, ?)"
 
 STANDINGS = "SELECT no, leaf, state FROM task WHERE no IN (SELECT value FROM json_each(?))"
+
+HOOKED = "SELECT no FROM task WHERE no IN (SELECT value FROM json_each(?)) AND hooks IS NOT NULL"
 
 # The moves. Whether a task may make them has been checked before.
 MAKE_DUE = "UPDATE task SET state = 'queued' WHERE no = ?"

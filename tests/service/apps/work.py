@@ -138,3 +138,9 @@ def misbehave(how: str) -> object:
     if how == "large":
         return "x" * 20_000_000
     raise ValueError(how)
+
+
+@app.task()
+def after(task: dict) -> str:
+    """Follows another task."""
+    return f"{task['id']} has {task['state']}"
