@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+
+MASKED_CHARS_MIN = 6
+"""Shorter secrets are not looked for in what a handler says."""
 
 
 class Cancelled(BaseException):
@@ -32,6 +35,32 @@ class StopSignal:
         return self._set
 
 
+class SecretValues:
+    """The secrets of one function. Shown by name only, whoever prints them."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, str] | None = None) -> None:
+        self._values = dict(values or {})
+
+    def get(self, name: str) -> str:
+        """The secret's value. Raises LookupError if the function has not declared it."""
+        if name not in self._values:
+            declared = ", ".join(self._values) or "none"
+            raise LookupError(f"the function has not declared the secret {name!r}: secrets=[...] names {declared}")
+        return self._values[name]
+
+    def __repr__(self) -> str:
+        return f"SecretValues({', '.join(self._values)})"
+
+    def masked(self, text: str) -> str:
+        """The text without their values, but for short ones, which are words."""
+        for name, value in self._values.items():
+            if len(value) >= MASKED_CHARS_MIN and value in text:
+                text = text.replace(value, f"<{name}>")
+        return text
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """The attempt, handed to handlers that have a parameter for it."""
@@ -46,6 +75,7 @@ class Context:
     run: int = 1
     """1, and one more for each time that the finished task was run again by hand."""
     stop_signal: StopSignal = field(default_factory=StopSignal, repr=False, compare=False)
+    secrets: SecretValues = field(default_factory=SecretValues, repr=False, compare=False)
 
     @property
     def cancelled(self) -> bool:
@@ -57,6 +87,11 @@ class Context:
         """Returns if the attempt may go on; else raises Cancelled, which the handler is to let pass."""
         if self.stop_signal:
             raise Cancelled("the attempt was asked to stop")
+
+    def secret(self, name: str) -> str:
+        """The value of a secret that the function has declared: `@app.task(secrets=["STRIPE_KEY"])`. Raises LookupError for any
+        other."""
+        return self.secrets.get(name)
 
     @property
     def idempotency_key(self) -> str:

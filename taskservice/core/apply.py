@@ -158,7 +158,7 @@ def _granted(state: State, record: r.LeaseGranted) -> list[Held]:
     state.next_lease = record.token.seq + 1
     state.running.change(record.leaf, len(tasks))
     function = state.functions[record.leaf.function]
-    spec = launch_spec(record.token, record.leaf, function, tasks, state.limits)
+    spec = launch_spec(record.token, record.leaf, function, tasks, state.limits, apart=len(state.tenants) > 1)
     return [(_safe_after(state, tasks, entries), Launch(record.runner, spec))]
 
 

@@ -60,8 +60,10 @@ def attempt_s(speed: Speed | None, function: FunctionSpec) -> float:
     return known_us / 1e6 / function.concurrency
 
 
-def launch_spec(token: Token, leaf: Leaf, function: FunctionSpec, tasks: Sequence[Task], limits: Limits) -> LeaseSpec:
-    """What the supervisor of the lease is told."""
+def launch_spec(
+    token: Token, leaf: Leaf, function: FunctionSpec, tasks: Sequence[Task], limits: Limits, *, apart: bool
+) -> LeaseSpec:
+    """What the supervisor of the lease is told. `apart`: there are other tenants."""
     return LeaseSpec(
         token=token,
         tenant=leaf.tenant,
@@ -75,4 +77,6 @@ def launch_spec(token: Token, leaf: Leaf, function: FunctionSpec, tasks: Sequenc
             LeaseTask(task.no, task.id, task.payload, task.attempt, task.run, task.timeout_ms, task.tags)
             for task in tasks
         ),
+        apart=apart,
+        secrets=function.secrets,
     )

@@ -34,6 +34,10 @@ class LeaseSpec(Struct, frozen=True, array_like=True):
     slice_ms: int
     """While an attempt runs longer than this after the lease began, what has not been started is handed back."""
     tasks: tuple[LeaseTask, ...]
+    apart: bool = False
+    """Whether there are other tenants, whom its handlers must not reach."""
+    secrets: tuple[str, ...] = ()
+    """Names of those that the function has declared."""
 
 
 class Outcome(Struct, frozen=True, array_like=True, gc=False):

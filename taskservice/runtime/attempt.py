@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from taskservice.app import Function, NonRetryable, Throttled
-from taskservice.context import Context, StopSignal
+from taskservice.context import Context, SecretValues, StopSignal
 from taskservice.core.lease_wire import LeaseTask, Outcome
 from taskservice.core.types import OutcomeKind, TenantId
+from taskservice.runtime.boxes import Box, hint
 from taskservice.signature import BadPayload, BadResult, result_json
 
 DETAIL_CHARS_MAX = 8_000
@@ -21,17 +22,19 @@ MESSAGE_CHARS_MAX = 1_000
 _OURS = str(Path(__file__).parent) + os.sep
 
 
-def call_of(function: Function, tenant: TenantId, task: LeaseTask, signal: StopSignal) -> Callable[[], Any]:
+def call_of(
+    function: Function, tenant: TenantId, task: LeaseTask, signal: StopSignal, secrets: SecretValues
+) -> Callable[[], Any]:
     """The handler with its arguments, ready to be called. Raises BadPayload if they do not fit."""
     arguments = function.signature.arguments(task.payload)
     if function.signature.context_parameter is not None:
-        arguments[function.signature.context_parameter] = _context(tenant, task, signal)
+        arguments[function.signature.context_parameter] = _context(tenant, task, signal, secrets)
     return lambda: function.call(**arguments)
 
 
-def _context(tenant: TenantId, task: LeaseTask, signal: StopSignal) -> Context:
+def _context(tenant: TenantId, task: LeaseTask, signal: StopSignal, secrets: SecretValues) -> Context:
     deadline = datetime.fromtimestamp(time.time() + task.timeout_ms / 1000, UTC)
-    return Context(task.id, tenant, task.attempt, deadline, dict(task.tags), task.run, signal)
+    return Context(task.id, tenant, task.attempt, deadline, dict(task.tags), task.run, signal, secrets)
 
 
 def success(task: LeaseTask, value: object, result_bytes_max: int) -> Outcome:
@@ -45,9 +48,10 @@ def success(task: LeaseTask, value: object, result_bytes_max: int) -> Outcome:
     return Outcome(task.no, OutcomeKind.SUCCEEDED, result=result)
 
 
-def failure(function: Function, task: LeaseTask, error: BaseException) -> Outcome:
-    """The outcome of an attempt that raised `error`."""
-    message = describe(error)
+def failure(function: Function, task: LeaseTask, error: BaseException, box: Box) -> Outcome:
+    """The outcome of an attempt that raised `error`, with the bound of its box that it met, if it was one."""
+    bound = hint(error, box)
+    message = f"{describe(error)}; {bound}" if bound else describe(error)
     if isinstance(error, BadPayload):
         return Outcome(task.no, OutcomeKind.BAD_PAYLOAD, message=_sendable(str(error))[:MESSAGE_CHARS_MAX])
     if isinstance(error, BadResult):

@@ -34,6 +34,7 @@ LATELY_S = 10.0
 """The kernel's kills are of no interest after so long."""
 
 _TAKEN = re.compile(rb"^Rss(?:Anon|Shmem):\s*(\d+) kB", re.MULTILINE)
+_THREADS = re.compile(rb"^Threads:\s*(\d+)", re.MULTILINE)
 _SHARE = re.compile(rb"^Pss_(?:Anon|Shmem):\s*(\d+) kB", re.MULTILINE)
 _OOM_KILLS = re.compile(rb"^oom_kill (\d+)", re.MULTILINE)
 
@@ -49,6 +50,26 @@ def taken_bytes(pid: int, enough_bytes: int | None = None) -> int:
     if enough_bytes is None or total <= enough_bytes or len(family) == 1:
         return total
     return sum(_share_bytes(each) for each in family)
+
+
+def threads_of(pid: int, enough: int) -> int:
+    """How many threads the process and its descendants have, as far as they are not more than `enough`. A dead one that nobody has
+    waited for counts as one. 0 if the process is gone."""
+    total = 0
+    waiting = [pid]
+    while waiting and total <= enough:
+        each = waiting.pop()
+        total += _number(f"/proc/{each}/status", _THREADS)
+        if total <= enough:
+            waiting += _children(each)
+    return total
+
+
+def _number(path: str, field: re.Pattern[bytes]) -> int:
+    with suppress(OSError):
+        found = field.search(Path(path).read_bytes())
+        return int(found[1]) if found else 0
+    return 0
 
 
 def _share_bytes(pid: int) -> int:
@@ -74,16 +95,27 @@ def _descendants(pid: int) -> Iterator[int]:
         with suppress(psutil.Error):
             yield from (each.pid for each in psutil.Process(pid).children(recursive=True))
         return
+    waiting = [pid]
+    while waiting:
+        children = _children(waiting.pop())
+        yield from children
+        waiting += children
+
+
+def _children(pid: int) -> list[int]:
+    """Those that it has started itself and that are there."""
+    if not _kernel_tells_children():
+        with suppress(psutil.Error):
+            return [each.pid for each in psutil.Process(pid).children()]
+        return []
     threads: list[str] = []
     with suppress(OSError):  # it is gone
         threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - it is asked often
+    found = []
     for thread in threads:
-        children = b""
         with suppress(OSError):  # the thread is
-            children = Path(f"/proc/{pid}/task/{thread}/children").read_bytes()
-        for child in children.split():
-            yield int(child)
-            yield from _descendants(int(child))
+            found += Path(f"/proc/{pid}/task/{thread}/children").read_bytes().split()
+    return [int(child) for child in found]
 
 
 @cache

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,16 +18,21 @@ import msgspec
 import psutil
 
 from taskservice.core.specs import Bundle, FunctionSpec
-from taskservice.core.types import TenantId
-from taskservice.runtime.memory import LEFT_RATIO_MAX, taken_bytes
+from taskservice.runtime.boxes import Box
+from taskservice.runtime.fitting import ChildKey, box_for
+from taskservice.runtime.memory import LEFT_RATIO_MAX, taken_bytes, threads_of
 from taskservice.runtime.options import RuntimeOptions
+from taskservice.runtime.process_env import child_environment
+from taskservice.runtime.scratch import Scratch, remove
 from taskservice.runtime.slots import Slots
+from taskservice.runtime.users import NoUser
 from taskservice.runtime.wire import (
     Frames,
     FromChild,
     Load,
     Loaded,
     LoadFailed,
+    Secrets,
     ToChild,
     decode_from_child,
     frame,
@@ -40,8 +45,8 @@ MEANWHILE_S = 0.1
 """How often there is something else to do while an app is imported."""
 LAST_BREATH_S = 1.0
 """How long a process that has said its last may take to end by itself."""
-
-_SERVICE_PREFIXES = ("RAY_", "AWS_", "TASKSERVICE_", "OTEL_")
+KILL_ROUNDS_MAX = 50
+"""What is found alive after so many is left to the system."""
 
 
 class LoadError(Exception):
@@ -50,23 +55,6 @@ class LoadError(Exception):
     def __init__(self, message: str, detail: str) -> None:
         super().__init__(message)
         self.detail = detail
-
-
-Devices = tuple[tuple[str, str], ...]
-
-
-def devices(environ: Mapping[str, str]) -> Devices:
-    """What Ray has set in this process, for its lease, about GPUs and threads; libraries read it once, at import."""
-    names = sorted(name for name in environ if "_VISIBLE_" in name or name == "OMP_NUM_THREADS")
-    return tuple((name, environ[name]) for name in names)
-
-
-def child_environment() -> dict[str, str]:
-    """This process's environment without the service's own: no credentials, tokens, or Ray addresses."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_SERVICE_PREFIXES)}
-    if kept.get("PYTHONBREAKPOINT", "").startswith("ray."):
-        del kept["PYTHONBREAKPOINT"]  # a debugger that needs Ray
-    return kept
 
 
 def _with_place(message: str, bundle: Bundle) -> str:
@@ -78,13 +66,12 @@ def _with_place(message: str, bundle: Bundle) -> str:
 
 
 class Child:
-    """A child. Its tenant, bundle and devices never change."""
+    """A child. What it can be used for never changes."""
 
-    def __init__(self, tenant: TenantId, bundle: Bundle, options: RuntimeOptions) -> None:
-        """The process is started, and told what to import."""
-        self.tenant = tenant
-        self.bundle = bundle
-        self.devices = devices(os.environ)
+    def __init__(self, key: ChildKey, options: RuntimeOptions, scratch: Scratch) -> None:
+        """The process is started, and told what it is closed in and what to import. Raises LoadError if it cannot be closed in."""
+        self.key = key
+        self.bundle = key.bundle
         self.functions: tuple[FunctionSpec, ...] = ()
         self.slots = Slots()
         self.tail = b""
@@ -103,7 +90,12 @@ class Child:
         self._outgoing = bytearray()
         self.control, theirs = socket.socketpair()
         self.output, output = os.pipe()
+        self._folder: Path | None = None
         try:
+            box, self._folder = _boxed(key, options, scratch)
+            self.temp_dir = box.temp_dir
+            if box.uid:
+                os.fchown(output, box.uid, box.uid)  # programs open /dev/stdout
             self._process = subprocess.Popen(  # our own module, and numbers
                 [
                     sys.executable, "-P", "-m", "taskservice.runtime.child",
@@ -112,8 +104,8 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=child_environment(),
-                cwd=bundle.path if Path(bundle.path).is_dir() else "/",
+                env=child_environment(key.threads, self._folder, own_user=bool(box.uid)),
+                cwd=key.bundle.path if Path(key.bundle.path).is_dir() else "/",
                 pass_fds=(theirs.fileno(), self.slots.descriptor),
                 start_new_session=True,
             )  # fmt: skip
@@ -127,7 +119,7 @@ class Child:
         self.exit = os.pidfd_open(self._process.pid)
         self.control.setblocking(False)
         os.set_blocking(self.output, False)
-        self.send(Load(bundle, options.result_bytes_max, options.log_bytes_max, options.child_idle_s))
+        self.send(Load(key.bundle, options.result_bytes_max, options.log_bytes_max, options.child_idle_s, box))
 
     @property
     def pid(self) -> int:
@@ -171,8 +163,15 @@ class Child:
         """Whether the process still runs."""
         return self._process.returncode is None and not self._ends_within(0)
 
-    def has_left(self, limit_bytes: int) -> bool:
-        """Whether the leases before have left it enough of the memory that it may take now; 0: as much as it likes."""
+    def give_secrets(self, values: dict[str, str]) -> None:
+        """The functions of this child, which have declared them, can read these from the next lease on."""
+        self.send(Secrets(values))
+
+    def has_left(self, limit_bytes: int, processes_max: int) -> bool:
+        """Whether the leases before have left it enough: of the memory that it may take now (0: as much as it likes), and of
+        processes and threads."""
+        if threads_of(self.pid, processes_max) > processes_max * LEFT_RATIO_MAX:
+            return False
         if not limit_bytes:
             return True
         self.seen_bytes = taken_bytes(self.pid)
@@ -266,17 +265,24 @@ class Child:
             return f"killed by signal {-code}"
 
     def kill(self) -> None:
-        """The process, its group and whatever else descends from it are gone, and waited for."""
+        """The process, its group and whatever else descends from it are gone, and waited for.
+
+        It stands still first, and takes in what its descendants leave behind, until all of them are dead: so they cannot make
+        more of themselves in other sessions meanwhile.
+        """
         if self._process.returncode is not None:
             return  # its number may be another's by now
-        descendants: list[psutil.Process] = []
-        with suppress(psutil.Error):
-            descendants = psutil.Process(self.pid).children(recursive=True)
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(self.pid, signal.SIGSTOP)
+        for _ in range(KILL_ROUNDS_MAX):
+            descendants = _living_descendants(self.pid)
+            if not descendants:
+                break
+            for process in descendants:
+                with suppress(psutil.Error):
+                    process.kill()
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
-        for process in descendants:
-            with suppress(psutil.Error):
-                process.kill()
         self._process.wait()
 
     def close(self) -> None:
@@ -289,3 +295,22 @@ class Child:
         self.control.close()
         os.close(self.output)
         self.slots.close()
+        if self._folder is not None:
+            remove(self._folder)
+
+
+def _boxed(key: ChildKey, options: RuntimeOptions, scratch: Scratch) -> tuple[Box, Path]:
+    try:
+        return box_for(key, options, scratch)
+    except (NoUser, OSError) as error:
+        raise LoadError(f"the handler's process cannot be closed in: {error}", "") from None
+
+
+def _living_descendants(pid: int) -> list[psutil.Process]:
+    living = []
+    with suppress(psutil.Error):
+        for process in psutil.Process(pid).children(recursive=True):
+            with suppress(psutil.Error):
+                if process.status() != psutil.STATUS_ZOMBIE:
+                    living.append(process)
+    return living

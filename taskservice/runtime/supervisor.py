@@ -17,11 +17,11 @@ from taskservice.core.orders import Order, OrderKind
 from taskservice.core.types import OutcomeKind, TaskNo, Token
 from taskservice.runtime.logbook import Logbook
 from taskservice.runtime.logstore import LogStore
-from taskservice.runtime.memory import MemoryWatch
 from taskservice.runtime.options import RuntimeOptions
 from taskservice.runtime.pool import ChildPool
 from taskservice.runtime.process import Child, LoadError
 from taskservice.runtime.values import LOOK_S, LeaseValues
+from taskservice.runtime.watch import Watch
 from taskservice.runtime.wire import Ended, FromChild, GiveBack, GivenBack, Logged, Run, Stop
 from taskservice.values import Values
 
@@ -115,7 +115,7 @@ class _LeaseRun:
                     self._fetch()
                 if not self._waiting:
                     continue
-                child = self._pool.take(spec.tenant, spec.bundle, self._while_loading, spec.resources.memory_bytes)
+                child = self._pool.take(spec, self._while_loading)
             except _Gone:
                 if not self._stopped:
                     self._hand_back([*self._waiting, *self._later])
@@ -163,7 +163,7 @@ class _LeaseRun:
             selector.register(child.control, selectors.EVENT_READ)
             selector.register(child.exit, selectors.EVENT_READ)
             self._heard_s = time.monotonic()
-            self._memory = MemoryWatch(child, self._spec.resources.memory_bytes, self._pool.oom_kills)
+            self._memory = Watch(child, self._spec.resources.memory_bytes, self._pool.oom_kills, self._options)
             while self._waiting and not self._stopped:
                 self._listen()
                 if self._listens is not None and self._listens not in selector.get_map():
@@ -288,7 +288,7 @@ class _LeaseRun:
         self._take_output(child)
         for no, since_ns in child.slots.culprits(dict(self._running(child))).items():
             if not self._memory.spares(no):
-                self._settle(no, OutcomeKind.OUT_OF_MEMORY, self._memory.said, "", since_ns)
+                self._settle(no, self._memory.kind, self._memory.said, "", since_ns)
         self._hand_back([no for no, _ in self._running(child) if not self._memory.spares(no)])
         child.dead = True
         return True

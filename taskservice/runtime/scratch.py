@@ -1,0 +1,144 @@
+"""Folders for what handlers write and nobody keeps: one for each child, gone with it.
+
+    <root>/<supervisor>.lock            locked for as long as the supervisor lives
+    <root>/<supervisor>/<child>/tmp     the child's TMPDIR, emptied when no attempt runs
+    <root>/<supervisor>/<child>/home    HOME of a child that has a user of its own
+
+Others can pass through the upper folders but not look into them; a child's own is open to its user alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from taskservice.runtime.options import RuntimeOptions
+
+_PASSABLE = 0o711
+
+
+def scratch_root(options: RuntimeOptions) -> Path:
+    """Where the folders of a service are on this machine."""
+    return Path(options.temp_dir or Path(tempfile.gettempdir()) / f"taskservice-{os.geteuid()}-tmp")
+
+
+class Scratch:
+    """The folders of one supervisor."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._own: Path | None = None
+        self._lock = -1
+        self._made = 0
+
+    def make(self, uid: int) -> Path:
+        """A new folder with `tmp` and `home` in it, which belong to this user; 0: to ours.
+
+        Raises OSError, also if the root is somebody else's.
+        """
+        if self._own is None:
+            self._own = self._begin()
+        self._made += 1
+        folder = self._own / str(self._made)
+        folder.mkdir()
+        folder.chmod(_PASSABLE)
+        for path in (folder / "tmp", folder / "home"):
+            path.mkdir(mode=0o700)
+            if uid:
+                os.chown(path, uid, uid)
+        return folder
+
+    def _begin(self) -> Path:
+        self._root.mkdir(mode=_PASSABLE, parents=True, exist_ok=True)
+        found = self._root.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            raise PermissionError(f"{self._root} is not a folder that only this user can write: remove it (temp_dir)")
+        self._root.chmod(_PASSABLE)
+        name = secrets.token_hex(4)
+        unlocked = self._root / f"{name}.new"
+        self._lock = os.open(unlocked, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        unlocked.rename(self._root / f"{name}.lock")  # nobody has ever found it unlocked
+        own = self._root / name
+        own.mkdir()
+        own.chmod(_PASSABLE)
+        return own
+
+    def sweep(self) -> int:
+        """What supervisors that were killed have left is gone. Gives how many there were."""
+        swept = 0
+        for lock in self._root.glob("*.lock"):
+            with suppress(OSError):
+                descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    remove(lock.with_suffix(""))
+                    lock.unlink()
+                    swept += 1
+                finally:
+                    os.close(descriptor)
+        return swept
+
+    def close(self) -> None:
+        """Nothing is left of what was made here."""
+        if self._own is not None:
+            remove(self._own)
+            self._own.with_suffix(".lock").unlink(missing_ok=True)
+            os.close(self._lock)
+            self._own = None
+
+
+def empty(folder: str) -> None:
+    """Nothing is in the folder any more, as far as this process may remove it; a folder that is gone is there again."""
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - after each attempt
+    except FileNotFoundError:
+        with suppress(OSError):
+            os.mkdir(folder, 0o700)  # noqa: PTH102
+        return
+    for name in names:
+        remove(Path(folder) / name)
+
+
+def remove(path: Path) -> None:
+    """The file or folder is gone, with all that is in it, as far as this process may remove it. Links are not followed."""
+    if path.is_symlink() or not path.is_dir():
+        with suppress(OSError):
+            path.unlink()
+        return
+    with suppress(RecursionError):  # folders in folders by the thousand
+        shutil.rmtree(path, ignore_errors=True)
+    for how in ("chmod -R u+rwX", "rm -rf"):  # folders whose own mode forbids it, and those
+        if path.exists():
+            with suppress(OSError):
+                subprocess.run([*how.split(), "--", str(path)], stderr=subprocess.DEVNULL, check=False)
+
+
+def taken(folder: str, files_max: int) -> tuple[int, int]:
+    """The bytes on disk of all that is in the folder, and how many entries; not looked at further than `files_max` of those."""
+    total = count = 0
+    for entry in _entries(folder):
+        count += 1
+        with suppress(OSError):
+            total += entry.stat(follow_symlinks=False).st_blocks * 512
+        if count > files_max:
+            break
+    return total, count
+
+
+def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
+    waiting = [folder]
+    while waiting:
+        with suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                yield entry
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
