@@ -7,13 +7,11 @@ shows them all.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import (
     BeforeValidator,
     Field,
@@ -23,9 +21,9 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from taskservice.config_file import FileSource, complaints
 from taskservice.core.limits import SCHEDULE_TIMES_MAX, Limits
 from taskservice.core.off_peak import parse_window
 from taskservice.core.recurrence import BadTiming
@@ -256,6 +254,43 @@ class Settings(BaseSettings):
     ready_timeout_s: float = _seconds(60.0, description="Seconds that the service may take to get ready.")
     stop_grace_s: float = _seconds(10.0, description="Seconds that running tasks get to end when the service stops.")
 
+    tenant_users: Literal["auto", "own", "shared"] = Field(
+        "auto",
+        description="Whether handlers run as a system user of their tenant's own, which takes root: auto, as soon as there "
+        "is a second tenant, which is refused where it cannot be; own, always; shared, never, and so tenants can reach "
+        "each other's files and the service's.",
+    )
+    uid_min: int = Field(
+        1_900_000_000, ge=1_000, lt=1 << 31, description="Number of the first system user for tenants."
+    )
+    uid_max: int = Field(1_900_065_535, ge=1_000, lt=1 << 31, description="Number of the last one.")
+    uid_file: str = Field(
+        "/var/lib/taskservice/uids",
+        min_length=1,
+        description="File that says which tenant has which user, for all services of a machine.",
+    )
+    secrets_dir: str = Field(
+        "",
+        validate_default=True,
+        description='Directory with a file for each secret that functions may ask for, on each machine; "" means '
+        "<home>/secrets.",
+    )
+    temp_dir: str = Field(
+        "", description='Directory for the temporary files of handlers, on each machine; "" means the system\'s.'
+    )
+    temp_bytes_max: Annotated[int, Bytes] = Field(
+        16 << 30, gt=0, description="Bytes of temporary files that one handler's process may have."
+    )
+    temp_files_max: int = Field(100_000, gt=0, description="Temporary files that it may have.")
+    file_bytes_max: Annotated[int, Bytes] = Field(16 << 30, gt=0, description="Bytes of any file that it writes.")
+    open_files_max: int = Field(16_384, ge=64, description="Files and connections that it may have open.")
+    processes_max: int = Field(
+        1_000, ge=16, description="Processes and threads that it may have, with all that it has started."
+    )
+    tenant_processes_max: int = Field(
+        4_096, ge=16, description="Processes and threads of a tenant that has a user of its own, on one machine."
+    )
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -266,7 +301,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags, the environment, the file: the first that says something wins."""
-        return init_settings, env_settings, _File(settings_cls)
+        return init_settings, env_settings, FileSource(settings_cls)
 
     @field_validator("home", mode="after")
     @classmethod
@@ -285,6 +320,13 @@ class Settings(BaseSettings):
             return str(info.data["home"] / "state") if "home" in info.data else ""
         return str(Path(state_dir).expanduser().absolute())
 
+    @field_validator("secrets_dir", "temp_dir", "uid_file", mode="after")
+    @classmethod
+    def _places(cls, given: str, info: ValidationInfo) -> str:
+        if not given and info.field_name == "secrets_dir" and "home" in info.data:
+            return str(info.data["home"] / "secrets")
+        return str(Path(given).expanduser().absolute()) if given else ""
+
     @field_validator("off_peak_windows", mode="after")
     @classmethod
     def _windows(cls, given: tuple[str, ...]) -> tuple[str, ...]:
@@ -300,6 +342,8 @@ class Settings(BaseSettings):
         heartbeats_ms = HEARTBEATS_MISSED_MIN * self.runner_heartbeat_ms
         if self.payload_bytes_max > self.body_bytes_max:
             raise ValueError(f"payload_bytes_max cannot be above body_bytes_max ({self.body_bytes_max})")
+        if self.uid_max < self.uid_min:
+            raise ValueError(f"uid_max cannot be below uid_min ({self.uid_min})")
         if self.lease_slice_ms < self.lease_target_ms:
             raise ValueError(f"lease_slice_ms cannot be below lease_target_ms ({self.lease_target_ms})")
         if self.dedup_window_s < self.retention_s:
@@ -330,54 +374,12 @@ class Settings(BaseSettings):
         return self.home / "logs" / "service.log"
 
 
-class _File(PydanticBaseSettingsSource):
-    """The file that `config` names, as the sources before this one have it."""
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[object, str, bool]:
-        raise NotImplementedError  # all fields are read at once, below
-
-    def __call__(self) -> dict[str, object]:
-        path = self.current_state.get("config")
-        return {} if not path else read_file(Path(path).expanduser(), self.settings_cls.model_fields)
-
-
-def read_file(path: Path, fields: Mapping[str, FieldInfo]) -> dict[str, object]:
-    """What a YAML or TOML file says about these fields. Raises RequestError for any other file, or any other name."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, yaml.YAMLError) as error:
-        raise RequestError(f"The settings in {path} cannot be read: {error}", code="bad_settings") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise RequestError(f"{path} has to hold names and values, such as `port: 8700`.", code="bad_settings")
-    known = sorted(set(fields) - {"config"})
-    unknown = sorted(str(name) for name in values if name not in known)
-    if unknown:
-        raise RequestError(
-            f"{path} names no setting with {', '.join(unknown)}. The settings are: {', '.join(known)}.",
-            code="bad_settings",
-        )
-    return values
-
-
 def load_settings(**flags: Any) -> Settings:
     """The settings; flags that are None are as if not given. Raises RequestError, which names each bad setting."""
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        raise RequestError("\n".join(_complaints(error)), code="bad_settings") from error
-
-
-def _complaints(error: ValidationError) -> list[str]:
-    """A line for each bad setting: its name, what is wrong, and its value."""
-    lines = []
-    for item in error.errors():
-        message = item["msg"].removeprefix("Value error, ")
-        name = ".".join(str(part) for part in item["loc"])
-        lines.append(f"{name}: {message} (it is {item['input']!r})" if name else message)
-    return lines
+        raise RequestError("\n".join(complaints(error)), code="bad_settings") from error
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:

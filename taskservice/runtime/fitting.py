@@ -57,13 +57,13 @@ def _uid(key: ChildKey, options: RuntimeOptions) -> int:
     why = _why_not_apart(options)
     if why:
         raise NoUser(f"handlers of several tenants need users of their own (tenant_users): {why}")
-    users = _users(options.uid_file, options.uid_first, options.uid_count)
+    users = _users(options.uid_file, options.uid_min, options.uid_max)
     return users.uid(options.home, key.tenant, *key.secrets)
 
 
 @cache
-def _users(file: str, first: int, count: int) -> Users:
-    return Users(Path(file), first, count)
+def _users(file: str, first: int, last: int) -> Users:
+    return Users(Path(file), range(first, last + 1))
 
 
 @cache

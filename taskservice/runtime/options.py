@@ -39,8 +39,8 @@ class RuntimeOptions(Struct, frozen=True, array_like=True):
     """Results that wait to be written, before the lease hands back what it has not started."""
     tenant_users: str = "shared"
     """Whether tenants have system users of their own: see `runtime.users`."""
-    uid_first: int = 1_900_000_000
-    uid_count: int = 65_536
+    uid_min: int = 1_900_000_000
+    uid_max: int = 1_900_065_535
     uid_file: str = "/var/lib/taskservice/uids"
     """Which users are given out on this machine, by all services."""
     home: str = ""

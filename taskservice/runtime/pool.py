@@ -44,7 +44,7 @@ class ChildPool:
 
     def _warm(self, key: ChildKey, memory_bytes: int) -> Child | None:
         child = self._idle.pop(key, None)
-        if child is not None and not (child.alive() and child.has_left(memory_bytes, self._options.processes_max)):
+        if child is not None and not (child.alive() and child.has_left(memory_bytes)):
             child.close()
             return None
         return child
@@ -59,7 +59,10 @@ class ChildPool:
         return child
 
     def give(self, child: Child) -> None:
-        """The child is idle, and may be taken again."""
+        """The child is idle, and may be taken again, unless others would have too little room beside what was left in it."""
+        if child.is_crowded(self._options.processes_max):
+            child.close()
+            return
         child.slots.wipe()
         self._idle[child.key] = child
         while len(self._idle) > self._options.children_max:

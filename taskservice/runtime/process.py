@@ -167,11 +167,13 @@ class Child:
         """The functions of this child, which have declared them, can read these from the next lease on."""
         self.send(Secrets(values))
 
-    def has_left(self, limit_bytes: int, processes_max: int) -> bool:
-        """Whether the leases before have left it enough: of the memory that it may take now (0: as much as it likes), and of
-        processes and threads."""
-        if threads_of(self.pid, processes_max) > processes_max * LEFT_RATIO_MAX:
-            return False
+    def is_crowded(self, processes_max: int) -> bool:
+        """Whether the leases so far have left many processes and threads behind in it."""
+        most = int(processes_max * LEFT_RATIO_MAX)
+        return threads_of(self.pid, most) > most
+
+    def has_left(self, limit_bytes: int) -> bool:
+        """Whether the leases before have left it enough of the memory that it may take now; 0: as much as it likes."""
         if not limit_bytes:
             return True
         self.seen_bytes = taken_bytes(self.pid)

@@ -12,9 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-import shutil
 import stat
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -27,7 +25,7 @@ _PASSABLE = 0o711
 
 def scratch_root(options: RuntimeOptions) -> Path:
     """Where the folders of a service are on this machine."""
-    return Path(options.temp_dir or Path(tempfile.gettempdir()) / f"taskservice-{os.geteuid()}-tmp")
+    return Path(options.temp_dir or tempfile.gettempdir()) / f"taskservice-{os.geteuid()}-tmp"
 
 
 class Scratch:
@@ -49,7 +47,7 @@ class Scratch:
         self._made += 1
         folder = self._own / str(self._made)
         folder.mkdir()
-        folder.chmod(_PASSABLE)
+        folder.chmod(0o755)
         for path in (folder / "tmp", folder / "home"):
             path.mkdir(mode=0o700)
             if uid:
@@ -99,27 +97,81 @@ class Scratch:
 def empty(folder: str) -> None:
     """Nothing is in the folder any more, as far as this process may remove it; a folder that is gone is there again."""
     try:
-        names = os.listdir(folder)  # noqa: PTH208 - after each attempt
+        names = _names(folder)
     except FileNotFoundError:
         with suppress(OSError):
             os.mkdir(folder, 0o700)  # noqa: PTH102
         return
-    for name in names:
-        remove(Path(folder) / name)
+    if names:
+        _clear(folder)
 
 
 def remove(path: Path) -> None:
     """The file or folder is gone, with all that is in it, as far as this process may remove it. Links are not followed."""
-    if path.is_symlink() or not path.is_dir():
-        with suppress(OSError):
+    with suppress(OSError):
+        if path.is_symlink() or not path.is_dir():
             path.unlink()
-        return
-    with suppress(RecursionError):  # folders in folders by the thousand
-        shutil.rmtree(path, ignore_errors=True)
-    for how in ("chmod -R u+rwX", "rm -rf"):  # folders whose own mode forbids it, and those
-        if path.exists():
-            with suppress(OSError):
-                subprocess.run([*how.split(), "--", str(path)], stderr=subprocess.DEVNULL, check=False)
+            return
+        _clear(str(path))
+        path.rmdir()
+
+
+def _names(folder: str | int) -> list[str]:
+    return os.listdir(folder)  # noqa: PTH208 - a descriptor, or often
+
+
+def _clear(folder: str) -> None:
+    """Folders in it are emptied one by one, and what folders are in those is moved up before: however deep they are, no path is
+    long, and nobody recurses."""
+    with suppress(OSError):
+        top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        mark, moved = secrets.token_hex(4), 0
+        try:
+            names = _names(top)
+            while names:
+                for name in names:
+                    if not _unlinked(name, top):
+                        moved += _dissolve(name, top, f"{mark}.{moved}")
+                before, names = names, _names(top)
+                if names == before:
+                    return  # not ours to remove
+        finally:
+            os.close(top)
+
+
+def _dissolve(name: str, top: int, mark: str) -> int:
+    """The folder is gone. What folders were in it are in `top` now, under names with the mark; gives how many there were."""
+    moved = 0
+    with suppress(OSError):
+        _open_up(name, top)
+        inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=top)
+        try:
+            for each in _names(inner):
+                if not _unlinked(each, inner):
+                    _open_up(each, inner)
+                    os.rename(each, f"{mark}.{moved}", src_dir_fd=inner, dst_dir_fd=top)
+                    moved += 1
+        finally:
+            os.close(inner)
+        os.rmdir(name, dir_fd=top)
+    return moved
+
+
+def _unlinked(name: str, folder: int) -> bool:
+    """Whether it was no folder, and is gone or cannot be removed."""
+    try:
+        os.unlink(name, dir_fd=folder)
+    except (IsADirectoryError, PermissionError):  # the latter on systems other than Linux
+        return not stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+    except OSError:
+        pass
+    return True
+
+
+def _open_up(name: str, folder: int) -> None:
+    """A folder that its owner has closed to itself is open again. Root needs no such thing, and follows no link here."""
+    if os.geteuid() != 0:
+        os.chmod(name, 0o700, dir_fd=folder)
 
 
 def taken(folder: str, files_max: int) -> tuple[int, int]:

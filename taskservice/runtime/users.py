@@ -44,12 +44,11 @@ class NoUser(Exception):
 
 
 class Users:
-    """The users that are on record in `file`. Numbers from `first` on, at most `count` of them."""
+    """The users that are on record in `file`, with numbers of a range."""
 
-    def __init__(self, file: Path, first: int, count: int) -> None:
+    def __init__(self, file: Path, range_: range) -> None:
         self._file = file
-        self._first = first
-        self._count = count
+        self._range = range_
         self._known: dict[str, int] = {}
 
     def uid(self, *owner: str) -> int:
@@ -65,14 +64,13 @@ class Users:
             fcntl.flock(file, fcntl.LOCK_EX)
             owners = _owners(whole := _whole_lines(file.read()))
             for uid, owner in owners.items():
-                if owner == name and uid in range(self._first, self._first + self._count):
+                if owner == name and uid in self._range:
                     return uid
-            free = (uid for uid in range(self._first, self._first + self._count) if uid not in owners)
+            free = (uid for uid in self._range if uid not in owners)
             given = next((uid for uid in free if not _in_password_file(uid)), None)
             if given is None:
-                raise NoUser(
-                    f"all {self._count} users from {self._first} on are given out (uid_count, uid_first, {self._file})"
-                )
+                first, last = self._range[0], self._range[-1]
+                raise NoUser(f"all users from {first} to {last} are given out (uid_min, uid_max, {self._file})")
             file.seek(len(whole.encode()))
             file.truncate()
             file.write(f"{given} {name}\n")
@@ -99,11 +97,6 @@ def _in_password_file(uid: int) -> bool:
 def is_apart(options: RuntimeOptions, *, others: bool) -> bool:
     """Whether a tenant's handlers run as a user of its own. `others`: there are other tenants."""
     return options.tenant_users == OWN or (options.tenant_users == AUTO and others)
-
-
-def users_of(options: RuntimeOptions) -> Users:
-    """The machine's users, as the settings say where they are."""
-    return Users(Path(options.uid_file), options.uid_first, options.uid_count)
 
 
 def covers_of(bundle: Bundle, *others: Path) -> tuple[Cover, ...]:
@@ -135,13 +128,11 @@ def why_not_apart(options: RuntimeOptions, bundles: Iterable[Bundle] = ()) -> st
     try:
         _check_rights()
         _check_numbers(options)
-        users_of(options).uid("")
+        _check_file(Path(options.uid_file))
         for bundle in bundles:
             covers_of(bundle)
     except NoUser as error:
         return str(error)
-    except OSError as error:
-        return f"{options.uid_file} cannot be written: {error.strerror} (uid_file)"
     return ""
 
 
@@ -156,11 +147,17 @@ def _check_rights() -> None:
 
 
 def _check_numbers(options: RuntimeOptions) -> None:
-    first, last = options.uid_first, options.uid_first + options.uid_count - 1
+    first, last = options.uid_min, options.uid_max
     for name in ("uid_map", "gid_map"):
         ranges = [line.split() for line in Path(f"/proc/self/{name}").read_text().splitlines()]
         if not any(int(start) <= first and last < int(start) + int(count) for start, _, count in ranges):
-            raise NoUser(f"users {first} to {last} are not in this container's {name}: set uid_first and uid_count")
+            raise NoUser(f"users {first} to {last} are not in this container's {name}: set uid_min and uid_max")
+
+
+def _check_file(file: Path) -> None:
+    place = next(each for each in (file, *file.parents) if each.exists())
+    if not os.access(place, os.W_OK):
+        raise NoUser(f"{place} cannot be written, where it is kept who has which user (uid_file)")
 
 
 def _has(capability: int) -> bool:

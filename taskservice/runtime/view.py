@@ -76,12 +76,12 @@ def _open_to_all(path: Path, bits: int) -> bool:
 def show(covers: Iterable[Cover]) -> None:
     """This process, and what it starts, sees of these folders what is shown of them. Raises OSError if it may not mount."""
     libc, here = ctypes.CDLL(None, use_errno=True), Path.cwd()
+    _done("unshare", libc.unshare(_CLONE_NEWNS))
+    _mount(libc, "none", Path("/"), _MS_REC | _MS_PRIVATE)
     opened = [
         (Path(cover.folder), [(path, os.open(path, os.O_PATH | os.O_CLOEXEC)) for path in map(Path, cover.shown)])
         for cover in covers
     ]
-    _done("unshare", libc.unshare(_CLONE_NEWNS))
-    _mount(libc, "none", Path("/"), _MS_REC | _MS_PRIVATE)
     umask = os.umask(0o022)
     for folder, ways in opened:
         _mount(libc, "tmpfs", folder, _MS_NOSUID | _MS_NODEV, kind=b"tmpfs", data=b"mode=0755,size=64k")
