@@ -36,7 +36,7 @@ from taskservice.runtime import output
 from taskservice.runtime.attempt import call_of, describe, failure, success, timed, traceback_of
 from taskservice.runtime.boxes import enter, renew
 from taskservice.runtime.outbox import Outbox
-from taskservice.runtime.scratch import empty
+from taskservice.runtime.scratch import Emptied
 from taskservice.runtime.slots import Slots
 from taskservice.runtime.steps import Steps
 from taskservice.runtime.stops import Stops
@@ -97,6 +97,7 @@ class Worker:
         """Logs of the attempts that run."""
         self._stops = Stops()
         self._secrets = SecretValues()
+        self._files = Emptied(load.box.temp_dir)
 
     def receive(self, message: Run | GiveBack | Stop | Secrets) -> None:
         """Called by the reader thread; never waits for a handler."""
@@ -204,7 +205,7 @@ class Worker:
         self._outbox.add(outcome, at_once=last)
         self._slots.clear(slot)
         if not self._speaking:
-            empty(self._load.box.temp_dir)
+            self._files.again()
 
     def _refuse(self, batch: _Batch) -> None:
         has = ", ".join(self._app.functions) or "none"

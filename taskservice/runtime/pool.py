@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from taskservice.runtime.process import Child, LoadError
 from taskservice.runtime.process_env import devices
 from taskservice.runtime.scratch import Scratch, scratch_root
 from taskservice.runtime.secret_files import NoSecret, SecretFiles
+
+CROWD_S_MIN = 0.02
+"""A lease that was over sooner has not left many processes or threads behind."""
 
 
 class ChildPool:
@@ -38,6 +42,7 @@ class ChildPool:
         except NoSecret as error:
             raise LoadError(str(error), "") from None
         child = self._warm(key, spec.resources.memory_bytes) or self._new(key, meanwhile)
+        child.taken_s = time.monotonic()
         if secrets:
             child.give_secrets(secrets)
         return child
@@ -60,7 +65,7 @@ class ChildPool:
 
     def give(self, child: Child) -> None:
         """The child is idle, and may be taken again, unless others would have too little room beside what was left in it."""
-        if child.is_crowded(self._options.processes_max):
+        if time.monotonic() - child.taken_s > CROWD_S_MIN and child.is_crowded(self._options.processes_max):
             child.close()
             return
         child.slots.wipe()

@@ -83,6 +83,8 @@ class Child:
         """Memory that it took when the app had been imported."""
         self.seen_bytes = 0
         """Memory that it took when that was looked at last."""
+        self.taken_s = 0.0
+        """When its last lease began."""
         self._output_open = True
         self._fault = ""
         self._patience_s = 0.0

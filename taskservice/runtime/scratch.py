@@ -14,12 +14,15 @@ import os
 import secrets
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from taskservice.runtime.options import RuntimeOptions
 
+FILE_TIME_NS = 50_000_000
+"""How far apart two changes of a folder are, at least, to be told apart by its time."""
 _PASSABLE = 0o711
 
 
@@ -92,6 +95,27 @@ class Scratch:
             self._own.with_suffix(".lock").unlink(missing_ok=True)
             os.close(self._lock)
             self._own = None
+
+
+class Emptied:
+    """A child's folder of temporary files, between its attempts."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._empty_since_ns = 0
+        """When it was changed last before it was found empty; 0: it might have been changed again at the same time."""
+
+    def again(self) -> None:
+        """Nothing is in it, as after `empty`. Most attempts write no files: then all that it takes is a look at its time."""
+        with suppress(OSError):
+            if os.stat(self._folder).st_mtime_ns == self._empty_since_ns:  # noqa: PTH116 - after each attempt
+                return
+        empty(self._folder)
+        self._empty_since_ns = 0
+        with suppress(OSError):
+            changed_ns = os.stat(self._folder).st_mtime_ns  # noqa: PTH116 - likewise
+            if time.time_ns() - changed_ns > FILE_TIME_NS and not _names(self._folder):
+                self._empty_since_ns = changed_ns
 
 
 def empty(folder: str) -> None:

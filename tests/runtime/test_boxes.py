@@ -6,14 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 
+from helpers.counting import calls_of
 from helpers.processes import gone
 from taskservice.core.types import OutcomeKind as Kind
-from taskservice.runtime.scratch import Scratch, empty, remove, taken
+from taskservice.runtime.scratch import Emptied, Scratch, empty, remove, taken
 
 NOSY = {"module": "nosy"}
 
@@ -94,6 +96,21 @@ def test_a_folder_is_emptied_whatever_is_in_it(tmp_path):
     remove(folder)
     empty(str(folder))
     assert folder.is_dir(), "a folder that was removed is there again"
+
+
+def test_a_folder_that_nobody_has_changed_is_not_read_again(tmp_path):
+    """By its time, which is coarse: what was changed just now is read."""
+    files = Emptied(str(tmp_path))
+    for name in ("a", "b"):
+        (tmp_path / name).touch()
+        files.again()
+        assert list(tmp_path.iterdir()) == []
+    os.utime(tmp_path, ns=(0, time.time_ns() - 10**9))
+    assert calls_of(files.again, empty) == 1
+    assert calls_of(lambda: [files.again() for _ in range(5)], empty) == 0
+    (tmp_path / "c").touch()
+    files.again()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_folders_in_folders_too_deep_for_any_path_are_removed(fresh):
