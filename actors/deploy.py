@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from taskservice.actors.gateway import listening_socket
-from taskservice.actors.isolation import advice_alone, runtime_options, said_of_tenants, why_alone
+from taskservice.actors.isolation import advice_alone, runtime_options, said_of_tenants, sweep_files, why_alone
 from taskservice.actors.line_ports import dispatcher_line
 from taskservice.actors.network import Network
 from taskservice.actors.ray_env import NAMESPACE, JoinedRay, LocalRay, RayFolder
@@ -84,6 +84,7 @@ class Service:
             asyncio.run(_end_actors() if self._superseded else _stop_actors(self._settings))
         finally:
             self._ray.stop()
+            sweep_files(self._settings)
 
     def _check_superseded(self) -> None:
         from taskservice.actors.processes import superseded_file  # noqa: PLC0415

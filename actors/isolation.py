@@ -11,6 +11,7 @@ from taskservice.config import Settings
 from taskservice.core.specs import Bundle
 from taskservice.errors import RequestError
 from taskservice.runtime.options import RuntimeOptions
+from taskservice.runtime.scratch import Scratch, scratch_root
 from taskservice.runtime.users import OWN, SHARED, why_not_apart
 
 
@@ -51,6 +52,11 @@ def said_of_tenants(settings: Settings, why: str) -> str:
     if why:
         return f"one only, whose handlers run as {mine}: {why}"
     return f"as long as there is one, its handlers run as {mine}; from the second on, each tenant has a user of its own"
+
+
+def sweep_files(settings: Settings) -> None:
+    """No temporary files are left on this machine of handlers whose supervisors have ended."""
+    Scratch(scratch_root(runtime_options(settings))).sweep()
 
 
 def _user_name() -> str:

@@ -45,8 +45,10 @@ MEANWHILE_S = 0.1
 """How often there is something else to do while an app is imported."""
 LAST_BREATH_S = 1.0
 """How long a process that has said its last may take to end by itself."""
-KILL_ROUNDS_MAX = 50
+KILL_ROUNDS_MAX = 200
 """What is found alive after so many is left to the system."""
+KILL_ROUND_S = 0.002
+"""What is killed takes a moment to die."""
 
 
 class LoadError(Exception):
@@ -285,6 +287,7 @@ class Child:
             for process in descendants:
                 with suppress(psutil.Error):
                     process.kill()
+            time.sleep(KILL_ROUND_S)
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()

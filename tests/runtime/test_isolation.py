@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from helpers.processes import gone
 from taskservice.core.specs import Bundle
 from taskservice.core.types import OutcomeKind as Kind
 from taskservice.runtime.options import RuntimeOptions
@@ -116,8 +117,7 @@ def test_forks_in_sessions_of_their_own_are_ended_with_their_handler(make_own):
     run = node.run("fork_bomb", [{"count": 1_000, "leave": True}], **NOSY)
     assert run.kinds == [Kind.HANDLER_ERROR]
     assert "may have 60 (processes_max)" in run.outcomes[1].message
-    left = [each for each in psutil.process_iter(["uids", "status"]) if each.info["uids"].real == uid]
-    assert [each for each in left if each.info["status"] != psutil.STATUS_ZOMBIE] == []
+    assert all(gone(each.pid) for each in psutil.process_iter(["uids"]) if each.info["uids"].real == uid)
 
 
 def test_the_limits_are_on_the_process(own):
