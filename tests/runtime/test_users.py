@@ -79,8 +79,8 @@ def test_code_that_all_can_read_needs_no_view():
 def test_closed_folders_on_the_way_to_the_code_are_covered(tmp_path):
     closed, app, venv = tmp_path / "closed", tmp_path / "closed" / "app", tmp_path / "closed" / "app" / "venv"
     venv.mkdir(parents=True)
-    tmp_path.chmod(0o755)
-    closed.chmod(0o700)
+    for folder, mode in ((tmp_path, 0o755), (closed, 0o700), (app, 0o755), (venv, 0o755)):
+        folder.chmod(mode)
     covers = covers_for([venv, app])
     assert [each for each in covers if each.folder == str(closed)] == [Cover(str(closed), (str(app),))] or [
         cover.shown for cover in covers if Path(cover.folder) in closed.parents
