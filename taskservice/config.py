@@ -101,6 +101,14 @@ class Settings(BaseSettings):
         description="Seconds that a large result is kept and tried to be written while the store is away; then the task "
         "is run again.",
     )
+    task_checkpoint_bytes_max: Annotated[int, Bytes] = Field(
+        16 * MIB, gt=0, description="Bytes of a task's checkpoint."
+    )
+    task_checkpoint_interval_s: float = _seconds(
+        5.0,
+        description="Seconds from one checkpoint of a task that is kept to the next; between them the last one waits in the "
+        "handler's process.",
+    )
     orphan_age_s: float = Field(
         86_400.0,
         ge=3_600.0,
@@ -260,9 +268,7 @@ class Settings(BaseSettings):
         "is a second tenant, which is refused where it cannot be; own, always; shared, never, and so tenants can reach "
         "each other's files and the service's.",
     )
-    uid_min: int = Field(
-        1_900_000_000, ge=1_000, lt=1 << 31, description="Number of the first system user for tenants."
-    )
+    uid_min: int = Field(1_900_000_000, ge=1_000, lt=1 << 31, description="Number of tenants' first system user.")
     uid_max: int = Field(1_900_065_535, ge=1_000, lt=1 << 31, description="Number of the last one.")
     uid_file: str = Field(
         "/var/lib/taskservice/uids",

@@ -8,18 +8,15 @@ second, so between two looks some ten megabytes beyond its limit.
 
 from __future__ import annotations
 
-import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-import psutil
-
 from taskservice.core.types import OutcomeKind, TaskNo
+from taskservice.runtime.family import descendants
 
 LOOK_S = 0.1
 """How long after its beginning a lease's child is looked at first, and how often then."""
@@ -34,7 +31,6 @@ LATELY_S = 10.0
 """The kernel's kills are of no interest after so long."""
 
 _TAKEN = re.compile(rb"^Rss(?:Anon|Shmem):\s*(\d+) kB", re.MULTILINE)
-_THREADS = re.compile(rb"^Threads:\s*(\d+)", re.MULTILINE)
 _SHARE = re.compile(rb"^Pss_(?:Anon|Shmem):\s*(\d+) kB", re.MULTILINE)
 _OOM_KILLS = re.compile(rb"^oom_kill (\d+)", re.MULTILINE)
 
@@ -45,31 +41,11 @@ def taken_bytes(pid: int, enough_bytes: int | None = None) -> int:
     What several of them share, as forks do, is counted for each of them, unless that makes it more than `enough_bytes`: then it
     is counted once, which takes 20 ms a gigabyte. 0 if the process is gone.
     """
-    family = [pid, *_descendants(pid)]
+    family = [pid, *descendants(pid)]
     total = sum(_field_bytes(f"/proc/{each}/status", _TAKEN) or 0 for each in family)
     if enough_bytes is None or total <= enough_bytes or len(family) == 1:
         return total
     return sum(_share_bytes(each) for each in family)
-
-
-def threads_of(pid: int, enough: int) -> int:
-    """How many threads the process and its descendants have, as far as they are not more than `enough`. A dead one that nobody has
-    waited for counts as one. 0 if the process is gone."""
-    total = 0
-    waiting = [pid]
-    while waiting and total <= enough:
-        each = waiting.pop()
-        total += _number(f"/proc/{each}/status", _THREADS)
-        if total <= enough:
-            waiting += _children(each)
-    return total
-
-
-def _number(path: str, field: re.Pattern[bytes]) -> int:
-    with suppress(OSError):
-        found = field.search(Path(path).read_bytes())
-        return int(found[1]) if found else 0
-    return 0
 
 
 def _share_bytes(pid: int) -> int:
@@ -87,40 +63,6 @@ def _field_bytes(path: str, fields: re.Pattern[bytes]) -> int | None:
         return None
     found = fields.findall(text)
     return 1024 * sum(map(int, found)) if found else None
-
-
-def _descendants(pid: int) -> Iterator[int]:
-    """All that descend from the process. Asking the kernel for children takes 20 us; walking through all processes, 5 ms."""
-    if not _kernel_tells_children():
-        with suppress(psutil.Error):
-            yield from (each.pid for each in psutil.Process(pid).children(recursive=True))
-        return
-    waiting = [pid]
-    while waiting:
-        children = _children(waiting.pop())
-        yield from children
-        waiting += children
-
-
-def _children(pid: int) -> list[int]:
-    """Those that it has started itself and that are there."""
-    if not _kernel_tells_children():
-        with suppress(psutil.Error):
-            return [each.pid for each in psutil.Process(pid).children()]
-        return []
-    threads: list[str] = []
-    with suppress(OSError):  # it is gone
-        threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - it is asked often
-    found = []
-    for thread in threads:
-        with suppress(OSError):  # the thread is
-            found += Path(f"/proc/{pid}/task/{thread}/children").read_bytes().split()
-    return [int(child) for child in found]
-
-
-@cache
-def _kernel_tells_children() -> bool:
-    return Path(f"/proc/self/task/{os.getpid()}/children").exists()
 
 
 class OomKills:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,8 +20,9 @@ import psutil
 
 from taskservice.core.specs import Bundle, FunctionSpec
 from taskservice.runtime.boxes import Box
+from taskservice.runtime.family import MARK, end_family, threads_of
 from taskservice.runtime.fitting import ChildKey, box_for
-from taskservice.runtime.memory import LEFT_RATIO_MAX, taken_bytes, threads_of
+from taskservice.runtime.memory import LEFT_RATIO_MAX, taken_bytes
 from taskservice.runtime.options import RuntimeOptions
 from taskservice.runtime.process_env import child_environment
 from taskservice.runtime.scratch import Scratch, remove
@@ -87,6 +89,7 @@ class Child:
         """Memory that it took when that was looked at last."""
         self.taken_s = 0.0
         """When its last lease began."""
+        self._mark = uuid.uuid4().hex
         self._output_open = True
         self._fault = ""
         self._patience_s = 0.0
@@ -108,7 +111,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=child_environment(key.threads, self._folder, own_user=bool(box.uid)),
+                env=child_environment(key.threads, self._folder, own_user=bool(box.uid)) | {MARK: self._mark},
                 cwd=key.bundle.path if Path(key.bundle.path).is_dir() else "/",
                 pass_fds=(theirs.fileno(), self.slots.descriptor),
                 start_new_session=True,
@@ -123,7 +126,17 @@ class Child:
         self.exit = os.pidfd_open(self._process.pid)
         self.control.setblocking(False)
         os.set_blocking(self.output, False)
-        self.send(Load(key.bundle, options.result_bytes_max, options.log_bytes_max, options.child_idle_s, box))
+        self.send(
+            Load(
+                key.bundle,
+                options.result_bytes_max,
+                options.log_bytes_max,
+                options.child_idle_s,
+                options.task_checkpoint_bytes_max,
+                options.task_checkpoint_interval_s,
+                box,
+            )
+        )
 
     @property
     def pid(self) -> int:
@@ -271,7 +284,7 @@ class Child:
             return f"killed by signal {-code}"
 
     def kill(self) -> None:
-        """The process, its group and whatever else descends from it are gone, and waited for.
+        """The process, its group and whatever else descends from it are gone.
 
         It stands still first, and takes in what its descendants leave behind, until all of them are dead: so they cannot make
         more of themselves in other sessions meanwhile.
@@ -291,6 +304,7 @@ class Child:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
+        end_family(self._mark)
 
     def close(self) -> None:
         """Nothing of it is left."""

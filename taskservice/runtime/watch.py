@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from taskservice.core.types import OutcomeKind, TaskNo
-from taskservice.runtime.memory import LOOKING_RATIO_MAX, MemoryWatch, OomKills, Watched, threads_of
+from taskservice.runtime.family import threads_of
+from taskservice.runtime.memory import LOOKING_RATIO_MAX, MemoryWatch, OomKills, Watched
 from taskservice.runtime.options import RuntimeOptions
 from taskservice.runtime.scratch import taken
 
