@@ -101,21 +101,7 @@ class Child:
         try:
             box, self._folder = _boxed(key, options, scratch)
             self.temp_dir = box.temp_dir
-            if box.uid:
-                os.fchown(output, box.uid, box.uid)  # programs open /dev/stdout
-            self._process = subprocess.Popen(  # our own module, and numbers
-                [
-                    sys.executable, "-P", "-m", "taskservice.runtime.child",
-                    str(theirs.fileno()), str(self.slots.descriptor), str(os.getpid()),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=child_environment(key.threads, self._folder, own_user=bool(box.uid)) | {MARK: self._mark},
-                cwd=key.bundle.path if Path(key.bundle.path).is_dir() else "/",
-                pass_fds=(theirs.fileno(), self.slots.descriptor),
-                start_new_session=True,
-            )  # fmt: skip
+            self._process = self._start(box, theirs.fileno(), output)
         except BaseException:
             self._close_descriptors()
             raise
@@ -137,6 +123,26 @@ class Child:
                 box,
             )
         )
+
+    def _start(self, box: Box, control: int, output: int) -> subprocess.Popen[bytes]:
+        """Our own module, told numbers only. Its output is its user's, for programs open /dev/stdout."""
+        assert self._folder is not None
+        if box.uid:
+            os.fchown(output, box.uid, box.uid)
+        environment = child_environment(self.key.threads, self._folder, own_user=bool(box.uid))
+        return subprocess.Popen(
+            [
+                sys.executable, "-P", "-m", "taskservice.runtime.child",
+                str(control), str(self.slots.descriptor), str(os.getpid()),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=environment | {MARK: self._mark},
+            cwd=self.bundle.path if Path(self.bundle.path).is_dir() else "/",
+            pass_fds=(control, self.slots.descriptor),
+            start_new_session=True,
+        )  # fmt: skip
 
     @property
     def pid(self) -> int:

@@ -34,7 +34,7 @@ def plain(i: int) -> int:
         ({"concurrency": "4"}, ValueError, "concurrency must be a whole number"),
         ({"concurrency": 1001}, ValueError, "from 1 to 1000, not 1001"),
         ({"max_crashes": 0}, ValueError, "max_crashes must be a whole number from 1 to 100"),
-        ({"secrets": "STRIPE_KEY"}, ValueError, 'secrets must be a list of names such as ["STRIPE_KEY"]'),
+        ({"secrets": "STRIPE_KEY"}, ValueError, "secrets must be a list of names such as"),
         ({"secrets": ["../../etc/shadow"]}, ValueError, "secrets must be a list of names"),
         ({"secrets": {"A": "b"}}, ValueError, "secrets must be a list of names"),
         ({"cpus": -1}, ValueError, "cpus must be a number from 0 to 1000000, not -1"),
