@@ -228,11 +228,13 @@ def own_options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def own_pool(own_options: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChildPool]:
-    with nothing_left():
-        pool = quiet_pool(RuntimeOptions(str(tmp_path_factory.mktemp("unused")), **own_options))  # type: ignore[arg-type]
-        yield pool
-        pool.close()
+def own_pool(
+    own_options: dict[str, str], pool: ChildPool, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ChildPool]:
+    """`pool` is closed after it, and looks whether anything is left."""
+    own = quiet_pool(RuntimeOptions(str(tmp_path_factory.mktemp("unused")), **own_options))  # type: ignore[arg-type]
+    yield own
+    own.close()
 
 
 @pytest.fixture
