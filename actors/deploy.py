@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from taskservice.actors.gateway import listening_socket
+from taskservice.actors.isolation import advice_alone, runtime_options, said_of_tenants, sweep_files, why_alone
 from taskservice.actors.line_ports import dispatcher_line
 from taskservice.actors.network import Network
 from taskservice.actors.ray_env import NAMESPACE, JoinedRay, LocalRay, RayFolder
@@ -29,7 +30,6 @@ from taskservice.core.specs import ApiKey, Bundle, FunctionSpec
 from taskservice.core.types import RunnerId
 from taskservice.errors import BackOffError, ConflictError, RequestError, ServiceBug
 from taskservice.gateway.keys import hash_secret, key_id, may_be_secret, new_secret
-from taskservice.runtime.options import RuntimeOptions
 
 if TYPE_CHECKING:
     import ray
@@ -50,10 +50,14 @@ STOP_MARGIN_S = 15.0
 class Service:
     """A service that runs. Its actors live in Ray; this is the hand that started them, and that stops them."""
 
-    def __init__(self, settings: Settings, ray_: LocalRay | JoinedRay, functions: tuple[FunctionSpec, ...]) -> None:
+    def __init__(
+        self, settings: Settings, ray_: LocalRay | JoinedRay, functions: tuple[FunctionSpec, ...], tenants: str
+    ) -> None:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         self.url = f"http://{host}:{settings.port}"
         self.functions = functions
+        self.tenants = tenants
+        """Who their handlers run as, in words."""
         self.ray_temp_dir = ray_.path
         """Where an embedded Ray keeps its sockets and logs; None on a cluster that was there before."""
         self._settings = settings
@@ -80,6 +84,7 @@ class Service:
             asyncio.run(_end_actors() if self._superseded else _stop_actors(self._settings))
         finally:
             self._ray.stop()
+            sweep_files(self._settings)
 
     def _check_superseded(self) -> None:
         from taskservice.actors.processes import superseded_file  # noqa: PLC0415
@@ -96,13 +101,14 @@ def start(settings: Settings, bundles: Sequence[Bundle]) -> Service:
     Raises RequestError if it cannot start as it was told to (port in use, an app that cannot be loaded, a cluster
     that does not fit), BackOffError if it did not get ready in time. Nothing is left running then.
     """
+    alone = why_alone(settings, bundles)
     ray_ = _enter_ray(settings)
     try:
-        functions = asyncio.run(_start_actors(settings, bundles))
+        functions = asyncio.run(_start_actors(settings, bundles, alone))
     except BaseException:
         ray_.stop()
         raise
-    return Service(settings, ray_, functions)
+    return Service(settings, ray_, functions, said_of_tenants(settings, alone))
 
 
 def _enter_ray(settings: Settings) -> LocalRay | JoinedRay:
@@ -111,6 +117,7 @@ def _enter_ray(settings: Settings) -> LocalRay | JoinedRay:
     try:
         listening_socket(settings.host, settings.port).close()
         settings.home.mkdir(parents=True, exist_ok=True)
+        settings.home.chmod(0o700)  # keys, logs and working tables are in it
         if folder is None:
             return JoinedRay(settings.address)
         return LocalRay(folder, settings.home, settings.cpus or os.cpu_count() or 1, settings.object_store_bytes)
@@ -133,11 +140,13 @@ def spawn_dispatcher(settings: Settings, node: str, network: Network | None) -> 
     return handle
 
 
-def spawn_gateway(settings: Settings, node: str, network: Network | None) -> ray.actor.ActorHandle[Any]:
-    """The gateway starts; its first call is answered when it listens."""
+def spawn_gateway(settings: Settings, node: str, network: Network | None, alone: str) -> ray.actor.ActorHandle[Any]:
+    """The gateway starts; its first call is answered when it listens. `alone`: what is told to who wants a second tenant."""
     from taskservice.actors.processes import GATEWAY, GatewayProcess  # noqa: PLC0415
 
-    handle: ray.actor.ActorHandle[Any] = _detached(GatewayProcess, GATEWAY, node, restarts=-1).remote(settings, network)
+    handle: ray.actor.ActorHandle[Any] = _detached(GatewayProcess, GATEWAY, node, restarts=-1).remote(
+        settings, network, alone
+    )
     return handle
 
 
@@ -181,22 +190,7 @@ def _remote(what: Any) -> Any:
 
 
 def _runtime_options(settings: Settings) -> bytes:
-    return msgspec.msgpack.encode(
-        RuntimeOptions(
-            logs_dir=str(settings.home / "logs" / "tasks"),
-            result_bytes_max=settings.result_bytes_max,
-            log_bytes_max=settings.log_bytes_max,
-            children_max=settings.children_max,
-            child_idle_s=settings.child_idle_s,
-            load_timeout_s=settings.load_timeout_s,
-            state_dir=settings.state_dir,
-            inline_bytes_max=settings.inline_bytes_max,
-            value_timeout_s=settings.value_timeout_s,
-            result_patience_s=settings.result_patience_s,
-            task_checkpoint_bytes_max=settings.task_checkpoint_bytes_max,
-            task_checkpoint_interval_s=settings.task_checkpoint_interval_s,
-        )
-    )
+    return msgspec.msgpack.encode(runtime_options(settings))
 
 
 def _inspect(settings: Settings, node: str, bundle: Bundle) -> ray.ObjectRef[list[FunctionSpec]]:
@@ -213,8 +207,12 @@ def _inspect(settings: Settings, node: str, bundle: Bundle) -> ray.ObjectRef[lis
 # Life
 
 
-async def _start_actors(settings: Settings, bundles: Sequence[Bundle]) -> tuple[FunctionSpec, ...]:
-    """Dispatcher, functions, gateway: in this order, so that whoever gets an answer gets a whole one."""
+async def _start_actors(settings: Settings, bundles: Sequence[Bundle], why: str) -> tuple[FunctionSpec, ...]:
+    """Dispatcher, functions, gateway: in this order, so that whoever gets an answer gets a whole one.
+
+    `why`: there can be one tenant only.
+    """
+    alone = advice_alone(why) if why else ""
     from taskservice.actors import processes, ray_port  # noqa: PLC0415
 
     await _end_remains()
@@ -230,8 +228,11 @@ async def _start_actors(settings: Settings, bundles: Sequence[Bundle]) -> tuple[
         wait_s = settings.load_timeout_s + settings.ready_timeout_s
         functions = [function for found in inspections for function in await ray_port.answer(found, wait_s)]
         async with dispatcher_line(processes.run_dir(settings)) as line:
+            catalog = await line.catalog()
+            if alone and catalog is not None and len(catalog.tenants) > 1:
+                raise RequestError(f"The state has {len(catalog.tenants)} tenants. {alone}", code="tenants_not_apart")
             await line.register(functions)
-        await _ready(spawn_gateway(settings, node, network), "ready", "gateway", settings)
+        await _ready(spawn_gateway(settings, node, network, alone), "ready", "gateway", settings)
     except BaseException:
         await _end_actors()
         raise

@@ -14,6 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -230,14 +231,14 @@ class GatewayProcess(HttpServer):
     """The HTTP API."""
 
     async def __init__(  # type: ignore[misc]  # Ray awaits it, as above
-        self, settings: Settings, network: Network | None = None
+        self, settings: Settings, network: Network | None = None, alone: str = ""
     ) -> None:
-        """Requests are answered from now on. Raises RequestError if the address cannot be had."""
+        """Requests are answered from now on. Raises RequestError if the address cannot be had. `alone`: see `GatewaySettings`."""
         _log_to_file(settings)
         dispatcher = LineDispatcher(run_dir(settings), patience_s=settings.commit_timeout_s)
         super().__init__(
             dispatcher,
-            gateway_settings(settings),
+            replace(gateway_settings(settings), tenant_alone=alone),
             logs_of(settings, network),
             values_in(settings.state_dir, settings.value_timeout_s),
             HistoryReader(partial(open_objects, settings.state_dir)),

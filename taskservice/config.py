@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BeforeValidator,
     Field,
     PositiveInt,
     ValidationError,
@@ -21,16 +20,15 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from taskservice.callback_settings import CallbackSettings
+from taskservice.config_file import Bytes, FileSource, complaints
 from taskservice.core.limits import SCHEDULE_TIMES_MAX, Limits
 from taskservice.core.off_peak import parse_window
 from taskservice.core.recurrence import BadTiming
 from taskservice.errors import RequestError
-from taskservice.settings_file import read_file
-from taskservice.units import parse_bytes
+from taskservice.isolation_settings import IsolationSettings
 
 MIB = 1 << 20
 DAY_S = 86_400.0
@@ -39,12 +37,6 @@ HEARTBEATS_MISSED_MIN = 3
 """A runner is given up for silent only after so many heartbeats in a row did not come."""
 
 
-def _bytes(value: str | int) -> int:
-    """A number of bytes, or a text such as `64MiB`. Variables of the environment are always text."""
-    return int(value) if isinstance(value, str) and value.isdigit() else parse_bytes(value)
-
-
-Bytes = BeforeValidator(_bytes)
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9._-]+(/[A-Za-z0-9_=-][A-Za-z0-9._=-]*)*/?")
 """A bucket, and below it a prefix of words as object keys have them."""
 _seconds = partial(Field, gt=0, allow_inf_nan=False)
@@ -274,7 +266,7 @@ class ServiceSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags, the environment, the file: the first that says something wins."""
-        return init_settings, env_settings, _File(settings_cls)
+        return init_settings, env_settings, FileSource(settings_cls)
 
     @field_validator("home", mode="after")
     @classmethod
@@ -338,19 +330,8 @@ class ServiceSettings(BaseSettings):
         return self.home / "logs" / "service.log"
 
 
-class Settings(CallbackSettings, ServiceSettings):
+class Settings(IsolationSettings, CallbackSettings, ServiceSettings):
     """What the service is told when it starts. Raises pydantic's ValidationError; `load_settings` says it in words."""
-
-
-class _File(PydanticBaseSettingsSource):
-    """The file that `config` names, as the sources before this one have it."""
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[object, str, bool]:
-        raise NotImplementedError  # all fields are read at once, below
-
-    def __call__(self) -> dict[str, object]:
-        path = self.current_state.get("config")
-        return {} if not path else read_file(Path(path).expanduser(), self.settings_cls.model_fields)
 
 
 def load_settings(**flags: Any) -> Settings:
@@ -358,17 +339,7 @@ def load_settings(**flags: Any) -> Settings:
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        raise RequestError("\n".join(_complaints(error)), code="bad_settings") from error
-
-
-def _complaints(error: ValidationError) -> list[str]:
-    """A line for each bad setting: its name, what is wrong, and its value."""
-    lines = []
-    for item in error.errors():
-        message = item["msg"].removeprefix("Value error, ")
-        name = ".".join(str(part) for part in item["loc"])
-        lines.append(f"{name}: {message} (it is {item['input']!r})" if name else message)
-    return lines
+        raise RequestError("\n".join(complaints(error)), code="bad_settings") from error
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:

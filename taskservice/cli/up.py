@@ -161,6 +161,7 @@ def announce(settings: Settings, ready: ServiceReady, *, detached: bool) -> None
         [
             ("taskservice", f"is up at {ready.url}"),
             ("functions", " ".join(ready.functions) or "none"),
+            ("tenants", ready.tenants),
             ("key", f"in {settings.client_file}, where the SDK and the command line find it"),
             ("new key", None if new_key is None else f"{new_key} (it is shown this once)"),
             ("log", str(settings.service_log) if detached else None),

@@ -160,8 +160,8 @@ def _granted(state: State, record: r.LeaseGranted) -> list[Held]:
     state.next_lease = record.token.seq + 1
     state.running.change(record.leaf, len(tasks))
     function = state.functions[record.leaf.function]
-    checkpoints = state.table.checkpoints.of(record.nos)
-    spec = launch_spec(record.token, record.leaf, function, tasks, state.limits, checkpoints)
+    checkpoints, apart = state.table.checkpoints.of(record.nos), len(state.tenants) > 1
+    spec = launch_spec(record.token, record.leaf, function, tasks, state.limits, checkpoints, apart=apart)
     return [(_safe_after(state, tasks, entries), Launch(record.runner, spec))]
 
 

@@ -42,6 +42,10 @@ class LeaseSpec(Struct, frozen=True, array_like=True):
     tasks: tuple[LeaseTask, ...]
     grace_ms: int = 0
     """What an attempt has when its time is over, before it is ended by force."""
+    apart: bool = False
+    """Whether there are other tenants, whom its handlers must not reach."""
+    secrets: tuple[str, ...] = ()
+    """Names of those that the function has declared."""
 
 
 class Outcome(Struct, frozen=True, array_like=True, gc=False):

@@ -102,6 +102,8 @@ class FunctionSpec(Struct, frozen=True, array_like=True):
     """Whether its tasks may be stopped, to run again later, so that others get what is their own; None: unless they are critical."""
     grace_ms: int = 5_000
     """How long an attempt that is told to stop has before it is ended by force."""
+    secrets: tuple[str, ...] = ()
+    """Names of what its attempts may read of the operator's secrets, in order; their values are nowhere in the core."""
 
 
 class Tenant(Struct, frozen=True, array_like=True):

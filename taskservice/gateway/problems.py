@@ -47,6 +47,12 @@ TASK_CANCELLED = Kind("task_cancelled", 409, "The task was cancelled")
 TASK_EXPIRED = Kind("task_expired", 409, "The task has expired")
 TENANT_EXISTS = Kind("tenant_exists", 409, "The tenant exists already")
 NO_CALLBACK = Kind("no_callback", 409, "The task has no callback that could be sent again")
+TENANTS_NOT_APART = Kind(
+    "tenants_not_apart",
+    409,
+    "Tenants cannot be kept apart here, and no setting says that they need not be",
+    "tenant_users",
+)
 KEY_IN_USE = Kind("key_in_use", 409, "A key cannot revoke itself")
 VALUE_LOST = Kind("value_lost", 410, "The value is gone or damaged")
 TOO_LARGE = Kind("too_large", 413, "The request is above a limit")

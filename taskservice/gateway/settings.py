@@ -54,6 +54,9 @@ class GatewaySettings:
     catalog_refresh_interval_s: float = 1.0
     """An unknown key or function makes the gateway ask the dispatcher at once, but not more often than this."""
 
+    tenant_alone: str = ""
+    """Why there can be no second tenant, and what to do about it; empty: there can be."""
+
     @property
     def task_text_bytes_max(self) -> int:
         """Longer than any text of a task within `payload_bytes_max`: JSON can spend six bytes on one character."""

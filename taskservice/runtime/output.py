@@ -33,7 +33,14 @@ _speaking: ContextVar[AttemptLog | None] = ContextVar("attempt", default=None)
 class AttemptLog:
     """What one attempt has written, up to the limit. `hand_on` gets pieces; it may be called from any thread."""
 
-    def __init__(self, no: TaskNo, bytes_max: int, hand_on: Callable[[TaskNo, bytes], None]) -> None:
+    def __init__(
+        self,
+        no: TaskNo,
+        bytes_max: int,
+        hand_on: Callable[[TaskNo, bytes], None],
+        masked: Callable[[str], str] = str,
+    ) -> None:
+        """`masked`: gives a text without what must not be in a log."""
         self.no = no
         self._left = bytes_max
         self._bytes_max = bytes_max
@@ -41,10 +48,11 @@ class AttemptLog:
         self._pieces: list[bytes] = []
         self._size = 0
         self._hand_on = hand_on
+        self._masked = masked
 
     def write(self, text: str) -> None:
         """The text is in the log, or counted as dropped."""
-        data = text.encode("utf-8", errors="backslashreplace")
+        data = self._masked(text).encode("utf-8", errors="backslashreplace")
         if len(data) > self._left:
             self._dropped += len(data) - self._left
             data = data[: self._left]

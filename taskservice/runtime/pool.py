@@ -3,44 +3,59 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Callable
-from typing import NamedTuple
+from pathlib import Path
 
-from taskservice.core.specs import Bundle
-from taskservice.core.types import TenantId
+from taskservice.core.lease_wire import LeaseSpec
+from taskservice.runtime.fitting import ChildKey, key_of
 from taskservice.runtime.memory import OomKills
 from taskservice.runtime.options import RuntimeOptions
-from taskservice.runtime.process import Child, Devices, devices
+from taskservice.runtime.process import Child, LoadError
+from taskservice.runtime.process_env import devices
+from taskservice.runtime.scratch import Scratch, scratch_root
+from taskservice.runtime.secret_files import NoSecret, SecretFiles
 
-
-class ChildKey(NamedTuple):
-    """What a child can be used for. No child ever serves two tenants, bundles or sets of devices."""
-
-    tenant: TenantId
-    bundle: Bundle
-    devices: Devices
+CROWD_S_MIN = 0.02
+"""A lease that was over sooner has not left many processes or threads behind."""
 
 
 class ChildPool:
     """Idle children by what they can be used for, the least recently used first."""
 
     def __init__(self, options: RuntimeOptions) -> None:
+        """What supervisors before have left of their children's files is removed meanwhile."""
         self._options = options
         self._idle: dict[ChildKey, Child] = {}
+        self._secrets = SecretFiles(Path(options.secrets_dir))
+        self._scratch = Scratch(scratch_root(options))
         self.oom_kills = OomKills()
+        threading.Thread(target=self._scratch.sweep, daemon=True).start()
 
-    def take(self, tenant: TenantId, bundle: Bundle, meanwhile: Callable[[], None], memory_bytes: int = 0) -> Child:
-        """A child with the bundle's app imported: a warm one, or a new one. Raises as `Child.load` does.
+    def take(self, spec: LeaseSpec, meanwhile: Callable[[], None]) -> Child:
+        """A child for this lease with the bundle's app imported: a warm one that has most left of what the lease may use, or a new
+        one. It knows the secrets that the function has declared. Raises as `Child.load` does."""
+        key = key_of(spec, devices(os.environ), self._options)
+        try:
+            secrets = self._secrets.values(spec.tenant, spec.secrets)
+        except NoSecret as error:
+            raise LoadError(str(error), "") from None
+        child = self._warm(key, spec.resources.memory_bytes) or self._new(key, meanwhile)
+        child.taken_s = time.monotonic()
+        if secrets:
+            child.give_secrets(secrets)
+        return child
 
-        `memory_bytes`: what it may take; a warm one has most of it left. 0: as much as it likes.
-        """
-        key = ChildKey(tenant, bundle, devices(os.environ))
+    def _warm(self, key: ChildKey, memory_bytes: int) -> Child | None:
         child = self._idle.pop(key, None)
-        if child is not None:
-            if child.alive() and child.has_left(memory_bytes):
-                return child
+        if child is not None and not (child.alive() and child.has_left(memory_bytes)):
             child.close()
-        child = Child(tenant, bundle, self._options)
+            return None
+        return child
+
+    def _new(self, key: ChildKey, meanwhile: Callable[[], None]) -> Child:
+        child = Child(key, self._options, self._scratch)
         try:
             child.load(self._options.load_timeout_s, meanwhile)
         except BaseException:
@@ -49,15 +64,19 @@ class ChildPool:
         return child
 
     def give(self, child: Child) -> None:
-        """The child is idle, and may be taken again."""
+        """The child is idle, and may be taken again, unless others would have too little room beside what was left in it."""
+        if time.monotonic() - child.taken_s > CROWD_S_MIN and child.is_crowded(self._options.processes_max):
+            child.close()
+            return
         child.slots.wipe()
-        self._idle[ChildKey(child.tenant, child.bundle, child.devices)] = child
+        self._idle[child.key] = child
         while len(self._idle) > self._options.children_max:
             oldest = next(iter(self._idle))
             self._idle.pop(oldest).close()
 
     def close(self) -> None:
-        """All idle children have ended."""
+        """All idle children have ended, and their files are gone."""
         for child in self._idle.values():
             child.close()
         self._idle.clear()
+        self._scratch.close()

@@ -22,7 +22,6 @@ from taskservice.runtime.hearing import Hearing
 from taskservice.runtime.lease_tasks import LeaseTasks
 from taskservice.runtime.logbook import Logbook
 from taskservice.runtime.logstore import LogStore
-from taskservice.runtime.memory import MemoryWatch
 from taskservice.runtime.options import RuntimeOptions
 from taskservice.runtime.pool import ChildPool
 from taskservice.runtime.process import Child, LoadError
@@ -30,6 +29,7 @@ from taskservice.runtime.reporting import Reporting, ReportPort
 from taskservice.runtime.stopping import Stopping
 from taskservice.runtime.tail import Tail
 from taskservice.runtime.values import LeaseValues
+from taskservice.runtime.watch import Watch
 from taskservice.runtime.wire import Run
 from taskservice.values import Values
 
@@ -93,7 +93,7 @@ class _LeaseRun:
     def _use_a_child(self) -> None:
         """A child has been given what waits; it goes on to others if it was good for all of it. Raises LoadError or _Gone."""
         spec = self._spec
-        child = self._pool.take(spec.tenant, spec.bundle, self._while_loading, spec.resources.memory_bytes)
+        child = self._pool.take(spec, self._while_loading)
         child.tail = b""
         self._stopping.begin()
         child.send(Run(spec.tenant, spec.function, tuple(self._tasks.waiting.values()), self._slots))
@@ -110,8 +110,8 @@ class _LeaseRun:
     def _watch(self, child: Child) -> None:
         """Until all tasks are settled, or the child is dead, or the lease is to stop."""
         hearing = Hearing(child, self._tasks, self._slots, self._options.silence_s)
-        memory = MemoryWatch(child, self._spec.resources.memory_bytes, self._pool.oom_kills)
-        endings = Endings(child, hearing, self._tasks, self._stopping, memory, self._deaths)
+        watch = Watch(child, self._spec.resources.memory_bytes, self._pool.oom_kills, self._options)
+        endings = Endings(child, hearing, self._tasks, self._stopping, watch, self._deaths)
         with selectors.DefaultSelector() as selector:
             for source in (child.output, child.control, child.exit):
                 selector.register(source, selectors.EVENT_READ)

@@ -97,6 +97,7 @@ def test_where_all_addresses_are_listened_on_clients_of_this_machine_use_loopbac
     class Service:
         url = "http://0.0.0.0:8701"
         ray_temp_dir = None
+        tenants = "one"
         functions = ()
 
         def ensure_key(self, secret):

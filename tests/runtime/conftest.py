@@ -127,6 +127,8 @@ class Node:
         order_nos: tuple[int, ...] = (),
         timeout_grace_ms: int = 0,
         checkpoint: bytes = b"",
+        cpu_m: int = 1000,
+        secrets: tuple[str, ...] = (),
     ) -> Recorder:
         """The lease is over; each of its tasks was reported once, `done` once and last (unless it was to stop)."""
         tasks = tuple(
@@ -137,9 +139,19 @@ class Node:
         )
         bundle = Bundle(module, attribute, str(path))
         name = FunctionName(function if "." in function else f"{module}.{function}")
-        needs = Resources(memory_bytes=memory_bytes)
+        needs = Resources(cpu_m, memory_bytes=memory_bytes)
         spec = LeaseSpec(
-            Token(1, 1), TenantId(tenant), name, bundle, needs, is_async, concurrency, slice_ms, tasks, timeout_grace_ms
+            Token(1, 1),
+            TenantId(tenant),
+            name,
+            bundle,
+            needs,
+            is_async,
+            concurrency,
+            slice_ms,
+            tasks,
+            timeout_grace_ms,
+            secrets=secrets,
         )
         port = Recorder(
             {task.no for task in tasks},
@@ -206,6 +218,35 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChildPool]:
 def node(tmp_path: Path, pool: ChildPool) -> Node:
     """A node with a log folder of its own, whose children have served other tests: starting one takes a while."""
     return Node(tmp_path, pool)
+
+
+@pytest.fixture(scope="session")
+def own_options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Handlers run as users of their tenants' own, which takes root."""
+    place = tmp_path_factory.mktemp("own")
+    return {"tenant_users": "own", "uid_file": str(place / "var" / "uids"), "home": str(place / "home")}
+
+
+@pytest.fixture(scope="session")
+def own_pool(
+    own_options: dict[str, str], pool: ChildPool, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ChildPool]:
+    """`pool` is closed after it, and looks whether anything is left."""
+    own = quiet_pool(RuntimeOptions(str(tmp_path_factory.mktemp("unused")), **own_options))  # type: ignore[arg-type]
+    yield own
+    own.close()
+
+
+@pytest.fixture
+def own(tmp_path: Path, own_pool: ChildPool, own_options: dict[str, str]) -> Node:
+    """A node like `node` whose handlers run as users of their tenants' own."""
+    return Node(tmp_path, own_pool, **own_options)
+
+
+@pytest.fixture
+def make_own(make_node: Callable[..., Node], own_options: dict[str, str], tmp_path: Path) -> Callable[..., Node]:
+    """Makes such nodes with children of their own, and tenants with other users than those of `own`."""
+    return lambda **options: make_node(**{**own_options, "home": str(tmp_path), **options})
 
 
 @pytest.fixture
