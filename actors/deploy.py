@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -148,15 +149,15 @@ def spawn_runner(settings: Settings, id: RunnerId, node: str, network: Network |
     _detached(RunnerProcess, id, node, restarts=0).remote(settings, id, node, lease_launcher, network)
 
 
-def lease_launcher(settings: Settings, id: RunnerId, node: str) -> RayLauncher:
-    """Starts leases for this runner, as tasks of the process that calls this."""
+def lease_launcher(settings: Settings, id: RunnerId, node: str, logs: Path) -> RayLauncher:
+    """Starts leases for this runner, as tasks of the process that calls this. `logs`: where theirs are spooled."""
     from taskservice.actors.lease_task import run_lease_task  # noqa: PLC0415
     from taskservice.actors.line_ports import runner_socket  # noqa: PLC0415
     from taskservice.actors.processes import run_dir  # noqa: PLC0415
     from taskservice.actors.ray_port import RayLauncher  # noqa: PLC0415
 
     socket = str(runner_socket(run_dir(settings), id))
-    return RayLauncher(_remote(run_lease_task), socket, node, _runtime_options(settings))
+    return RayLauncher(_remote(run_lease_task), socket, node, _runtime_options(settings, logs))
 
 
 def _detached(kind: type, name: str, node: str, restarts: int) -> Any:
@@ -180,10 +181,10 @@ def _remote(what: Any) -> Any:
     return ray.remote(what)
 
 
-def _runtime_options(settings: Settings) -> bytes:
+def _runtime_options(settings: Settings, logs: Path) -> bytes:
     return msgspec.msgpack.encode(
         RuntimeOptions(
-            logs_dir=str(settings.home / "logs" / "tasks"),
+            logs_dir=str(logs),
             result_bytes_max=settings.result_bytes_max,
             log_bytes_max=settings.log_bytes_max,
             children_max=settings.children_max,
@@ -203,7 +204,7 @@ def _inspect(settings: Settings, node: str, bundle: Bundle) -> ray.ObjectRef[lis
 
     options: dict[str, Any] = {"num_cpus": 0, "max_retries": 0, "label_selector": {"ray.io/node-id": node}}
     found: ray.ObjectRef[list[FunctionSpec]] = (
-        _remote(inspect_task).options(**options).remote(bundle, _runtime_options(settings))
+        _remote(inspect_task).options(**options).remote(bundle, _runtime_options(settings, Path()))
     )
     return found
 

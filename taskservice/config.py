@@ -112,6 +112,12 @@ class Settings(BaseSettings):
     log_bytes_max: Annotated[int, Bytes] = Field(
         MIB, gt=0, description="Bytes that are kept of an attempt's log; what is written after that is dropped."
     )
+    logs_keep_s: float = Field(
+        30 * DAY_S, ge=0, allow_inf_nan=False, description="Seconds that logs of tasks are kept; 0 means for ever."
+    )
+    log_buffer_bytes_max: Annotated[int, Bytes] = Field(
+        256 * MIB, gt=0, description="Bytes of logs that wait on a machine's disk while the store is away, at most."
+    )
 
     lease_target_ms: int = Field(80, gt=0, description="Milliseconds of work aimed at in one lease of short tasks.")
     lease_tasks_max: int = Field(256, gt=0, description="Tasks in one lease.")

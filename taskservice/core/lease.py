@@ -72,7 +72,7 @@ def launch_spec(token: Token, leaf: Leaf, function: FunctionSpec, tasks: Sequenc
         concurrency=function.concurrency,
         slice_ms=limits.lease_slice_ms,
         tasks=tuple(
-            LeaseTask(task.no, task.id, task.payload, task.attempt, task.run, task.timeout_ms, task.tags)
+            LeaseTask(task.no, task.id, task.payload, task.attempt, task.run, task.timeout_ms, task.tags, task.log)
             for task in tasks
         ),
     )

@@ -19,6 +19,8 @@ class LeaseTask(Struct, frozen=True, array_like=True, gc=False):
     run: int
     timeout_ms: int
     tags: tuple[tuple[str, str], ...] = ()
+    log: str = ""
+    """Where the log of the attempts before is."""
 
 
 class LeaseSpec(Struct, frozen=True, array_like=True):
@@ -62,6 +64,10 @@ class LeaseReport(Struct, frozen=True, array_like=True):
     """The lease is over and its resources are free; whatever it did not report is lost."""
     held_us: int = 0
     """How long it has had its resources, if it is over; 0: nobody knows."""
+    log: str = ""
+    """Where the log of all that this tells of is, or will be; empty: they wrote nothing."""
+    logs: tuple[tuple[TaskNo, str], ...] = ()
+    """Attempts that still run, and where the newest part of their log is that is stored."""
 
 
 class RunnerReport(Struct, frozen=True, array_like=True):
@@ -83,3 +89,5 @@ class HeldLease(Struct, frozen=True, array_like=True):
 
     token: Token
     resources: Resources
+    logs: tuple[tuple[TaskNo, str], ...] = ()
+    """As in `LeaseReport`."""

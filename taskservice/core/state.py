@@ -44,6 +44,7 @@ class OpenAttempt(Struct, frozen=True):
     payload_bytes: int
     expires_ms: int | None
     deadline_ms: int | None
+    log: str
 
 
 def open_attempt(task: Task) -> OpenAttempt:
@@ -61,6 +62,7 @@ def open_attempt(task: Task) -> OpenAttempt:
         len(task.payload),
         task.expires_ms,
         task.deadline_ms,
+        task.log,
     )
 
 
@@ -75,6 +77,8 @@ class Lease:
     """Those not yet reported: exactly the running tasks that hold this token."""
     orders: tuple[Order, ...] = ()
     """What its supervisor has been told, or is being told."""
+    logs: dict[TaskNo, str] = field(default_factory=dict)
+    """Volatile. Where logs of open attempts are stored, as far as they are: if the lease is lost, that is all there is."""
 
     @property
     def preempted(self) -> bool:

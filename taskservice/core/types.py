@@ -206,6 +206,8 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
     """How often it was stopped for others in this run."""
     throttles: int = 0
     """How often its downstream had no room for it in this run."""
+    log: str = ""
+    """Where the log of its last attempts is, those of runs before included: see `taskservice.logs.places`."""
 
     @property
     def leaf(self) -> Leaf:

@@ -12,7 +12,19 @@ from fastapi import FastAPI
 
 from taskservice.actors.ports import DispatcherPort
 from taskservice.errors import BackOffError
-from taskservice.gateway import admin, changes, cluster, health, insight, operations, policies, query, schedules, submit
+from taskservice.gateway import (
+    admin,
+    changes,
+    cluster,
+    health,
+    insight,
+    log_routes,
+    operations,
+    policies,
+    query,
+    schedules,
+    submit,
+)
 from taskservice.gateway.access import Gateway
 from taskservice.gateway.catalog import Catalog
 from taskservice.gateway.handlers import HANDLERS
@@ -26,7 +38,7 @@ from taskservice.gateway.values import GatewayValues, ValueStore
 _LOG = logging.getLogger(__name__)
 
 ROUTERS = (
-    submit.routes, query.routes, changes.routes, insight.routes, operations.routes, schedules.routes, policies.routes,
+    submit.routes, query.routes, log_routes.routes, changes.routes, insight.routes, operations.routes, schedules.routes, policies.routes,
     cluster.routes, admin.routes, health.routes,
 )  # fmt: skip
 

@@ -8,11 +8,16 @@ import threading
 import time
 
 from taskservice.core.lease_wire import Outcome
-from taskservice.core.types import OutcomeKind, TaskNo
+from taskservice.core.types import OutcomeKind
 from taskservice.runtime.wire import Ended, FromChild, Logged, frame
 
 FLUSH_S = 0.004
 """A finished outcome waits at most about this long for others."""
+
+
+LOG_BYTES_PER_S = 4 << 20
+LOG_BURST_BYTES = 16 << 20
+"""What one process may say in all logs of its attempts: so much in a second, and so much more at once."""
 
 
 class Outbox:
@@ -28,6 +33,9 @@ class Outbox:
         self._disowned = False
         self._flushed_s = time.monotonic()
         self._waiting = threading.Event()
+        self._debt_bytes = 0.0
+        """What was said lately, less what may be said in that time."""
+        self._said_s = time.monotonic()
 
     def add(self, outcome: Outcome, *, at_once: bool) -> None:
         """The outcome is sent soon, or `at_once` with all that wait."""
@@ -40,12 +48,20 @@ class Outbox:
         elif not self._waiting.is_set():
             self._waiting.set()
 
-    def log(self, no: TaskNo, text: bytes) -> None:
-        """The text is sent, after the outcomes that came before it. A forked copy's goes to the process's output."""
+    def log(self, said: Logged) -> None:
+        """It is sent, after the outcomes that came before it. A forked copy's goes to the process's output.
+
+        Who says too much has to wait here: so that it slows nobody but itself.
+        """
         if self._disowned:
-            os.write(1, text)
-        else:
-            self.send(Logged(no, text))
+            os.write(1, said.text)
+            return
+        self.send(said)
+        now_s = time.monotonic()
+        self._debt_bytes = max(0.0, self._debt_bytes - (now_s - self._said_s) * LOG_BYTES_PER_S) + len(said.text)
+        self._said_s = now_s
+        if self._debt_bytes > LOG_BURST_BYTES:
+            time.sleep((self._debt_bytes - LOG_BURST_BYTES) / LOG_BYTES_PER_S)
 
     def send(self, message: FromChild) -> None:
         """All that waits is sent, and then the message."""

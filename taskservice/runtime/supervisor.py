@@ -9,18 +9,17 @@ from __future__ import annotations
 import selectors
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol
 
 from taskservice.core.lease_wire import LeaseReport, LeaseSpec, LeaseTask, Outcome
 from taskservice.core.orders import Order, OrderKind
 from taskservice.core.types import OutcomeKind, TaskNo, Token
 from taskservice.runtime.logbook import Logbook
-from taskservice.runtime.logstore import LogStore
 from taskservice.runtime.memory import MemoryWatch
 from taskservice.runtime.options import RuntimeOptions
 from taskservice.runtime.pool import ChildPool
 from taskservice.runtime.process import Child, LoadError
+from taskservice.runtime.spool import spool_in
 from taskservice.runtime.values import LOOK_S, LeaseValues
 from taskservice.runtime.wire import Ended, FromChild, GiveBack, GivenBack, Logged, Run, Stop
 from taskservice.values import Values
@@ -72,7 +71,7 @@ class _LeaseRun:
         """Tasks whose payloads are not fetched yet, in order; all others are in a child's hands at once."""
         self._waiting: dict[TaskNo, LeaseTask] = {}
         """Tasks with their payloads that are not settled yet, in order."""
-        self._logs = Logbook(LogStore(Path(options.logs_dir)), spec.tenant, dict(self._later), options.log_bytes_max)
+        self._logs = Logbook(spool_in(options.logs_dir), spec, options.log_bytes_max)
         self._outcomes: list[Outcome] = []
         self._handed_back: list[TaskNo] = []
         self._slots = max(1, spec.concurrency) if spec.is_async else 1
@@ -195,8 +194,8 @@ class _LeaseRun:
             case Ended(outcomes):
                 for outcome in outcomes:
                     self._end(self._values.checked(outcome))
-            case Logged(no, text):
-                self._logs.write(no, text)
+            case Logged():
+                self._logs.write(message)
             case GivenBack(nos):
                 self._hand_back(nos)
             case _:
@@ -218,7 +217,7 @@ class _LeaseRun:
         """The task is over, if it was not before; if its result is large, it is reported when that is written."""
         if not self._take_off(outcome.no):
             return
-        self._logs.close(outcome.no)
+        self._logs.close(outcome)
         if self._values.is_large(outcome):
             self._values.write(outcome)
         else:
@@ -343,7 +342,7 @@ class _LeaseRun:
             waits.append(LOOK_S)
         if not self._gave_back:
             waits.append(self._began_s + self._spec.slice_ms / 1000 - now_s)
-        waits.append(self._memory.patience_s(now_s))
+        waits += [self._memory.patience_s(now_s), self._logs.patience_s]
         now_ns = time.monotonic_ns()
         if not self._listening:
             waits.append(self._began_s + LISTEN_AFTER_S - now_s)
@@ -361,7 +360,7 @@ class _LeaseRun:
         if not self._waiting:
             return  # the last report follows at once
         now_s = time.monotonic()
-        self._logs.store_due()
+        self._logs.look()
         self._outcomes += self._values.written()
         begun = self._unsettled() < len(self._spec.tasks) or self._running(child)
         over = begun and self._slice_is_over()  # an import may have lasted longer than the slice
@@ -396,4 +395,6 @@ class _LeaseRun:
         outcomes, self._outcomes = tuple(self._outcomes), []
         handed_back, self._handed_back = tuple(self._handed_back), []
         held_us = round((self._sent_s - self._began_s) * 1e6) if done else 0
-        self._port.send(LeaseReport(self._spec.token, outcomes, handed_back, done, held_us))
+        log = self._logs.store([*(outcome.no for outcome in outcomes), *handed_back])
+        stored = self._logs.stored()
+        self._port.send(LeaseReport(self._spec.token, outcomes, handed_back, done, held_us, log, stored))
