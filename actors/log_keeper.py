@@ -179,14 +179,16 @@ class LogKeeper:
         why = f"the store was away, and log_buffer_bytes_max is {limit}"
         waiting = [(spool, place) for spool in (*self._orphans, self._spool) for place in spool.closed()]
         size = self._spool.open_bytes + sum(spool.size_bytes(place) for spool, place in waiting)
-        for _ in range(2):
-            for spool, place in waiting:
-                if size <= limit:
-                    return
+        for spool, place in waiting:
+            if size > limit and not spool.is_short(place):
                 size -= spool.size_bytes(place)
-                dropped = spool.shorten(place, why)
+                log.warning("%d bytes of tasks' logs were dropped: %s", spool.shorten(place, why), why)
                 size += spool.size_bytes(place)
-                log.warning("%d bytes of tasks' logs were dropped: %s", dropped, why)
+        for spool, place in waiting:
+            if size > limit:  # by the marks alone
+                size -= spool.size_bytes(place)
+                spool.remove(place)
+                log.warning("what %s would have held is dropped without a mark: %s", place, why)
 
     def _objects(self) -> ObjectStore:
         if self._store is None:

@@ -75,13 +75,13 @@ class SpoolOwner:
         """Nothing of that bundle waits here."""
         shutil.rmtree(self.folder / str(place))
 
+    def is_short(self, place: Place) -> bool:
+        """Whether what was written is dropped already."""
+        return (self.folder / str(place) / _STUB).exists()
+
     def shorten(self, place: Place, why: str) -> int:
-        """What was written is dropped, and the pieces say so, and why; gives how many bytes they were. A second time there is
-        nothing to drop but the pieces themselves."""
+        """What was written is dropped, and the pieces say so, and why; gives how many bytes they were."""
         folder = self.folder / str(place)
-        if (folder / _STUB).exists():
-            shutil.rmtree(folder)
-            return 0
         dropped = 0
         frames: list[bytes] = []
         for each in self.read(place):

@@ -95,7 +95,7 @@ async def test_ten_thousand_tasks_that_say_one_line_make_one_object(anyio_backen
     for task in (tasks[0], tasks[5_555], tasks[-1]):
         store.calls.update(get=0, bytes=0)
         assert text(logs_in(store, tmp_path), task) == f"line of {task.no}\n"
-        assert store.calls["get"] == 2
+        assert store.calls["get"] <= 2
         assert store.calls["bytes"] < 60_000
 
 
