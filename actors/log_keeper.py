@@ -96,7 +96,7 @@ class LogKeeper:
             except StoreError as error:
                 log.warning("logs of tasks wait on this machine: %s", error)
                 rest_s = self._options.retry_s
-            except OSError:
+            except Exception:  # whatever it is: no task ends because its log cannot be kept
                 log.exception("the spool of tasks' logs cannot be read or written")
                 rest_s = self._options.retry_s
             await asyncio.sleep(rest_s)

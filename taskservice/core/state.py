@@ -77,7 +77,7 @@ class Lease:
     """Those not yet reported: exactly the running tasks that hold this token."""
     orders: tuple[Order, ...] = ()
     """What its supervisor has been told, or is being told."""
-    logs: dict[TaskNo, str] = field(default_factory=dict)
+    logs: dict[TaskNo, str] = field(default_factory=dict, compare=False)
     """Volatile. Where logs of open attempts are stored, as far as they are: if the lease is lost, that is all there is."""
 
     @property

@@ -39,6 +39,7 @@ class SpoolOwner:
         """What is written from now on is for another bundle."""
         self._number += 1
         place = str(place_at(now_ms, self.session, self._number))
+        (self.folder / LIVE).mkdir(mode=0o700, parents=True, exist_ok=True)
         (self.folder / place).mkdir(mode=0o700)
         link = self.folder / f".{OPEN}"
         link.unlink(missing_ok=True)
@@ -46,8 +47,13 @@ class SpoolOwner:
         link.rename(self.folder / OPEN)
 
     def is_of_today(self, now_ms: int) -> bool:
-        """Whether the bundle that is open was begun today, as its name says."""
-        return self.places()[-1].day == place_at(now_ms, self.session, 0).day
+        """Whether the bundle that is open was begun today, as its name says; and is there: somebody may have removed the folder."""
+        try:
+            place = parse_place(str((self.folder / OPEN).readlink()))
+        except FileNotFoundError:
+            return False
+        today = place_at(now_ms, self.session, 0).day
+        return place is not None and place.day == today and (self.folder / str(place)).is_dir()
 
     @property
     def open_bytes(self) -> int:
@@ -56,7 +62,8 @@ class SpoolOwner:
 
     def places(self) -> list[Place]:
         """The bundles of which something may wait here, the oldest first."""
-        found = [place for path in self.folder.iterdir() if (place := parse_place(path.name)) is not None]
+        names = [path.name for path in self.folder.iterdir()] if self.folder.is_dir() else []
+        found = [place for name in names if (place := parse_place(name)) is not None]
         return sorted(found, key=lambda place: place.number)
 
     def closed(self) -> list[Place]:

@@ -361,6 +361,19 @@ async def test_a_bundle_is_named_by_the_day_on_which_it_is_written(anyio_backend
     assert sorted(path.name for path in keeper.folder.iterdir()) == sorted([str(after), "live", "open", "owner"])
 
 
+async def test_a_spool_that_somebody_removes_is_made_again(node: NodeOfLogs) -> None:
+    """Seen by hand: the runner had ended with an error, and with it all its tasks."""
+    for seq, gone in enumerate([node.root / "abc", node.keeper.folder / "open", node.keeper.folder], 1):
+        shutil.rmtree(gone.resolve() if gone.name == "open" else gone)
+        await node.keeper.run_once()
+        task = new_task(seq)
+        book = node.lease(task, seq=seq)
+        say(book, "hello\n", seq)
+        task = ended(book, task)
+        await node.store_all()
+        assert text(logs_in(node.store, node.root), task) == "hello\n"
+
+
 def test_other_machines_keep_their_files_in_a_folder_of_their_own(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home", state_dir="s3://bucket/prefix")
     network = Network("near", b"secret")
