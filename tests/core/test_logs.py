@@ -71,7 +71,10 @@ def test_reports_of_one_lease_that_came_together_keep_their_places(machine: Mach
     machine.submit(*"abcd")
     (lease, *_) = machine.dispatch()
     first, second = (task for task in lease.tasks[:2])
-    reports = (LeaseReport(lease.token, (ok(first.no),), log=HERE), LeaseReport(lease.token, (ok(second.no),), log=THERE))
+    reports = (
+        LeaseReport(lease.token, (ok(first.no),), log=HERE),
+        LeaseReport(lease.token, (ok(second.no),), log=THERE),
+    )
     report(machine, *reports)
     assert [machine.task(task.id).log for task in (first, second)] == [HERE, THERE]
 

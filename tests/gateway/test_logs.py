@@ -86,7 +86,9 @@ async def test_followed_to_the_end(service: Service) -> None:
     await service.succeed("t")
     response = await service.client().get(f"{LOGS}?follow=true")
     assert response.headers["content-type"].startswith("text/event-stream")
-    *lines, end = [dict(part.split(": ", 1) for part in event.split("\n")) for event in response.text.split("\n\n")[:-1]]
+    *lines, end = [
+        dict(part.split(": ", 1) for part in event.split("\n")) for event in response.text.split("\n\n")[:-1]
+    ]
     assert [json.loads(line["data"])["text"] for line in lines] == ["one\n", "two\n"]
     assert (lines[1]["id"], end) == ("1.101.1", {"event": "end", "data": '{"state":"succeeded"}'})
     again = await service.client().get(f"{LOGS}?follow=true", headers={"last-event-id": "1.101.1"})

@@ -156,7 +156,11 @@ class Node:
     def written(self, id: str = "t1") -> list[Written]:
         """All that the task has logged."""
         pieces = self.pieces(id)
-        parts = [piece for at, piece in enumerate(pieces) if not any(later.whole and later.part for later in pieces[at + 1 :])]
+        parts = [
+            piece
+            for at, piece in enumerate(pieces)
+            if not any(later.whole and later.part for later in pieces[at + 1 :])
+        ]
         return [each for piece in parts for each in piece.written]
 
     def log(self, id: str = "t1", *, remarks: bool = False) -> str:

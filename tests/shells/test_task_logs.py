@@ -90,7 +90,9 @@ async def test_ten_thousand_tasks_that_say_one_line_make_one_object(anyio_backen
         for task in batch:
             say(book, f"line of {task.no}\n", task.no)
         log = book.store([task.no for task in batch])
-        tasks[start : start + 100] = [msgspec.structs.replace(task, log=log, state=TaskState.SUCCEEDED) for task in batch]
+        tasks[start : start + 100] = [
+            msgspec.structs.replace(task, log=log, state=TaskState.SUCCEEDED) for task in batch
+        ]
     assert await node.store_all() == 1
     assert store.calls["put"] == 1
     for task in (tasks[0], tasks[5_555], tasks[-1]):
