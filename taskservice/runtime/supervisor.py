@@ -396,5 +396,4 @@ class _LeaseRun:
         handed_back, self._handed_back = tuple(self._handed_back), []
         held_us = round((self._sent_s - self._began_s) * 1e6) if done else 0
         log = self._logs.store([*(outcome.no for outcome in outcomes), *handed_back])
-        stored = self._logs.stored()
-        self._port.send(LeaseReport(self._spec.token, outcomes, handed_back, done, held_us, log, stored))
+        self._port.send(LeaseReport(self._spec.token, outcomes, handed_back, done, held_us, log, self._logs.stored()))

@@ -185,7 +185,14 @@ LINE = {"at": "2030-01-01T00:00:00.000Z", "run": 1, "attempt": 1, "stream": "std
 
 
 def test_logs_with_times_and_as_json(server, run):
-    logs = [{"run": 1, "attempt": 1, "text": "careful\n", "lines": [{name: LINE[name] for name in ("at", "stream", "text")}]}]
+    logs = [
+        {
+            "run": 1,
+            "attempt": 1,
+            "text": "careful\n",
+            "lines": [{name: LINE[name] for name in ("at", "stream", "text")}],
+        }
+    ]
     server.answer({"logs": logs})
     assert run("logs", "t1", "-t", "--tail", "5").stdout == "2030-01-01T00:00:00.000Z careful\n"
     server.answer({"logs": logs})

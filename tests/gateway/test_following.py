@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING
 
@@ -62,7 +61,6 @@ class Scene:
         return AttemptLog(1, 1, task.token, tuple(self.page))
 
     async def live(self, task: Task, runner: RunnerId | None, at: int, wait_s: float, /) -> LivePart:
-        await asyncio.sleep(0)
         return LivePart(tuple(self.page[at:]), len(self.page), bool(self.page))
 
     async def pause(self, seconds: float) -> None:

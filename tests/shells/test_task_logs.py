@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,8 +35,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
 
 
 @pytest.fixture
-async def node(anyio_backend: str, tmp_path: Path, store: ObjectStore) -> AsyncIterator[NodeOfLogs]:
-    yield NodeOfLogs(tmp_path / "node", store)
+async def node(anyio_backend: str, tmp_path: Path, store: ObjectStore) -> NodeOfLogs:
+    return NodeOfLogs(tmp_path / "node", store)
 
 
 class Counted(MemoryObjects):

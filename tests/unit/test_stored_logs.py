@@ -6,7 +6,7 @@ import pytest
 
 from helpers.tables import task as a_task
 from taskservice.core.types import TaskId, TaskNo, TaskState, TenantId, Token
-from taskservice.logs.chosen import Wanted, choose
+from taskservice.logs.chosen import ALL, Wanted, choose
 from taskservice.logs.pieces import Piece, Written
 from taskservice.logs.places import Place
 from taskservice.logs.stored import BEGINNING_LOST, CUT_OFF, LOST, READ_BYTES_MAX, TOO_MUCH, read_stored
@@ -31,7 +31,7 @@ class Bundles:
         self.fetched.append(place.number)
         return self.pieces.get(place.number, f"bundle {place.number} is gone")
 
-    def read(self, log: str, wanted: Wanted = Wanted(), **fields: object) -> list[tuple[int, str]]:
+    def read(self, log: str, wanted: Wanted = ALL, **fields: object) -> list[tuple[int, str]]:
         task = a_task(1, **{"log": log, "state": TaskState.SUCCEEDED, "attempt": 9, **fields})
         return [(line.attempt, line.text.strip()) for line in choose(read_stored(task, self.fetch, wanted), wanted)]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from taskservice.core.records import DeadRow, RetryRow
 from taskservice.core.types import ErrorInfo, Leaf, ListFilter, Task, TaskId, TaskNo, TaskState, Token
 
 APPLICATION_ID = 0x74736B74
@@ -214,6 +215,18 @@ def to_task(row: Row, leaves: list[Leaf]) -> Task:
         throttles,
         log,
     )
+
+
+def retried(row: RetryRow, leaf: int) -> Row:
+    """For `statements.RETRY`: the task stands in the leaf of that number."""
+    error = error_text(row.error)
+    counts = (row.attempt, row.crashes, row.losses, row.throttles)
+    return (leaf, row.due_ms, error, *counts, row.duration_us, row.log, row.no)
+
+
+def failed(row: DeadRow, at_ms: int) -> Row:
+    """For `statements.FAIL`."""
+    return (error_text(row.error), row.crashes, row.losses, row.duration_us, at_ms, row.log, row.no)
 
 
 def tags_text(tags: Iterable[tuple[str, str]]) -> str:

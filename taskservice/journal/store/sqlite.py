@@ -202,31 +202,13 @@ class SqliteTable:
         leaves = [moves.retried(leaf, row) for (leaf, _), row in zip(before, rows, strict=True)]
         self._db.executemany(
             statements.RETRY,
-            [
-                (
-                    self._numbers.of_leaf(leaf),
-                    row.due_ms,
-                    mapping.error_text(row.error),
-                    row.attempt,
-                    row.crashes,
-                    row.losses,
-                    row.throttles,
-                    row.duration_us,
-                    row.log,
-                    row.no,
-                )
-                for leaf, row in zip(leaves, rows, strict=True)
-            ],
+            [mapping.retried(row, self._numbers.of_leaf(leaf)) for leaf, row in zip(leaves, rows, strict=True)],
         )
         self._end_attempts(nos, before, [(leaf, moves.RETRY.target) for leaf in leaves], token)
 
     def fail(self, rows: Sequence[DeadRow], token: Token, at_ms: int) -> None:
         nos = [row.no for row in rows]
-        values = [
-            (mapping.error_text(row.error), row.crashes, row.losses, row.duration_us, at_ms, row.log, row.no)
-            for row in rows
-        ]
-        self._leave(moves.FAIL, statements.FAIL, nos, values, token)
+        self._leave(moves.FAIL, statements.FAIL, nos, [mapping.failed(row, at_ms) for row in rows], token)
 
     def hand_back(self, nos: Sequence[TaskNo], token: Token, log: str = "") -> None:
         self._go_back(moves.HAND_BACK, statements.HAND_BACK, nos, token, log)
