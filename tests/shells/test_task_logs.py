@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from helpers.spooling import AT_ONCE, NOW_MS, T, NodeOfLogs, ended, logs_in, new_task, say, text
+from helpers.spooling import AT_ONCE, NOW_MS, NodeOfLogs, ended, logs_in, new_task, say, text
 from helpers.unreliable_objects import UnreliableObjects
 from taskservice.actors.log_keeper import LogKeeper
 from taskservice.actors.log_sweeper import LogSweeper
