@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 from msgspec.structs import replace
 
 from taskservice.core.types import TaskNo, Token
@@ -92,7 +93,10 @@ class SpoolOwner:
         dropped = 0
         frames: list[bytes] = []
         for each in self.read(place):
-            piece = decode_piece(each.body)
+            try:
+                piece = decode_piece(each.body)
+            except msgspec.MsgspecError:
+                continue  # what a machine that lost its power left of it
             size = sum(len(written.text) for written in piece.written)
             dropped += size
             said = (remark(f"{size} bytes of this log were dropped: {why}"),) if size else ()
@@ -128,10 +132,11 @@ class SpoolOwner:
 
 def new_spool(root: Path, session: str, now_ms: int) -> SpoolOwner:
     """A spool of that session, ready to be written to. Raises OSError."""
-    folder = root / session
-    (folder / LIVE).mkdir(mode=0o700, parents=True)
-    descriptor = _lock(folder)
+    draft, folder = root / f".{session}", root / session
+    (draft / LIVE).mkdir(mode=0o700, parents=True)
+    descriptor = _lock(draft)
     assert descriptor is not None, "a session's name is nobody else's"
+    draft.rename(folder)  # locked before anybody can take it for an orphan
     spool = SpoolOwner(folder, descriptor)
     spool.open_next(now_ms)
     return spool
@@ -140,7 +145,7 @@ def new_spool(root: Path, session: str, now_ms: int) -> SpoolOwner:
 def orphans(root: Path) -> Iterator[SpoolOwner]:
     """The spools of runners of this machine that are dead; ours from now on. All their bundles are closed."""
     for folder in sorted(root.iterdir()):
-        if (folder / OWNER).exists():
+        if not folder.name.startswith(".") and (folder / OWNER).exists():
             descriptor = _lock(folder)
             if descriptor is not None:
                 orphan = SpoolOwner(folder, descriptor)
