@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 
 from taskservice.core.lease_wire import Outcome
 from taskservice.core.types import OutcomeKind
@@ -23,8 +24,9 @@ LOG_BURST_BYTES = 16 << 20
 class Outbox:
     """Sends in order. For several threads."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, pause: Callable[[float], object] = time.sleep) -> None:
         self._control = control
+        self._pause = pause
         self._lock = threading.RLock()
         self._outcomes: list[Outcome] = []
         self._frames: list[bytes] = []
@@ -61,7 +63,7 @@ class Outbox:
         self._debt_bytes = max(0.0, self._debt_bytes - (now_s - self._said_s) * LOG_BYTES_PER_S) + len(said.text)
         self._said_s = now_s
         if self._debt_bytes > LOG_BURST_BYTES:
-            time.sleep((self._debt_bytes - LOG_BURST_BYTES) / LOG_BYTES_PER_S)
+            self._pause((self._debt_bytes - LOG_BURST_BYTES) / LOG_BYTES_PER_S)
 
     def send(self, message: FromChild) -> None:
         """All that waits is sent, and then the message."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from threading import Event, Thread
 
@@ -9,6 +10,9 @@ import psutil
 import pytest
 
 from taskservice.core.types import OutcomeKind as Kind
+from taskservice.core.types import TaskNo
+from taskservice.runtime.outbox import LOG_BURST_BYTES, LOG_BYTES_PER_S, Outbox
+from taskservice.runtime.wire import Logged
 
 
 def test_print_logging_stderr_and_subprocesses(node):
@@ -79,7 +83,7 @@ def test_a_signal_handler_prints_while_the_attempt_prints(node):
 def test_nothing_is_written_for_a_silent_task(node):
     run = node.run("noop", [{}])
     assert node.spool.open_bytes == 0
-    assert [(report.log, report.logs) for _, report in run.reports] == [("", ())]
+    assert {(report.log, report.logs) for _, report in run.reports} == {("", ())}
 
 
 @pytest.mark.parametrize("function", ["shout", "shout_raw"])
@@ -151,3 +155,20 @@ def test_an_attempt_that_ends_well_and_at_once_has_one_piece(node):
     assert (piece.part, piece.whole, piece.ended, piece.before, piece.previous) == (0, True, True, "", "")
     (report,) = [report for _, report in run.reports if report.outcomes]
     assert report.log == str(node.spool.places()[0])
+
+
+def test_a_process_that_says_too_much_waits_and_one_that_says_little_does_not():
+    """By the bytes: attempt after attempt, each within its limit, would fill the disk that others' logs wait on."""
+    ours, theirs = socket.socketpair()
+    reader = Thread(target=lambda: [None for _ in iter(lambda: theirs.recv(1 << 20), b"")])
+    reader.start()
+    pauses: list[float] = []
+    outbox = Outbox(ours, pauses.append)
+    outbox.log(Logged(TaskNo(1), b"x" * LOG_BURST_BYTES))
+    assert pauses == []
+    outbox.log(Logged(TaskNo(1), b"x" * 2 * LOG_BURST_BYTES))
+    ours.close()
+    reader.join()
+    theirs.close()
+    assert len(pauses) == 1
+    assert LOG_BURST_BYTES <= pauses[0] * LOG_BYTES_PER_S <= 2 * LOG_BURST_BYTES
