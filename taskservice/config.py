@@ -48,6 +48,7 @@ Bytes = BeforeValidator(_bytes)
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9._-]+(/[A-Za-z0-9_=-][A-Za-z0-9._=-]*)*/?")
 """A bucket, and below it a prefix of words as object keys have them."""
 _seconds = partial(Field, gt=0, allow_inf_nan=False)
+_kept_s = partial(Field, ge=0, allow_inf_nan=False)
 
 
 class Settings(BaseSettings):
@@ -103,6 +104,14 @@ class Settings(BaseSettings):
         description="Seconds that a large result is kept and tried to be written while the store is away; then the task "
         "is run again.",
     )
+    task_checkpoint_bytes_max: Annotated[int, Bytes] = Field(
+        16 * MIB, gt=0, description="Bytes of a task's checkpoint."
+    )
+    task_checkpoint_interval_s: float = _seconds(
+        5.0,
+        description="Seconds from one checkpoint of a task that is kept to the next; between them the last one waits in the "
+        "handler's process.",
+    )
     orphan_age_s: float = Field(
         86_400.0,
         ge=3_600.0,
@@ -112,9 +121,7 @@ class Settings(BaseSettings):
     log_bytes_max: Annotated[int, Bytes] = Field(
         MIB, gt=0, description="Bytes that are kept of an attempt's log; what is written after that is dropped."
     )
-    logs_keep_s: float = Field(
-        30 * DAY_S, ge=0, allow_inf_nan=False, description="Seconds that logs of tasks are kept; 0 means for ever."
-    )
+    logs_keep_s: float = _kept_s(30 * DAY_S, description="Seconds that logs of tasks are kept; 0 means for ever.")
     log_buffer_bytes_max: Annotated[int, Bytes] = Field(
         256 * MIB, gt=0, description="Bytes of logs that wait on a machine's disk while the store is away, at most."
     )
@@ -177,11 +184,8 @@ class Settings(BaseSettings):
         description="Part of the pool; while less is in use, off-peak tasks may start as well. 0 means only in the "
         "windows; with no window either, they start like all others.",
     )
-    off_peak_idle_s: float = Field(
-        60.0,
-        ge=0,
-        allow_inf_nan=False,
-        description="Seconds for which other tasks must have used less than that before.",
+    off_peak_idle_s: float = _kept_s(
+        60.0, description="Seconds for which other tasks must have used less than that before."
     )
     placement: Literal["least_loaded", "pack"] = Field(
         "least_loaded",
@@ -219,29 +223,19 @@ class Settings(BaseSettings):
         60.0, description="Seconds after which an idle dispatcher asks whether the journal is still its own."
     )
 
-    retention_s: float = Field(
+    retention_s: float = _kept_s(
         DAY_S,
-        ge=0,
-        allow_inf_nan=False,
         description="Seconds that a task stays in the working table after it succeeded, was cancelled or has expired.",
     )
-    retention_failed_s: float = Field(
-        30 * DAY_S,
-        ge=0,
-        allow_inf_nan=False,
-        description="Seconds that a dead letter stays in the working table.",
+    retention_failed_s: float = _kept_s(
+        30 * DAY_S, description="Seconds that a dead letter stays in the working table."
     )
-    dedup_window_s: float = Field(
+    dedup_window_s: float = _kept_s(
         7 * DAY_S,
-        ge=0,
-        allow_inf_nan=False,
         description="Seconds after its end that a task's id is known, so that the task is shown, and not accepted again.",
     )
-    history_keep_s: float = Field(
-        0,
-        ge=0,
-        allow_inf_nan=False,
-        description="Seconds after its day that a file of history is kept; 0 means for ever.",
+    history_keep_s: float = _kept_s(
+        0, description="Seconds after its day that a file of history is kept; 0 means for ever."
     )
     history_interval_s: float = _seconds(
         900.0, description="Seconds between two looks for tasks that may leave for history, while they are few."

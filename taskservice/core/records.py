@@ -9,6 +9,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from taskservice.core.changes import Change
+from taskservice.core.checkpoints import CheckpointsSaved
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.orders import OrderRecord
 from taskservice.core.past import HistoryFile
@@ -276,6 +277,7 @@ Record = (
     | TasksFailed
     | TasksHandedBack
     | OrderRecord
+    | CheckpointsSaved
     | TasksCancelled
     | TasksChanged
     | TasksExpired

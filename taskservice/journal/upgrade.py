@@ -137,8 +137,13 @@ def _add_preempted(db: sqlite3.Connection) -> None:
     db.execute("ALTER TABLE task ADD COLUMN throttles INTEGER NOT NULL DEFAULT 0")
 
 
+def _add_checkpoints(db: sqlite3.Connection) -> None:
+    """Version 8 has the last checkpoints of tasks."""
+    db.execute("CREATE TABLE checkpoint (no INTEGER PRIMARY KEY, checkpoint BLOB NOT NULL)")
+
+
 def _add_logs(db: sqlite3.Connection) -> None:
-    """Version 8 knows where a task's log is."""
+    """Version 9 knows where a task's log is."""
     db.execute("ALTER TABLE task ADD COLUMN log TEXT NOT NULL DEFAULT ''")
 
 
@@ -149,7 +154,8 @@ STEPS: Mapping[int, Step] = {
     4: _add_deadlines,
     5: _add_memory,
     6: _add_preempted,
-    7: _add_logs,
+    7: _add_checkpoints,
+    8: _add_logs,
 }
 """From a version to the next one. They say what the schema was then, and take nothing from `mapping`, which goes on."""
 

@@ -96,6 +96,10 @@ class Logbook:
         """Output that came past Python's streams is in the attempt's log, up to the limit."""
         self._write(no, _now_ms(), OUTPUT, text)
 
+    def remark(self, no: TaskNo, said: str) -> None:
+        """The service itself has that to say in the attempt's log."""
+        self._keep(self._of(no), Written(_now_ms(), SERVICE, f"[{said}]\n".encode()))
+
     def close(self, outcome: Outcome) -> None:
         """The attempt has ended: its log says what was dropped, and how it ended if that was not well."""
         no, attempt = outcome.no, self._attempts.get(outcome.no)

@@ -9,12 +9,11 @@ import time
 from collections.abc import Callable
 
 from taskservice.core.lease_wire import Outcome
-from taskservice.core.types import OutcomeKind
-from taskservice.runtime.wire import Ended, FromChild, Logged, frame
+from taskservice.core.types import OutcomeKind, TaskNo
+from taskservice.runtime.wire import Checkpointed, Ended, FromChild, Logged, frame
 
 FLUSH_S = 0.004
 """A finished outcome waits at most about this long for others."""
-
 
 LOG_BYTES_PER_S = 4 << 20
 LOG_BURST_BYTES = 16 << 20
@@ -64,6 +63,10 @@ class Outbox:
         self._said_s = now_s
         if self._debt_bytes > LOG_BURST_BYTES:
             self._pause((self._debt_bytes - LOG_BURST_BYTES) / LOG_BYTES_PER_S)
+
+    def checkpoint(self, no: TaskNo, text: bytes) -> None:
+        """The checkpoint is sent, after what came before it."""
+        self.send(Checkpointed(no, text))
 
     def send(self, message: FromChild) -> None:
         """All that waits is sent, and then the message."""
