@@ -85,11 +85,8 @@ def page_of(folder: Path, no: TaskNo, token: Token) -> Path:
 
 
 def read_spooled(folder: Path, place: str) -> list[Framed]:
-    """What waits there for that bundle; nothing if it is stored."""
-    try:
-        files = sorted(path for path in (folder / place).iterdir() if not path.name.startswith("."))
-    except FileNotFoundError:
-        return []
+    """What waits there for that bundle. Raises FileNotFoundError if it is stored, or is in this moment."""
+    files = sorted(path for path in (folder / place).iterdir() if not path.name.startswith("."))
     found: list[Framed] = []
     for path in files:
         with path.open("rb") as file:

@@ -80,8 +80,10 @@ class SpoolOwner:
         return _size_of(self.folder / str(place))
 
     def remove(self, place: Place) -> None:
-        """Nothing of that bundle waits here."""
-        shutil.rmtree(self.folder / str(place))
+        """Nothing of that bundle waits here. It goes at once: whoever looks must not take it for an empty one."""
+        gone = self.folder / f".{place}"
+        (self.folder / str(place)).rename(gone)
+        shutil.rmtree(gone)
 
     def is_short(self, place: Place) -> bool:
         """Whether what was written is dropped already."""
@@ -103,10 +105,10 @@ class SpoolOwner:
             frames.append(frame(replace(piece, written=said)))
         unfinished = folder / f".{_STUB}"
         unfinished.write_bytes(b"".join(frames))
-        for path in folder.iterdir():
-            if path != unfinished:
-                path.unlink()
         unfinished.rename(folder / _STUB)
+        for path in folder.iterdir():
+            if path.name != _STUB:
+                path.unlink()
         return dropped
 
     def salvage(self, no: TaskNo, token: Token) -> Piece | None:
@@ -157,7 +159,11 @@ def waiting_for(root: Path, place: Place, no: TaskNo) -> list[Piece] | None:
     """What a task has in that bundle, which waits on this machine; None: it does not, or not any more."""
     if not (root / place.session / str(place)).is_dir():
         return None
-    return [decode_piece(each.body) for each in read_spooled(root / place.session, str(place)) if each.no == no]
+    try:
+        spooled = read_spooled(root / place.session, str(place))
+    except FileNotFoundError:
+        return None  # it has been stored in this moment
+    return [decode_piece(each.body) for each in spooled if each.no == no]
 
 
 def _lock(folder: Path) -> int | None:
