@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -157,15 +158,15 @@ def spawn_runner(settings: Settings, id: RunnerId, node: str, network: Network |
     _detached(RunnerProcess, id, node, restarts=0).remote(settings, id, node, lease_launcher, network)
 
 
-def lease_launcher(settings: Settings, id: RunnerId, node: str) -> RayLauncher:
-    """Starts leases for this runner, as tasks of the process that calls this."""
+def lease_launcher(settings: Settings, id: RunnerId, node: str, logs: Path) -> RayLauncher:
+    """Starts leases for this runner, as tasks of the process that calls this. `logs`: where theirs are spooled."""
     from taskservice.actors.lease_task import run_lease_task  # noqa: PLC0415
     from taskservice.actors.line_ports import runner_socket  # noqa: PLC0415
     from taskservice.actors.processes import run_dir  # noqa: PLC0415
     from taskservice.actors.ray_port import RayLauncher  # noqa: PLC0415
 
     socket = str(runner_socket(run_dir(settings), id))
-    return RayLauncher(_remote(run_lease_task), socket, node, _runtime_options(settings))
+    return RayLauncher(_remote(run_lease_task), socket, node, _runtime_options(settings, logs))
 
 
 def _detached(kind: type, name: str, node: str, restarts: int) -> Any:
@@ -191,6 +192,23 @@ def _remote(what: Any) -> Any:
 
 def _runtime_options(settings: Settings) -> bytes:
     return msgspec.msgpack.encode(runtime_options(settings))
+def _runtime_options(settings: Settings, logs: Path) -> bytes:
+    return msgspec.msgpack.encode(
+        RuntimeOptions(
+            logs_dir=str(logs),
+            result_bytes_max=settings.result_bytes_max,
+            log_bytes_max=settings.log_bytes_max,
+            children_max=settings.children_max,
+            child_idle_s=settings.child_idle_s,
+            load_timeout_s=settings.load_timeout_s,
+            state_dir=settings.state_dir,
+            inline_bytes_max=settings.inline_bytes_max,
+            value_timeout_s=settings.value_timeout_s,
+            result_patience_s=settings.result_patience_s,
+            task_checkpoint_bytes_max=settings.task_checkpoint_bytes_max,
+            task_checkpoint_interval_s=settings.task_checkpoint_interval_s,
+        )
+    )
 
 
 def _inspect(settings: Settings, node: str, bundle: Bundle) -> ray.ObjectRef[list[FunctionSpec]]:
@@ -199,7 +217,7 @@ def _inspect(settings: Settings, node: str, bundle: Bundle) -> ray.ObjectRef[lis
 
     options: dict[str, Any] = {"num_cpus": 0, "max_retries": 0, "label_selector": {"ray.io/node-id": node}}
     found: ray.ObjectRef[list[FunctionSpec]] = (
-        _remote(inspect_task).options(**options).remote(bundle, _runtime_options(settings))
+        _remote(inspect_task).options(**options).remote(bundle, _runtime_options(settings, Path()))
     )
     return found
 

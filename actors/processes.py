@@ -34,15 +34,18 @@ from taskservice.actors.fleet import Fleet, FleetOptions
 from taskservice.actors.gateway import HttpServer
 from taskservice.actors.keeper import Keeper, KeeperOptions
 from taskservice.actors.line_ports import LineDispatcher, LineRunners, refuse_callers, serve_dispatcher, serve_runner
-from taskservice.actors.network import Network, node_of, settings_on
-from taskservice.actors.ray_port import RayCluster, ask_runners, restarted, this_node
+from taskservice.actors.log_keeper import KeeperOptions as LogKeeperOptions
+from taskservice.actors.log_keeper import LogKeeper
+from taskservice.actors.log_sweeper import LogSweeper
+from taskservice.actors.network import Network, settings_on
+from taskservice.actors.ray_port import RayCluster, RayRunner, ask_runners, restarted, this_node
 from taskservice.actors.remover import Remover
 from taskservice.actors.runner import LeaseLauncher, Runner
 from taskservice.actors.sweeper import Sweeper, SweeperOptions
-from taskservice.actors.task_logs import ClusterLogs, LocalLogs, read_out
+from taskservice.actors.task_logs import ClusterNodes, LocalNodes, TaskLogs, read_waiting, session_of, watch_log
 from taskservice.actors.tcp_line import Address
 from taskservice.config import Settings
-from taskservice.core.types import RunnerId, TaskId, TenantId
+from taskservice.core.types import RunnerId, TaskNo, Token
 from taskservice.errors import BackOffError
 from taskservice.gateway.logs import LogReader
 from taskservice.gateway.settings import GatewaySettings
@@ -54,7 +57,6 @@ from taskservice.journal.recovery import recover
 from taskservice.journal.store.place import take_place
 from taskservice.journal.tenure import Superseded, Tenure
 from taskservice.objects.location import open_objects
-from taskservice.runtime.logstore import LogStore
 from taskservice.values import Values, values_in
 
 log = logging.getLogger(__name__)
@@ -133,6 +135,8 @@ class DispatcherProcess(Dispatcher):
             archiver_options(settings),
         )
         self._archiver_loop = end_with(asyncio.create_task(archiver.run()))
+        log_sweeper = LogSweeper(self._state.store, settings.logs_keep_s, now_ms)
+        self._log_sweeper_loop = end_with(asyncio.create_task(log_sweeper.run()))
 
     async def where(self) -> Address | None:
         """Where runners of other machines call."""
@@ -178,6 +182,7 @@ class DispatcherProcess(Dispatcher):
         self._fleet_loop.cancel()
         self._sweeper_loop.cancel()
         self._archiver_loop.cancel()
+        self._log_sweeper_loop.cancel()
         grace_s = self._settings.stop_grace_s
         ports = [self._cluster.port(id) for id in self._fleet.drain_all()]
         results = await asyncio.gather(
@@ -196,31 +201,49 @@ class RunnerProcess(Runner):
         settings: Settings,
         id: RunnerId,
         node: str,
-        launcher: Callable[[Settings, RunnerId, str], LeaseLauncher],
+        launcher: Callable[[Settings, RunnerId, str, Path], LeaseLauncher],
         network: Network | None = None,
     ) -> None:
         """The runner reports to the dispatcher from now on."""
         settings = settings_on(node, settings, network)
         _log_to_file(settings)
-        self._logs = LogStore(logs_dir(settings))
+        self._logs = LogKeeper(
+            logs_dir(settings),
+            session_of(id),
+            partial(open_objects, settings.state_dir),
+            now_ms,
+            LogKeeperOptions(buffer_bytes_max=settings.log_buffer_bytes_max),
+        )
         super().__init__(
             id,
             # The runner itself tries on, for as long as it takes.
             LineDispatcher(run_dir(settings), patience_s=0, line=line_to_dispatcher(DISPATCHER, node, network)),
-            launcher(settings, id, node),
+            launcher(settings, id, node, self._logs.folder),
             heartbeat_ms=settings.runner_heartbeat_ms,
+            salvage=self._logs.salvage,
         )
         self._server = await serve_runner(self, run_dir(settings))
         self._address = await listen_to_dispatcher(self._server, node, network)
         self._loop = end_with(asyncio.create_task(self.run()))
+        self._logs_loop = end_with(asyncio.create_task(self._logs.run()))
+
+    async def drain(self, grace_ms: int) -> None:
+        """See `Runner.drain`. The logs are stored then, or wait on this machine."""
+        await super().drain(grace_ms)
+        self._logs_loop.cancel()
+        await self._logs.close()
 
     async def where(self) -> Address | None:
         """Where a dispatcher on another machine calls."""
         return self._address
 
-    async def read_log(self, tenant: TenantId, id: TaskId) -> bytes:
-        """What this node has of the task's log, for `ClusterLogs`."""
-        return await asyncio.to_thread(read_out, self._logs, tenant, id)
+    async def read_waiting(self, place: str, no: TaskNo) -> bytes:
+        """What a task has in a bundle that waits on this node, for `ClusterNodes`."""
+        return await asyncio.to_thread(read_waiting, self._logs.folder.parent, place, no)
+
+    async def watch_log(self, no: TaskNo, epoch: int, seq: int, at: int, wait_s: float) -> bytes:
+        """What comes on the page of an attempt that runs here, for `ClusterNodes`."""
+        return await watch_log(self._logs.folder, no, Token(epoch, seq), at, wait_s)
 
     async def until_death(self) -> None:
         """Never returns: the call ends with the process."""
@@ -260,14 +283,14 @@ class GatewayProcess(HttpServer):
 
 def logs_of(settings: Settings, network: Network | None) -> LogReader:
     """The logs of tasks, wherever they ran."""
-    here = LogStore(logs_dir(settings))
-    if network is None:
-        return LocalLogs(here)
+    here = LocalNodes(logs_dir(settings))
+    nodes = here if network is None else ClusterNodes(here, ask_runners, _follow_log)
+    return TaskLogs(partial(open_objects, settings.state_dir), nodes, settings.logs_keep_s)
 
-    def elsewhere(id: RunnerId) -> bool:
-        return node_of(id) != network.home_node
 
-    return ClusterLogs(here, partial(ask_runners, elsewhere, "read_log"))
+async def _follow_log(runner: RunnerId, no: int, epoch: int, seq: int, at: int, wait_s: float) -> bytes:
+    answer: bytes = await RayRunner(runner, patience_s=0.0).ask("watch_log", no, epoch, seq, at, wait_s)
+    return answer
 
 
 YOUNG_OBJECTS = 10_000

@@ -40,6 +40,7 @@ HEARTBEATS_MISSED_MIN = 3
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9._-]+(/[A-Za-z0-9_=-][A-Za-z0-9._=-]*)*/?")
 """A bucket, and below it a prefix of words as object keys have them."""
 _seconds = partial(Field, gt=0, allow_inf_nan=False)
+_kept_s = partial(Field, ge=0, allow_inf_nan=False)
 
 
 class ServiceSettings(BaseSettings):
@@ -112,6 +113,10 @@ class ServiceSettings(BaseSettings):
     log_bytes_max: Annotated[int, Bytes] = Field(
         MIB, gt=0, description="Bytes that are kept of an attempt's log; what is written after that is dropped."
     )
+    logs_keep_s: float = _kept_s(30 * DAY_S, description="Seconds that logs of tasks are kept; 0 means for ever.")
+    log_buffer_bytes_max: Annotated[int, Bytes] = Field(
+        256 * MIB, gt=0, description="Bytes of logs that wait on a machine's disk while the store is away, at most."
+    )
 
     lease_target_ms: int = Field(80, gt=0, description="Milliseconds of work aimed at in one lease of short tasks.")
     lease_tasks_max: int = Field(256, gt=0, description="Tasks in one lease.")
@@ -171,11 +176,8 @@ class ServiceSettings(BaseSettings):
         description="Part of the pool; while less is in use, off-peak tasks may start as well. 0 means only in the "
         "windows; with no window either, they start like all others.",
     )
-    off_peak_idle_s: float = Field(
-        60.0,
-        ge=0,
-        allow_inf_nan=False,
-        description="Seconds for which other tasks must have used less than that before.",
+    off_peak_idle_s: float = _kept_s(
+        60.0, description="Seconds for which other tasks must have used less than that before."
     )
     placement: Literal["least_loaded", "pack"] = Field(
         "least_loaded",
@@ -213,29 +215,19 @@ class ServiceSettings(BaseSettings):
         60.0, description="Seconds after which an idle dispatcher asks whether the journal is still its own."
     )
 
-    retention_s: float = Field(
+    retention_s: float = _kept_s(
         DAY_S,
-        ge=0,
-        allow_inf_nan=False,
         description="Seconds that a task stays in the working table after it succeeded, was cancelled or has expired.",
     )
-    retention_failed_s: float = Field(
-        30 * DAY_S,
-        ge=0,
-        allow_inf_nan=False,
-        description="Seconds that a dead letter stays in the working table.",
+    retention_failed_s: float = _kept_s(
+        30 * DAY_S, description="Seconds that a dead letter stays in the working table."
     )
-    dedup_window_s: float = Field(
+    dedup_window_s: float = _kept_s(
         7 * DAY_S,
-        ge=0,
-        allow_inf_nan=False,
         description="Seconds after its end that a task's id is known, so that the task is shown, and not accepted again.",
     )
-    history_keep_s: float = Field(
-        0,
-        ge=0,
-        allow_inf_nan=False,
-        description="Seconds after its day that a file of history is kept; 0 means for ever.",
+    history_keep_s: float = _kept_s(
+        0, description="Seconds after its day that a file of history is kept; 0 means for ever."
     )
     history_interval_s: float = _seconds(
         900.0, description="Seconds between two looks for tasks that may leave for history, while they are few."

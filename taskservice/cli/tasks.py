@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ import typer
 
 from taskservice.cli import explain, render
 from taskservice.client import Client
+from taskservice.client.logs import LogPart
 from taskservice.errors import RequestError
 
 TIMEOUT_S = 15.0
@@ -43,6 +45,8 @@ Priority = Annotated[str | None, typer.Option(help="Of this priority.")]
 Tag = Annotated[str | None, typer.Option(metavar="NAME=VALUE", help="With this tag.")]
 Moment = Annotated[str | None, typer.Option(help="ISO 8601 with a zone, or epoch seconds.")]
 Tenant = Annotated[str | None, typer.Option(help="For admins: of this tenant, or * for all.")]
+
+_WRITTEN = "Written then (ISO 8601 with a zone, epoch seconds, or so long ago: 90s, 5m, 1h)"
 
 
 @contextmanager
@@ -167,10 +171,30 @@ def show(
         explain.print_deliveries(deliveries)
 
 
-def logs(id: TaskId) -> None:
-    """Print what a task's attempts have written."""
+def logs(
+    id: TaskId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the task has ended.")] = False,
+    since: Annotated[str | None, typer.Option(help=f"{_WRITTEN} or later.")] = None,
+    until: Annotated[str | None, typer.Option(help="Written before then, likewise.")] = None,
+    attempt: Annotated[int | None, typer.Option(help="Of this attempt; of the latest run, unless --run says.")] = None,
+    run: Annotated[int | None, typer.Option(help="Of this run.")] = None,
+    tail: Annotated[int | None, typer.Option("--tail", "-n", help="So many lines, the last ones.")] = None,
+    timestamps: Annotated[bool, typer.Option("--timestamps", "-t", help="With the time before each line.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print what a task's attempts have written. With --json, an object for each line: when, by which attempt, to which stream."""
+    part: LogPart = {"since": since, "until": until, "attempt": attempt, "run": run, "tail": tail}
     with connected() as client:
-        sys.stdout.write(client.logs(id))
+        if not (follow or as_json or timestamps):
+            sys.stdout.write(client.logs(id, **part))
+            return
+        for line in client.follow_logs(id, **part) if follow else client.log_lines(id, **part):
+            if as_json:
+                print(json.dumps(asdict(line), ensure_ascii=False), flush=follow)
+            else:
+                sys.stdout.write(f"{line.at or '-'} {line.text}" if timestamps else line.text)
+                if follow:
+                    sys.stdout.flush()
 
 
 def read_payload(text: str) -> dict[str, Any]:

@@ -182,7 +182,7 @@ def _safe_after(state: State, tasks: Sequence[Task], entries: Sequence[HeadEntry
 
 def _succeeded(state: State, record: r.TasksSucceeded) -> list[Held]:
     nos = [row[0] for row in record.rows]
-    state.table.succeed(record.rows, record.token, record.at_ms)
+    state.table.succeed(record.rows, record.token, record.at_ms, record.log)
     return closing.ended(state, record, nos, TaskState.SUCCEEDED) + _without_checkpoints(state, nos)
 
 
@@ -192,7 +192,7 @@ def _failed(state: State, record: r.TasksFailed) -> list[Held]:
 
 
 def _stopped(state: State, record: TasksStopped) -> list[Held]:
-    state.table.cancel(record.nos, record.token, record.at_ms)
+    state.table.cancel(record.nos, record.token, record.at_ms, record.log)
     return closing.ended(state, record, record.nos, TaskState.CANCELLED)
 
 
@@ -212,7 +212,7 @@ def _without_checkpoints(state: State, nos: Sequence[TaskNo]) -> list[Held]:
 
 def _handed_back(state: State, record: r.TasksHandedBack | TasksPreempted) -> list[Held]:
     stopped, lease = isinstance(record, TasksPreempted), state.leases[record.token]
-    (state.table.preempt if stopped else state.table.hand_back)(record.nos, record.token)
+    (state.table.preempt if stopped else state.table.hand_back)(record.nos, record.token, record.log)
     for no in record.nos:
         attempt = lease.open[no]
         expires_ms = None if stopped else attempt.expires_ms

@@ -34,6 +34,7 @@ def close(state: State, lease: Lease, nos: Sequence[TaskNo]) -> None:
     """These attempts of the lease are over; when all are, there is no such lease any more."""
     for no in nos:
         del lease.open[no]
+        lease.logs.pop(no, None)
     state.running.change(lease.leaf, -len(nos))
     state.turns.gates.freed(lease.leaf)
     if not lease.open:

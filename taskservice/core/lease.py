@@ -90,6 +90,7 @@ def launch_spec(
                 task.timeout_ms,
                 task.tags,
                 checkpoints.get(task.no, b""),
+                task.log,
             )
             for task in tasks
         ),

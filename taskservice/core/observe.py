@@ -19,6 +19,7 @@ def observe(state: State, event: e.Event, now_ms: int) -> None:
             news.setdefault(report.token, []).append(report)
         _look_out(state, event.report.leases, now_ms)
         for token, reports in news.items():
+            _logged(state, token, (each for report in reports for each in report.logs))
             _reported(state, event.report.runner, token, reports, now_ms)
     elif isinstance(event, e.RunnerJoined):
         _joined(state, event, now_ms)
@@ -83,7 +84,16 @@ def _speed(state: State, lease: Lease, ended: Sequence[Outcome]) -> None:
         speed.spread(outcome.duration_us for outcome in succeeded)
 
 
+def _logged(state: State, token: Token, logs: Iterable[tuple[TaskNo, str]]) -> None:
+    """So far the logs of these attempts of the lease are stored."""
+    lease = state.leases.get(token)
+    if lease is not None:
+        lease.logs.update((no, log) for no, log in logs if no in lease.open)
+
+
 def _joined(state: State, event: e.RunnerJoined, now_ms: int) -> None:
+    for held in event.held:
+        _logged(state, held.token, held.logs)
     state.pool.join(event.runner, event.node, event.capacity, event.held, event.labels, now_ms)
     for token, occupied in state.pool.runners[event.runner].leases.items():
         lease = state.leases.get(token)

@@ -1,13 +1,12 @@
 """All that may be journalled. Replaying them in order gives the shard's durable state.
 
-Encoded as tagged arrays. A field is added at the end with a default, never removed or moved; a new meaning is a new
-record. Rows are tuples rather than structs where a record holds thousands of them.
+Encoded as tagged arrays. A field is added at the end with a default, never removed or moved; a new meaning is a new record.
+Rows are tuples where a record holds thousands. `log` is what `Task.log` is from now on; empty: what it was.
 """
 
 from __future__ import annotations
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from taskservice.core.callback_records import CallbackRecord
 from taskservice.core.changes import Change
@@ -80,6 +79,7 @@ class TasksSucceeded(Struct, frozen=True, array_like=True, tag="succeeded"):
     at_ms: int
     token: Token
     rows: tuple[tuple[TaskNo, bytes, int, int], ...]
+    log: str = ""
 
 
 class RetryRow(Struct, frozen=True, array_like=True, gc=False):
@@ -98,6 +98,7 @@ class RetryRow(Struct, frozen=True, array_like=True, gc=False):
     memory_bytes: int = 0
     """What it asks for from now on, if that is more than its function says."""
     throttles: int = 0
+    log: str = ""
 
 
 class TasksRetrying(Struct, frozen=True, array_like=True, tag="retrying"):
@@ -116,6 +117,7 @@ class DeadRow(Struct, frozen=True, array_like=True, gc=False):
     crashes: int
     losses: int
     duration_us: int
+    log: str = ""
 
 
 class TasksFailed(Struct, frozen=True, array_like=True, tag="failed"):
@@ -132,6 +134,7 @@ class TasksHandedBack(Struct, frozen=True, array_like=True, tag="handed_back"):
     at_ms: int
     token: Token
     nos: tuple[TaskNo, ...]
+    log: str = ""
 
 
 class TasksCancelled(Struct, frozen=True, array_like=True, tag="cancelled"):
@@ -201,8 +204,8 @@ class OperationBegun(Struct, frozen=True, array_like=True, tag="operation"):
 
     @property
     def operation(self) -> Operation:
-        begun = Operation(self.id, self.action, self.filter, self.upto_no, self.at_ms, self.dry_run, self.matched)
-        return replace(begun, resume_ms=self.resume_ms, running=self.running)
+        begun = (self.id, self.action, self.filter, self.upto_no, self.at_ms, self.dry_run, self.matched)
+        return Operation(*begun, resume_ms=self.resume_ms, running=self.running)
 
 
 class OperationStep(Struct, frozen=True, array_like=True, tag="operation_step"):

@@ -49,6 +49,7 @@ class OpenAttempt(Struct, frozen=True):
     deadline_ms: int | None
     hooked: bool
     """Whether something follows its end."""
+    log: str
 
 
 def open_attempt(task: Task) -> OpenAttempt:
@@ -67,6 +68,7 @@ def open_attempt(task: Task) -> OpenAttempt:
         task.expires_ms,
         task.deadline_ms,
         task.hooks is not None,
+        task.log,
     )
 
 
@@ -81,6 +83,8 @@ class Lease:
     """Those not yet reported: exactly the running tasks that hold this token."""
     orders: tuple[Order, ...] = ()
     """What its supervisor has been told, or is being told."""
+    logs: dict[TaskNo, str] = field(default_factory=dict, compare=False)
+    """Volatile. Where logs of open attempts are stored, as far as they are: if the lease is lost, that is all there is."""
 
     @property
     def preempted(self) -> bool:

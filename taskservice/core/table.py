@@ -117,8 +117,10 @@ class TaskTable(Protocol):
     def lease(self, nos: Sequence[TaskNo], token: Token, runner: RunnerId, at_ms: int) -> list[Task]:
         """queued -> running under `token` on `runner`; attempt + 1; started_ms = at_ms. Gives them as they are now."""
 
-    def succeed(self, rows: Sequence[tuple[TaskNo, bytes, int, int]], token: Token, at_ms: int) -> None:
-        """running -> succeeded; rows as in `TasksSucceeded`; ended_ms = at_ms; the token is cleared."""
+    def succeed(self, rows: Sequence[tuple[TaskNo, bytes, int, int]], token: Token, at_ms: int, log: str = "") -> None:
+        """running -> succeeded; rows as in `TasksSucceeded`; ended_ms = at_ms; the token is cleared.
+
+        `log`, here and in what follows or its rows: where the task's log is from now on; empty: where it was."""
 
     def retry(self, rows: Sequence[RetryRow], token: Token) -> None:
         """running -> retrying, with the row's due_ms, error, counts and duration; token, started_ms and expires_ms are cleared."""
@@ -126,13 +128,13 @@ class TaskTable(Protocol):
     def fail(self, rows: Sequence[DeadRow], token: Token, at_ms: int) -> None:
         """running -> failed, with the row's error, counts and duration; ended_ms = at_ms; the token is cleared."""
 
-    def hand_back(self, nos: Sequence[TaskNo], token: Token) -> None:
+    def hand_back(self, nos: Sequence[TaskNo], token: Token, log: str = "") -> None:
         """running -> queued; attempt - 1; due_ms stays, so they are back in their place; token and started_ms cleared."""
 
-    def preempt(self, nos: Sequence[TaskNo], token: Token) -> None:
+    def preempt(self, nos: Sequence[TaskNo], token: Token, log: str = "") -> None:
         """As `hand_back`, of tasks that had started: preempted + 1; expires_ms cleared."""
 
-    def cancel(self, nos: Sequence[TaskNo], token: Token, at_ms: int) -> None:
+    def cancel(self, nos: Sequence[TaskNo], token: Token, at_ms: int, log: str = "") -> None:
         """running -> cancelled; ended_ms = at_ms; the token is cleared."""
 
     def change(self, change: Change, nos: Sequence[TaskNo]) -> list[Changed]:

@@ -219,6 +219,8 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
     throttles: int = 0
     """How often its downstream had no room for it in this run."""
     hooks: Hooks | None = None
+    log: str = ""
+    """Where the log of its last attempts is, those of runs before included: see `taskservice.logs.places`."""
 
     @property
     def leaf(self) -> Leaf:

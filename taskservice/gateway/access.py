@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
@@ -13,6 +13,7 @@ from taskservice.actors.ports import DispatcherPort
 from taskservice.core.specs import ApiKey
 from taskservice.core.types import TenantId
 from taskservice.gateway.catalog import Catalog
+from taskservice.gateway.following import Followers
 from taskservice.gateway.history import HistoryReader
 from taskservice.gateway.logs import LogReader
 from taskservice.gateway.problems import INVALID_KEY, MISSING_SCOPE, TENANT_FORBIDDEN, Problem
@@ -34,6 +35,7 @@ class Gateway:
     history: HistoryReader
     catalog: Catalog
     now_ms: Callable[[], int]
+    followers: Followers = field(default_factory=Followers)
 
 
 async def gateway_of(request: Request) -> Gateway:

@@ -153,12 +153,24 @@ class OperationView(Struct, frozen=True, kw_only=True):
     done_at: str | None
 
 
+class LogLineView(Struct, frozen=True):
+    """A line, with its line feed if it has one."""
+
+    at: str | None
+    """Null: a remark of the service that has no time."""
+    stream: str
+    """`stdout`, `stderr`, `output` (both, past Python's streams), a level of logging, or `service`."""
+    text: str
+
+
 class LogView(Struct, frozen=True):
     """What one attempt wrote."""
 
     run: int
     attempt: int
     text: str
+    lines: list[LogLineView]
+    """The same, line by line."""
 
 
 class LogsView(Struct, frozen=True):

@@ -19,6 +19,7 @@ from taskservice.gateway import (
     cluster,
     health,
     insight,
+    log_routes,
     operations,
     policies,
     query,
@@ -40,6 +41,8 @@ _LOG = logging.getLogger(__name__)
 ROUTERS = (
     submit.routes, query.routes, changes.routes, insight.routes, operations.routes, schedules.routes, policies.routes,
     callbacks.routes, cluster.routes, admin.routes, health.routes,
+    submit.routes, query.routes, log_routes.routes, changes.routes, insight.routes, operations.routes, schedules.routes, policies.routes,
+    cluster.routes, admin.routes, health.routes,
 )  # fmt: skip
 
 

@@ -66,6 +66,7 @@ UNKNOWN_TENANT = Kind("unknown_tenant", 422, "No such tenant")
 QUEUED_MAX = Kind("queued_max", 429, "The tenant's queue is full", "queued_max")
 INTERNAL_ERROR = Kind("internal_error", 500, "The service made a mistake")
 NOT_READY = Kind("not_ready", 503, "The service is not ready")
+LOG_FOLLOWERS_MAX = Kind("log_followers_max", 503, "Too many logs are being followed", "log_followers_max")
 VALUES_AWAY = Kind("values_away", 503, "The store of large payloads and results does not answer")
 
 REFUSALS: Final[Mapping[Refusal, Kind]] = {

@@ -42,6 +42,8 @@ class GatewaySettings:
     """A longer wait is cut to this, not refused: the caller asks again."""
     list_limit_max: int = 1_000
     list_limit_default: int = 100
+    log_followers_max: int = 1_000
+    """Logs that are followed at a time."""
     schedule_next_max: int = 100
     """Next times that are shown of a schedule."""
     schedule_next_default: int = 5

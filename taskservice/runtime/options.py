@@ -9,7 +9,7 @@ class RuntimeOptions(Struct, frozen=True, array_like=True):
     """Limits of a lease's supervisor and its children."""
 
     logs_dir: str
-    """Where tasks' logs are kept."""
+    """Where tasks' logs wait until they are stored: see `spool`."""
     result_bytes_max: int = 16 * 1024 * 1024
     log_bytes_max: int = 1024 * 1024
     """Of one attempt's log; what comes after is dropped, and the log says so."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import selectors
 import time
-from pathlib import Path
 
 from taskservice.core.lease_wire import LeaseSpec
 from taskservice.core.types import OutcomeKind
@@ -22,10 +21,12 @@ from taskservice.runtime.hearing import Hearing
 from taskservice.runtime.lease_tasks import LeaseTasks
 from taskservice.runtime.logbook import Logbook
 from taskservice.runtime.logstore import LogStore
+from taskservice.runtime.memory import MemoryWatch
 from taskservice.runtime.options import RuntimeOptions
 from taskservice.runtime.pool import ChildPool
 from taskservice.runtime.process import Child, LoadError
 from taskservice.runtime.reporting import Reporting, ReportPort
+from taskservice.runtime.spool import spool_in
 from taskservice.runtime.stopping import Stopping
 from taskservice.runtime.tail import Tail
 from taskservice.runtime.values import LeaseValues
@@ -56,8 +57,7 @@ class _LeaseRun:
         self._pool = pool
         self._slots = max(1, spec.concurrency) if spec.is_async else 1
         self._deaths = Deaths()
-        names = {task.no: task for task in spec.tasks}
-        logs = Logbook(LogStore(Path(options.logs_dir)), spec.tenant, names, options.log_bytes_max)
+        logs = Logbook(spool_in(options.logs_dir), spec, options.log_bytes_max)
         self._tasks = LeaseTasks(spec, values, LeaseCheckpoints(values, options), logs)
         self._reporting = Reporting(spec.token, port, options, self._tasks)
         self._tail = Tail(spec.slice_ms, self._tasks)
@@ -140,7 +140,7 @@ class _LeaseRun:
 
     def _keep_up(self, child: Child, *, running: bool) -> None:
         """What is due by now is done: logs stored, outcomes reported, the tail given back, the runner asked, orders passed on."""
-        self._tasks.logs.store_due()
+        self._tasks.logs.look()
         self._tasks.look_at_writes()
         self._tail.keep_up(child, running=running)
         self._reporting.keep_up()

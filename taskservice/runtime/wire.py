@@ -91,10 +91,14 @@ class GivenBack(Struct, frozen=True, tag=True):
 
 
 class Logged(Struct, frozen=True, tag=True):
-    """An attempt has written to its log. Comes before its outcome."""
+    """An attempt has written to one of its streams. Comes before its outcome."""
 
     no: TaskNo
     text: bytes
+    at_ms: int = 0
+    stream: str = ""
+    dropped: int = 0
+    """Bytes that were beyond the limit, and are not sent."""
 
 
 class Checkpointed(Struct, frozen=True, tag=True):

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from random import Random
-from typing import NamedTuple, cast
+from typing import cast
 
 import httpx
 import jsonschema_rs
@@ -36,15 +36,18 @@ from taskservice.core.past import DAY_MS
 from taskservice.core.shard import Shard
 from taskservice.core.specs import ApiKey, Bundle, FunctionSpec, Resources, Tenant
 from taskservice.core.state import State
-from taskservice.core.types import FunctionName, ListFilter, NewTask, OutcomeKind, RunnerId, Task, TenantId
+from taskservice.core.types import FunctionName, ListFilter, NewTask, OutcomeKind, RunnerId, Task, TenantId, Token
 from taskservice.gateway.app import create_app
 from taskservice.gateway.history import NoHistory
 from taskservice.gateway.keys import hash_secret, key_id
+from taskservice.gateway.logs import LivePart
 from taskservice.gateway.settings import GatewaySettings
 from taskservice.history.reader import HistoryReader
 from taskservice.journal.marks import mark_at
 from taskservice.journal.memory import MemoryJournal, MemoryStore
 from taskservice.journal.store.memory import MemoryTable
+from taskservice.logs.chosen import AttemptLog, Wanted
+from taskservice.logs.pieces import Written
 from taskservice.objects.memory import MemoryObjects
 
 NOW_MS = 1_900_000_000_000
@@ -58,6 +61,7 @@ SETTINGS = GatewaySettings(
     tags_max=3,
     tag_value_chars_max=10,
     wait_s_max=30.0,
+    log_followers_max=1,
     list_limit_max=10,
     list_limit_default=4,
     inline_bytes_max=100,
@@ -140,26 +144,28 @@ class Runner:
         return True
 
 
-class LogLine(NamedTuple):
-    """What one attempt wrote."""
-
-    run: int
-    attempt: int
-    text: str
-
-
 class MemoryLogs:
-    """A `LogReader` of a dictionary."""
+    """A `LogReader` of lists: what attempts have written that are over, and the page of the one that runs."""
 
     def __init__(self) -> None:
-        self.parts: dict[tuple[str, str], list[LogLine]] = {}
+        self.logs: dict[tuple[str, str], list[AttemptLog]] = {}
+        self.page: list[Written] = []
+        self.page_is_there = True
 
-    def write(self, tenant: str, task_id: str, *part: object) -> None:
-        """The attempt (run, attempt) has written that text."""
-        self.parts.setdefault((tenant, task_id), []).append(LogLine(*part))
+    def write(self, tenant: str, task_id: str, run: int, attempt: int, text: str, at_ms: int = NOW_MS) -> None:
+        """The attempt, which is over, has written that text."""
+        logs = self.logs.setdefault((tenant, task_id), [])
+        written = (Written(at_ms, "stdout", text.encode()),)
+        logs.append(AttemptLog(run, attempt, Token(1, 100 * run + attempt), written))
 
-    def read(self, task: Task, /) -> list[LogLine]:
-        return self.parts.get((task.tenant, task.id), [])
+    def stored(self, task: Task, wanted: Wanted, /) -> list[AttemptLog]:
+        return list(self.logs.get((task.tenant, task.id), []))
+
+    async def running(self, task: Task, runner: RunnerId | None, /) -> AttemptLog | None:
+        return AttemptLog(task.run, task.attempt, task.token, tuple(self.page)) if self.page else None
+
+    async def live(self, task: Task, runner: RunnerId | None, at: int, wait_s: float, /) -> LivePart:
+        return LivePart(tuple(self.page[at:]), len(self.page), self.page_is_there)
 
 
 @dataclass
@@ -273,7 +279,7 @@ def conforms() -> Callable[[httpx.Response], object]:
         else:
             assert request.url.path == "/openapi.json"
             return
-        body = response.text if kind == "text/plain" else response.json()
+        body = response.text if kind.startswith("text/") else response.json()
         jsonschema_rs.validator_for({**schema, "components": document["components"]}).validate(body)
 
     return check

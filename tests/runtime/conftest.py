@@ -19,14 +19,16 @@ from taskservice.core.lease_wire import LeaseReport, LeaseSpec, LeaseTask, Outco
 from taskservice.core.orders import Order, OrderKind
 from taskservice.core.specs import Bundle, Resources
 from taskservice.core.types import FunctionName, OutcomeKind, TaskId, TaskNo, TenantId, Token
-from taskservice.runtime.logstore import LogStore
+from taskservice.logs.pieces import SERVICE, Piece, Written, decode_piece
 from taskservice.runtime.memory import OomKills
 from taskservice.runtime.options import RuntimeOptions
 from taskservice.runtime.pool import ChildPool
+from taskservice.runtime.spool_owner import new_spool
 from taskservice.runtime.supervisor import run_lease
 from taskservice.values import Values
 
 APPS = Path(__file__).parent / "apps"
+NOW_MS = 1_796_000_000_000
 
 
 @dataclass
@@ -98,9 +100,10 @@ class Node:
     """A worker process's pool, and leases run on it."""
 
     def __init__(self, folder: Path, pool: ChildPool | None = None, **options: object) -> None:
-        self.options = msgspec.structs.replace(RuntimeOptions(str(folder / "logs")), **options)
+        root = folder / "logs"
+        self.spool = new_spool(root, f"s{len(list(root.glob('*')))}", NOW_MS)
+        self.options = msgspec.structs.replace(RuntimeOptions(str(self.spool.folder)), **options)
         self.pool = pool or quiet_pool(self.options)
-        self.logs = LogStore(Path(self.options.logs_dir))
         self.objects = UnreliableObjects()
         """Where large payloads and results are."""
         self.values: Values | None = None
@@ -166,9 +169,25 @@ class Node:
             assert not port.tasks, "never reported"
         return port
 
-    def log(self, id: str = "t1", tenant: str = "acme") -> str:
+    def pieces(self, id: str = "t1") -> list[Piece]:
+        """What waits to be stored of the task's log, in order."""
+        found = [decode_piece(each.body) for place in self.spool.places() for each in self.spool.read(place)]
+        return [piece for piece in found if piece.id == id]
+
+    def written(self, id: str = "t1") -> list[Written]:
         """All that the task has logged."""
-        return "".join(chunk.text for chunk in self.logs.read(TenantId(tenant), TaskId(id)))
+        pieces = self.pieces(id)
+        parts = [
+            piece
+            for at, piece in enumerate(pieces)
+            if not any(later.whole and later.part for later in pieces[at + 1 :])
+        ]
+        return [each for piece in parts for each in piece.written]
+
+    def log(self, id: str = "t1", *, remarks: bool = False) -> str:
+        """The same as text; with what the service had to say in it, if `remarks`."""
+        said = (each.text for each in self.written(id) if remarks or each.stream != SERVICE)
+        return b"".join(said).decode(errors="replace")
 
 
 def encoded(payload: object) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -93,6 +94,27 @@ def test_a_handler_that_prints_100_mb_has_a_log_that_says_where_it_was_cut(clien
     log = task.logs()
     assert len(log) < 2_000_000
     assert "log_bytes_max is 1048576" in log
+
+
+def test_a_log_is_followed_line_by_line_and_outlives_what_its_machine_keeps(live: Live, client: Client) -> None:
+    """Through an attempt that fails and one that succeeds; then its machine's own folder of logs is lost."""
+    task = client.submit("work.report", {"lines": 3})
+    lines = [(line.attempt, line.stream, line.text) for line in task.follow_logs()]
+    assert [line for line in lines if line[1] == "stdout"] == [(1, "stdout", f"line {i}\n") for i in range(3)] + [
+        (2, "stdout", f"line {i}\n") for i in range(3)
+    ]
+    assert (1, "service", "ValueError: not the first time\n") in lines
+    assert [line.text for line in task.log_lines(attempt=2)] == ["line 0\n", "line 1\n", "line 2\n"]
+    eventually(lambda: list((live.home / "state" / "tasklog").rglob("*-*-*")), 30, "the log is stored")
+    text = task.logs()
+    eventually(lambda: not waiting(live), 30, "nothing waits on the machine")
+    for session in (live.home / "logs" / "tasks").iterdir():
+        shutil.rmtree(session)
+    assert task.logs() == text
+
+
+def waiting(live: Live) -> list[Path]:
+    return list((live.home / "logs" / "tasks").glob("*/2*/*"))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 
 from taskservice.core.types import ErrorInfo, Hooks, Leaf, ListFilter, Task, TaskId, TaskNo, TaskState, Token
+from taskservice.core.records import DeadRow, RetryRow
+from taskservice.core.types import ErrorInfo, Leaf, ListFilter, Task, TaskId, TaskNo, TaskState, Token
 
 APPLICATION_ID = 0x74736B74
 """Says in a file's header that it is one of these."""
@@ -48,6 +50,7 @@ SCHEMA = (
         preempted INTEGER NOT NULL DEFAULT 0,
         throttles INTEGER NOT NULL DEFAULT 0,
         hooks TEXT
+        log TEXT NOT NULL DEFAULT ''
     )
     """,
     "CREATE TABLE payload (no INTEGER PRIMARY KEY, payload BLOB NOT NULL)",
@@ -119,6 +122,7 @@ COLUMNS = """
     no, id, leaf, state, payload, tags, created_ms, due_ms, max_attempts, timeout_ms, run, attempt, crashes, losses,
     epoch, seq, started_ms, ended_ms, duration_us, result, error, expires_ms, resume_ms,
     deadline_ms, press_ms, preempted, throttles, hooks
+    deadline_ms, press_ms, preempted, throttles, log
 """
 """What `to_task` wants, in its order: of `task`, and `payload`."""
 
@@ -172,6 +176,7 @@ def to_row(task: Task, tenant: int, leaf: int) -> Row:
         task.preempted,
         task.throttles,
         None if task.hooks is None else _encode.encode(task.hooks).decode(),
+        task.log,
     )
 
 
@@ -180,6 +185,7 @@ def to_task(row: Row, leaves: list[Leaf]) -> Task:
     no, id, leaf, state, payload, tags, created_ms, due_ms, max_attempts, timeout_ms, run, attempt, *rest = row
     crashes, losses, epoch, seq, started_ms, ended_ms, duration_us, result, error, *times = rest
     expires_ms, resume_ms, deadline_ms, press_ms, preempted, throttles, hooks = times
+    expires_ms, resume_ms, deadline_ms, press_ms, preempted, throttles, log = times
     tenant, function, priority, key, lane, memory_bytes = leaves[leaf]
     return Task(
         TaskNo(no),
@@ -214,7 +220,20 @@ def to_task(row: Row, leaves: list[Leaf]) -> Task:
         preempted,
         throttles,
         None if hooks is None else _hooks.decode(hooks),
+        log,
     )
+
+
+def retried(row: RetryRow, leaf: int) -> Row:
+    """For `statements.RETRY`: the task stands in the leaf of that number."""
+    error = error_text(row.error)
+    counts = (row.attempt, row.crashes, row.losses, row.throttles)
+    return (leaf, row.due_ms, error, *counts, row.duration_us, row.log, row.no)
+
+
+def failed(row: DeadRow, at_ms: int) -> Row:
+    """For `statements.FAIL`."""
+    return (error_text(row.error), row.crashes, row.losses, row.duration_us, at_ms, row.log, row.no)
 
 
 def tags_text(tags: Iterable[tuple[str, str]]) -> str:

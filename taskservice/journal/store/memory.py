@@ -99,7 +99,7 @@ class MemoryTable:
         self._grants.granted(token, runner, nos)
         return self.load(nos)
 
-    def succeed(self, rows: Sequence[tuple[TaskNo, bytes, int, int]], token: Token, at_ms: int) -> None:
+    def succeed(self, rows: Sequence[tuple[TaskNo, bytes, int, int]], token: Token, at_ms: int, log: str = "") -> None:
         row_of = {row[0]: row for row in rows}
 
         def succeeded(task: Task) -> Task:
@@ -112,6 +112,7 @@ class MemoryTable:
                 ended_ms=at_ms,
                 duration_us=duration_us,
                 result=result,
+                log=log or task.log,
             )
 
         self._move(moves.SUCCEED, [row[0] for row in rows], token, succeeded)
@@ -135,19 +136,20 @@ class MemoryTable:
                 crashes=row.crashes,
                 losses=row.losses,
                 duration_us=row.duration_us,
+                log=row.log or task.log,
             )
 
         self._move(moves.FAIL, [row.no for row in rows], token, failed)
 
-    def hand_back(self, nos: Sequence[TaskNo], token: Token) -> None:
-        self._move(moves.HAND_BACK, nos, token, moves.handed_back)
+    def hand_back(self, nos: Sequence[TaskNo], token: Token, log: str = "") -> None:
+        self._move(moves.HAND_BACK, nos, token, lambda task: moves.handed_back(task, log))
 
-    def preempt(self, nos: Sequence[TaskNo], token: Token) -> None:
-        self._move(moves.PREEMPT, nos, token, moves.preempted)
+    def preempt(self, nos: Sequence[TaskNo], token: Token, log: str = "") -> None:
+        self._move(moves.PREEMPT, nos, token, lambda task: moves.preempted(task, log))
 
-    def cancel(self, nos: Sequence[TaskNo], token: Token, at_ms: int) -> None:
+    def cancel(self, nos: Sequence[TaskNo], token: Token, at_ms: int, log: str = "") -> None:
         def stopped(task: Task) -> Task:
-            return replace(task, state=TaskState.CANCELLED, token=None, ended_ms=at_ms)
+            return replace(task, state=TaskState.CANCELLED, token=None, ended_ms=at_ms, log=log or task.log)
 
         self._move(moves.STOP, nos, token, stopped)
 

@@ -187,9 +187,9 @@ class SqliteTable(Beside):
         self._db.execute(statements.SET_LEASE, (*token, granted.runner, mapping.json_list(granted.nos)))
         return tasks
 
-    def succeed(self, rows: Sequence[tuple[TaskNo, bytes, int, int]], token: Token, at_ms: int) -> None:
+    def succeed(self, rows: Sequence[tuple[TaskNo, bytes, int, int]], token: Token, at_ms: int, log: str = "") -> None:
         nos = [row[0] for row in rows]
-        values = [(result, started_ms, duration_us, at_ms, no) for no, result, started_ms, duration_us in rows]
+        values = [(result, started_ms, duration_us, at_ms, log, no) for no, result, started_ms, duration_us in rows]
         self._leave(moves.SUCCEED, statements.SUCCEED, nos, values, token)
         self._references.add(row[1] for row in rows)
 
@@ -199,38 +199,22 @@ class SqliteTable(Beside):
         leaves = [moves.retried(leaf, row) for (leaf, _), row in zip(before, rows, strict=True)]
         self._db.executemany(
             statements.RETRY,
-            [
-                (
-                    self._numbers.of_leaf(leaf),
-                    row.due_ms,
-                    mapping.error_text(row.error),
-                    row.attempt,
-                    row.crashes,
-                    row.losses,
-                    row.throttles,
-                    row.duration_us,
-                    row.no,
-                )
-                for leaf, row in zip(leaves, rows, strict=True)
-            ],
+            [mapping.retried(row, self._numbers.of_leaf(leaf)) for leaf, row in zip(leaves, rows, strict=True)],
         )
         self._end_attempts(nos, before, [(leaf, moves.RETRY.target) for leaf in leaves], token)
 
     def fail(self, rows: Sequence[DeadRow], token: Token, at_ms: int) -> None:
         nos = [row.no for row in rows]
-        values = [
-            (mapping.error_text(row.error), row.crashes, row.losses, row.duration_us, at_ms, row.no) for row in rows
-        ]
-        self._leave(moves.FAIL, statements.FAIL, nos, values, token)
+        self._leave(moves.FAIL, statements.FAIL, nos, [mapping.failed(row, at_ms) for row in rows], token)
 
-    def hand_back(self, nos: Sequence[TaskNo], token: Token) -> None:
-        self._go_back(moves.HAND_BACK, statements.HAND_BACK, nos, token)
+    def hand_back(self, nos: Sequence[TaskNo], token: Token, log: str = "") -> None:
+        self._go_back(moves.HAND_BACK, statements.HAND_BACK, nos, token, log)
 
-    def preempt(self, nos: Sequence[TaskNo], token: Token) -> None:
-        self._go_back(moves.PREEMPT, statements.PREEMPT, nos, token)
+    def preempt(self, nos: Sequence[TaskNo], token: Token, log: str = "") -> None:
+        self._go_back(moves.PREEMPT, statements.PREEMPT, nos, token, log)
 
-    def cancel(self, nos: Sequence[TaskNo], token: Token, at_ms: int) -> None:
-        self._leave(moves.STOP, statements.STOP, nos, [(at_ms, no) for no in nos], token)
+    def cancel(self, nos: Sequence[TaskNo], token: Token, at_ms: int, log: str = "") -> None:
+        self._leave(moves.STOP, statements.STOP, nos, [(at_ms, log, no) for no in nos], token)
 
     def change(self, change: Change, nos: Sequence[TaskNo]) -> list[Changed]:
         standings = self._standings(nos)
@@ -374,8 +358,8 @@ class SqliteTable(Beside):
         self._db.executemany(text, rows)
         self._end_attempts(nos, before, moves.moved(before, move), token)
 
-    def _go_back(self, move: Move, statement: str, nos: Sequence[TaskNo], token: Token) -> None:
-        self._leave(move, statement, nos, [(no,) for no in nos], token)
+    def _go_back(self, move: Move, statement: str, nos: Sequence[TaskNo], token: Token, log: str) -> None:
+        self._leave(move, statement, nos, [(log, no) for no in nos], token)
         self._counts.queued(self._sizes(nos), +1)
 
     def _check_insert(self, tasks: Sequence[Task]) -> None:

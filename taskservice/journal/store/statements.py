@@ -49,36 +49,45 @@ LEASE = """
 
 SUCCEED = """
     UPDATE task
-    SET state = 'succeeded', epoch = NULL, seq = NULL, result = ?, started_ms = ?, duration_us = ?, ended_ms = ?
+    SET state = 'succeeded', epoch = NULL, seq = NULL, result = ?, started_ms = ?, duration_us = ?, ended_ms = ?,
+        log = coalesce(nullif(?, ''), log)
     WHERE no = ?
 """
 
 RETRY = """
     UPDATE task
     SET state = 'retrying', epoch = NULL, seq = NULL, started_ms = NULL, expires_ms = NULL,
-        leaf = ?, due_ms = ?, error = ?, attempt = ?, crashes = ?, losses = ?, throttles = ?, duration_us = ?
+        leaf = ?, due_ms = ?, error = ?, attempt = ?, crashes = ?, losses = ?, throttles = ?, duration_us = ?,
+        log = coalesce(nullif(?, ''), log)
     WHERE no = ?
 """
 
 FAIL = """
     UPDATE task
     SET state = 'failed', epoch = NULL, seq = NULL,
-        error = ?, crashes = ?, losses = ?, duration_us = ?, ended_ms = ?
+        error = ?, crashes = ?, losses = ?, duration_us = ?, ended_ms = ?, log = coalesce(nullif(?, ''), log)
     WHERE no = ?
 """
 
 HAND_BACK = """
-    UPDATE task SET state = 'queued', attempt = attempt - 1, epoch = NULL, seq = NULL, started_ms = NULL WHERE no = ?
+    UPDATE task
+    SET state = 'queued', attempt = attempt - 1, epoch = NULL, seq = NULL, started_ms = NULL,
+        log = coalesce(nullif(?, ''), log)
+    WHERE no = ?
 """
 
 PREEMPT = """
     UPDATE task
     SET state = 'queued', attempt = attempt - 1, preempted = preempted + 1, epoch = NULL, seq = NULL, started_ms = NULL,
-        expires_ms = NULL
+        expires_ms = NULL, log = coalesce(nullif(?, ''), log)
     WHERE no = ?
 """
 
-STOP = "UPDATE task SET state = 'cancelled', epoch = NULL, seq = NULL, ended_ms = ? WHERE no = ?"
+STOP = """
+    UPDATE task
+    SET state = 'cancelled', epoch = NULL, seq = NULL, ended_ms = ?, log = coalesce(nullif(?, ''), log)
+    WHERE no = ?
+"""
 
 _TASKS = f"SELECT {COLUMNS} FROM task JOIN payload USING (no)"
 

@@ -273,3 +273,22 @@ def test_a_call_about_no_task_changes_nothing(table: TaskTable, move: str) -> No
 def test_a_refusal_of_thousands_stays_readable(table: TaskTable) -> None:
     with pytest.raises(IllegalMove, match=r"task 100, 101, .* 119 and 4980 more$"):
         table.make_due(range(100, 5_100))
+
+
+@pytest.mark.parametrize("before", ["", "20261130-abc-1"])
+@pytest.mark.parametrize("log", ["", "20261130-abc-2"])
+@pytest.mark.parametrize("move", ["succeed", "retry", "fail", "hand_back", "preempt", "cancel"])
+def test_where_an_attempts_log_is_replaces_what_was_known_unless_it_wrote_none(
+    table: TaskTable, move: str, log: str, before: str
+) -> None:
+    put(table, TaskState.RUNNING, log=before)
+    ends = {
+        "succeed": lambda: table.succeed([(1, b"1", 1, 1)], LEASE, 6_000, log),
+        "retry": lambda: table.retry([RetryRow(1, 9_000, BOOM, 1, 0, 0, 5, log=log)], LEASE),
+        "fail": lambda: table.fail([DeadRow(1, BOOM, 0, 0, 5, log)], LEASE, 6_000),
+        "hand_back": lambda: table.hand_back([1], LEASE, log),
+        "preempt": lambda: table.preempt([1], LEASE, log),
+        "cancel": lambda: table.cancel([1], LEASE, 6_000, log),
+    }
+    ends[move]()
+    assert table.load([1])[0].log == (log or before)

@@ -44,6 +44,16 @@ def visit(seconds: float) -> str:
     return machine
 
 
+@app.task(retry=Retry(max_attempts=2, base="100ms"))
+def report(ctx: Context, lines: int) -> None:
+    """Says something, and fails the first time."""
+    for i in range(lines):
+        print("line", i)
+        time.sleep(0.4)
+    if ctx.attempt == 1:
+        raise ValueError("not the first time")
+
+
 @app.task
 def mirror(text: str) -> str:
     return text[::-1]
