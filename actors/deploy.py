@@ -190,25 +190,8 @@ def _remote(what: Any) -> Any:
     return ray.remote(what)
 
 
-def _runtime_options(settings: Settings) -> bytes:
-    return msgspec.msgpack.encode(runtime_options(settings))
 def _runtime_options(settings: Settings, logs: Path) -> bytes:
-    return msgspec.msgpack.encode(
-        RuntimeOptions(
-            logs_dir=str(logs),
-            result_bytes_max=settings.result_bytes_max,
-            log_bytes_max=settings.log_bytes_max,
-            children_max=settings.children_max,
-            child_idle_s=settings.child_idle_s,
-            load_timeout_s=settings.load_timeout_s,
-            state_dir=settings.state_dir,
-            inline_bytes_max=settings.inline_bytes_max,
-            value_timeout_s=settings.value_timeout_s,
-            result_patience_s=settings.result_patience_s,
-            task_checkpoint_bytes_max=settings.task_checkpoint_bytes_max,
-            task_checkpoint_interval_s=settings.task_checkpoint_interval_s,
-        )
-    )
+    return msgspec.msgpack.encode(msgspec.structs.replace(runtime_options(settings), logs_dir=str(logs)))
 
 
 def _inspect(settings: Settings, node: str, bundle: Bundle) -> ray.ObjectRef[list[FunctionSpec]]:

@@ -129,9 +129,9 @@ class _Lease:
         else:
             outcomes += [Outcome(no, OutcomeKind.LOST, message=why) for no in sorted(self.unreported)]
         saved = tuple(checkpoint for report in late for checkpoint in report.checkpoints)
-        return LeaseReport(self.token, tuple(outcomes), tuple(handed_back), done=True, checkpoints=saved)
         logs = tuple(salvage(self.token, sorted(self.unreported)))
-        return LeaseReport(self.token, tuple(outcomes), tuple(handed_back), done=True, logs=logs)
+        ended = (tuple(outcomes), tuple(handed_back))
+        return LeaseReport(self.token, *ended, done=True, checkpoints=saved, logs=logs)
 
 
 class Runner:
@@ -375,8 +375,8 @@ def _kill(lease: _Lease) -> None:
 
 
 def _has_news(report: LeaseReport) -> bool:
-    return bool(report.done or report.outcomes or report.handed_back or report.checkpoints)
-    return bool(report.done or report.outcomes or report.handed_back or report.logs)
+    ended = report.done or report.outcomes or report.handed_back
+    return bool(ended or report.checkpoints or report.logs)
 
 
 def _describe(error: Exception) -> str:

@@ -39,10 +39,8 @@ from taskservice.gateway.values import GatewayValues, ValueStore
 _LOG = logging.getLogger(__name__)
 
 ROUTERS = (
-    submit.routes, query.routes, changes.routes, insight.routes, operations.routes, schedules.routes, policies.routes,
-    callbacks.routes, cluster.routes, admin.routes, health.routes,
-    submit.routes, query.routes, log_routes.routes, changes.routes, insight.routes, operations.routes, schedules.routes, policies.routes,
-    cluster.routes, admin.routes, health.routes,
+    submit.routes, query.routes, log_routes.routes, changes.routes, insight.routes, operations.routes, schedules.routes,
+    policies.routes, callbacks.routes, cluster.routes, admin.routes, health.routes,
 )  # fmt: skip
 
 

@@ -159,8 +159,10 @@ def _add_hooks(db: sqlite3.Connection) -> None:
     """Version 9 has what follows the end of a task, and whom that is still to be told."""
     for statement in _HOOKS:
         db.execute(statement)
+
+
 def _add_logs(db: sqlite3.Connection) -> None:
-    """Version 9 knows where a task's log is."""
+    """Version 10 knows where a task's log is."""
     db.execute("ALTER TABLE task ADD COLUMN log TEXT NOT NULL DEFAULT ''")
 
 
@@ -173,7 +175,7 @@ STEPS: Mapping[int, Step] = {
     6: _add_preempted,
     7: _add_checkpoints,
     8: _add_hooks,
-    8: _add_logs,
+    9: _add_logs,
 }
 """From a version to the next one. They say what the schema was then, and take nothing from `mapping`, which goes on."""
 

@@ -37,14 +37,9 @@ class AttemptLog:
     """What one attempt has written, up to the limit. `hand_on` gets pieces; it may be called from any thread."""
 
     def __init__(
-        self,
-        no: TaskNo,
-        bytes_max: int,
-        hand_on: Callable[[TaskNo, bytes], None],
-        masked: Callable[[str], str] = str,
+        self, no: TaskNo, bytes_max: int, hand_on: Callable[[Logged], None], masked: Callable[[str], str] = str
     ) -> None:
         """`masked`: gives a text without what must not be in a log."""
-    def __init__(self, no: TaskNo, bytes_max: int, hand_on: Callable[[Logged], None]) -> None:
         self.no = no
         self._left = bytes_max
         self._dropped = 0

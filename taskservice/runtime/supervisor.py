@@ -20,8 +20,6 @@ from taskservice.runtime.endings import Deaths, Endings
 from taskservice.runtime.hearing import Hearing
 from taskservice.runtime.lease_tasks import LeaseTasks
 from taskservice.runtime.logbook import Logbook
-from taskservice.runtime.logstore import LogStore
-from taskservice.runtime.memory import MemoryWatch
 from taskservice.runtime.options import RuntimeOptions
 from taskservice.runtime.pool import ChildPool
 from taskservice.runtime.process import Child, LoadError

@@ -7,14 +7,13 @@ from typing import Any
 
 import msgspec
 
-from taskservice.core.types import ErrorInfo, Hooks, Leaf, ListFilter, Task, TaskId, TaskNo, TaskState, Token
 from taskservice.core.records import DeadRow, RetryRow
-from taskservice.core.types import ErrorInfo, Leaf, ListFilter, Task, TaskId, TaskNo, TaskState, Token
+from taskservice.core.types import ErrorInfo, Hooks, Leaf, ListFilter, Task, TaskId, TaskNo, TaskState, Token
 
 APPLICATION_ID = 0x74736B74
 """Says in a file's header that it is one of these."""
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 """Of the files written now; others are not read."""
 
 SCHEMA = (
@@ -49,7 +48,7 @@ SCHEMA = (
         press_ms INTEGER,
         preempted INTEGER NOT NULL DEFAULT 0,
         throttles INTEGER NOT NULL DEFAULT 0,
-        hooks TEXT
+        hooks TEXT,
         log TEXT NOT NULL DEFAULT ''
     )
     """,
@@ -121,8 +120,7 @@ SCHEMA = (
 COLUMNS = """
     no, id, leaf, state, payload, tags, created_ms, due_ms, max_attempts, timeout_ms, run, attempt, crashes, losses,
     epoch, seq, started_ms, ended_ms, duration_us, result, error, expires_ms, resume_ms,
-    deadline_ms, press_ms, preempted, throttles, hooks
-    deadline_ms, press_ms, preempted, throttles, log
+    deadline_ms, press_ms, preempted, throttles, hooks, log
 """
 """What `to_task` wants, in its order: of `task`, and `payload`."""
 
@@ -184,8 +182,7 @@ def to_task(row: Row, leaves: list[Leaf]) -> Task:
     """The task of a row of COLUMNS; `leaves` gives the leaf of each number."""
     no, id, leaf, state, payload, tags, created_ms, due_ms, max_attempts, timeout_ms, run, attempt, *rest = row
     crashes, losses, epoch, seq, started_ms, ended_ms, duration_us, result, error, *times = rest
-    expires_ms, resume_ms, deadline_ms, press_ms, preempted, throttles, hooks = times
-    expires_ms, resume_ms, deadline_ms, press_ms, preempted, throttles, log = times
+    expires_ms, resume_ms, deadline_ms, press_ms, preempted, throttles, hooks, log = times
     tenant, function, priority, key, lane, memory_bytes = leaves[leaf]
     return Task(
         TaskNo(no),

@@ -30,7 +30,7 @@ PRAGMAS = (
 
 FOLD = "PRAGMA wal_checkpoint(TRUNCATE)"
 
-INSERT_TASK = f"INSERT INTO task VALUES ({', '.join('?' * 28)})"
+INSERT_TASK = f"INSERT INTO task VALUES ({', '.join('?' * 29)})"
 
 INSERT_PAYLOAD = "INSERT INTO payload VALUES (?, ?)"
 
