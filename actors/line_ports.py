@@ -23,6 +23,7 @@ from taskservice.core.effects import (
     TasksAnswer,
 )
 from taskservice.core.insight import TimelineAnswer, UsageAnswer, WhyAnswer
+from taskservice.core.metrics import MetricsAnswer
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.orders import Order
 from taskservice.core.schedules import ScheduleId, ScheduleKey, ScheduleSpec
@@ -54,6 +55,7 @@ DISPATCHER_METHODS = {
     "why": Method(tuple[TenantId, TaskId], WhyAnswer),
     "timeline": Method(tuple[TenantId, TaskId], TimelineAnswer),
     "usage": Method(tuple[TenantId | None], UsageAnswer),
+    "metrics": Method(tuple[()], MetricsAnswer),
     "report": Method(tuple[bytes], bytes),
 }
 RUNNER_METHODS = {
@@ -201,6 +203,10 @@ class LineDispatcher:
 
     async def usage(self, tenant: TenantId | None) -> UsageAnswer:
         answer: UsageAnswer = await self._ask("usage", tenant)
+        return answer
+
+    async def metrics(self) -> MetricsAnswer:
+        answer: MetricsAnswer = await self._ask("metrics")
         return answer
 
     async def report(self, body: bytes) -> bytes:

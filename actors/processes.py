@@ -313,6 +313,7 @@ def gateway_settings(settings: Settings) -> GatewaySettings:
         batch_tasks_max=settings.batch_tasks_max,
         wait_s_max=settings.wait_s_max,
         list_limit_max=settings.list_limit_max,
+        metrics_open=settings.metrics_open,
     )
 
 

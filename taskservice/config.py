@@ -7,13 +7,12 @@ shows them all.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import (
     BeforeValidator,
     Field,
@@ -23,9 +22,9 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from taskservice.config_file import FileSource, complaints
 from taskservice.core.limits import SCHEDULE_TIMES_MAX, Limits
 from taskservice.core.off_peak import parse_window
 from taskservice.core.recurrence import BadTiming
@@ -37,6 +36,14 @@ DAY_S = 86_400.0
 ENV_PREFIX = "TASKSERVICE_"
 HEARTBEATS_MISSED_MIN = 3
 """A runner is given up for silent only after so many heartbeats in a row did not come."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _bytes(value: str | int) -> int:
@@ -256,6 +263,17 @@ class Settings(BaseSettings):
     ready_timeout_s: float = _seconds(60.0, description="Seconds that the service may take to get ready.")
     stop_grace_s: float = _seconds(10.0, description="Seconds that running tasks get to end when the service stops.")
 
+    metrics_owners_max: int = Field(
+        500,
+        ge=0,
+        description="Pairs of tenant and function that /metrics shows apart; those that come later are summed as _other.",
+    )
+    metrics_open: bool = Field(
+        False,
+        description="Whether /metrics, which shows tenants and functions, is answered without a key to callers on this "
+        "machine; only if host is a loopback address.",
+    )
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -266,7 +284,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags, the environment, the file: the first that says something wins."""
-        return init_settings, env_settings, _File(settings_cls)
+        return init_settings, env_settings, FileSource(settings_cls)
 
     @field_validator("home", mode="after")
     @classmethod
@@ -304,6 +322,10 @@ class Settings(BaseSettings):
             raise ValueError(f"lease_slice_ms cannot be below lease_target_ms ({self.lease_target_ms})")
         if self.dedup_window_s < self.retention_s:
             raise ValueError(f"dedup_window_s cannot be below retention_s ({self.retention_s})")
+        if self.metrics_open and not is_loopback(self.host):
+            raise ValueError(
+                f"metrics_open needs a loopback address as host (it is {self.host}); or give Prometheus a key"
+            )
         if self.runner_silence_ms < heartbeats_ms:
             raise ValueError(
                 f"runner_silence_ms cannot be below {HEARTBEATS_MISSED_MIN} runner_heartbeat_ms ({heartbeats_ms})"
@@ -330,54 +352,12 @@ class Settings(BaseSettings):
         return self.home / "logs" / "service.log"
 
 
-class _File(PydanticBaseSettingsSource):
-    """The file that `config` names, as the sources before this one have it."""
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[object, str, bool]:
-        raise NotImplementedError  # all fields are read at once, below
-
-    def __call__(self) -> dict[str, object]:
-        path = self.current_state.get("config")
-        return {} if not path else read_file(Path(path).expanduser(), self.settings_cls.model_fields)
-
-
-def read_file(path: Path, fields: Mapping[str, FieldInfo]) -> dict[str, object]:
-    """What a YAML or TOML file says about these fields. Raises RequestError for any other file, or any other name."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, yaml.YAMLError) as error:
-        raise RequestError(f"The settings in {path} cannot be read: {error}", code="bad_settings") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise RequestError(f"{path} has to hold names and values, such as `port: 8700`.", code="bad_settings")
-    known = sorted(set(fields) - {"config"})
-    unknown = sorted(str(name) for name in values if name not in known)
-    if unknown:
-        raise RequestError(
-            f"{path} names no setting with {', '.join(unknown)}. The settings are: {', '.join(known)}.",
-            code="bad_settings",
-        )
-    return values
-
-
 def load_settings(**flags: Any) -> Settings:
     """The settings; flags that are None are as if not given. Raises RequestError, which names each bad setting."""
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        raise RequestError("\n".join(_complaints(error)), code="bad_settings") from error
-
-
-def _complaints(error: ValidationError) -> list[str]:
-    """A line for each bad setting: its name, what is wrong, and its value."""
-    lines = []
-    for item in error.errors():
-        message = item["msg"].removeprefix("Value error, ")
-        name = ".".join(str(part) for part in item["loc"])
-        lines.append(f"{name}: {message} (it is {item['input']!r})" if name else message)
-    return lines
+        raise RequestError("\n".join(complaints(error)), code="bad_settings") from error
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:

@@ -24,6 +24,7 @@ def ended(
         if kept is not None:
             note_deadlines(state.table, lease.leaf, kept)
     state.unfinished[tenant] = state.unfinished.get(tenant, 0) - len(nos)
+    state.meters.ended(lease.leaf, how, len(nos))
     close(state, lease, nos)
     return [(state.segment, Ended(how, tasks))]
 

@@ -57,3 +57,5 @@ class Limits(Struct, frozen=True, array_like=True):
     """For how long others must have used less than that before."""
     placement: str = "least_loaded"
     """Which runners get leases first: `least_loaded`, or `pack`: the fullest."""
+    metrics_owners_max: int = 500
+    """Pairs of tenant and function that are counted apart; the rest is summed."""

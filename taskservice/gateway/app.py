@@ -12,13 +12,26 @@ from fastapi import FastAPI
 
 from taskservice.actors.ports import DispatcherPort
 from taskservice.errors import BackOffError
-from taskservice.gateway import admin, changes, cluster, health, insight, operations, policies, query, schedules, submit
+from taskservice.gateway import (
+    admin,
+    changes,
+    cluster,
+    health,
+    insight,
+    metrics,
+    operations,
+    policies,
+    query,
+    schedules,
+    submit,
+)
 from taskservice.gateway.access import Gateway
 from taskservice.gateway.catalog import Catalog
 from taskservice.gateway.handlers import HANDLERS
 from taskservice.gateway.headers import SafeHeaders
 from taskservice.gateway.history import HistoryReader
 from taskservice.gateway.logs import LogReader
+from taskservice.gateway.measured import Measured, Measures
 from taskservice.gateway.openapi import DocumentedAPI
 from taskservice.gateway.settings import GatewaySettings
 from taskservice.gateway.values import GatewayValues, ValueStore
@@ -27,7 +40,7 @@ _LOG = logging.getLogger(__name__)
 
 ROUTERS = (
     submit.routes, query.routes, changes.routes, insight.routes, operations.routes, schedules.routes, policies.routes,
-    cluster.routes, admin.routes, health.routes,
+    cluster.routes, admin.routes, health.routes, metrics.routes,
 )  # fmt: skip
 
 
@@ -52,8 +65,12 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.gateway = Gateway(dispatcher, settings, logs, GatewayValues(values, settings), history, catalog, now_ms)
+    measures = Measures()
+    app.state.gateway = Gateway(
+        dispatcher, settings, logs, GatewayValues(values, settings), history, catalog, now_ms, measures
+    )
     app.add_middleware(SafeHeaders)
+    app.add_middleware(Measured, measures=measures)
     for router in ROUTERS:
         app.include_router(router)
     return app

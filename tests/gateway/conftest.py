@@ -84,6 +84,7 @@ SCOPES = {
     "operate": ("operate",),
     "user": ("submit", "read", "operate"),
     "rival": ("submit", "read", "operate"),
+    "metrics": ("metrics",),
 }
 """The keys there are, by who has them; all are of the tenant acme but the rival's."""
 
@@ -273,7 +274,7 @@ def conforms() -> Callable[[httpx.Response], object]:
         else:
             assert request.url.path == "/openapi.json"
             return
-        body = response.text if kind == "text/plain" else response.json()
+        body = response.text if kind in {"text/plain", "application/openmetrics-text"} else response.json()
         jsonschema_rs.validator_for({**schema, "components": document["components"]}).validate(body)
 
     return check
