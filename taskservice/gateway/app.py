@@ -16,6 +16,7 @@ from taskservice.gateway import (
     admin,
     changes,
     cluster,
+    dead_letters,
     health,
     insight,
     metrics,
@@ -40,7 +41,7 @@ _LOG = logging.getLogger(__name__)
 
 ROUTERS = (
     submit.routes, query.routes, changes.routes, insight.routes, operations.routes, schedules.routes, policies.routes,
-    cluster.routes, admin.routes, health.routes, metrics.routes,
+    cluster.routes, admin.routes, health.routes, metrics.routes, dead_letters.routes,
 )  # fmt: skip
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
+import msgspec
+
 from helpers.counting import calls_of
 from taskservice.core import events as e
 from taskservice.core.histogram import Histogram
@@ -72,6 +74,13 @@ def test_who_comes_above_the_bound_is_summed():
     shown = {(each.tenant, each.function): (each.accepted, each.tasks[TaskState.QUEUED]) for each in answer.owners}
     assert shown == {("t0", "app.f0"): (11, 11), ("t1", "app.f0"): (2, 2), REST_OWNER: (7, 7)}
     assert {each.tenant: each.oldest_s for each in answer.owners} == {"t0": 4, "t1": 4, "_other": 4}
+
+
+def test_the_answer_is_the_same_at_the_other_end_of_a_line():
+    shard = shard_of(tenants=2)
+    submit(shard, "t0", 3, 1_000)
+    answer, _ = told(shard)
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(answer), type=ShardMetrics) == answer
 
 
 def test_functions_that_nobody_knows_make_no_series():
