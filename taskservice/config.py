@@ -110,6 +110,14 @@ class Settings(BaseSettings):
         description="Seconds that a large result is kept and tried to be written while the store is away; then the task "
         "is run again.",
     )
+    task_checkpoint_bytes_max: Annotated[int, Bytes] = Field(
+        16 * MIB, gt=0, description="Bytes of a task's checkpoint."
+    )
+    task_checkpoint_interval_s: float = _seconds(
+        5.0,
+        description="Seconds from one checkpoint of a task that is kept to the next; between them the last one waits in the "
+        "handler's process.",
+    )
     orphan_age_s: float = Field(
         86_400.0,
         ge=3_600.0,
