@@ -28,9 +28,9 @@ class Tally:
             group[place] = number
         else:
             group.pop(place, None)
-        totals = self._totals.get(place[0].tenant)
+        totals = self._totals.get(tenant)
         if totals is None:
-            totals = self._totals[place[0].tenant] = {}
+            totals = self._totals[tenant] = {}
         total = place[0].function, place[1]
         totals[total] = totals.get(total, 0) + by
 
@@ -43,6 +43,10 @@ class Tally:
         else:
             del group[before]
         group[after] = group.get(after, 0) + 1
+        totals = self._totals[before[0].tenant]
+        totals[before[0].function, before[1]] -= 1
+        total = after[0].function, after[1]
+        totals[total] = totals.get(total, 0) + 1
 
     def items(self, tenant: TenantId | None = None) -> Iterator[tuple[LeafState, int]]:
         """Places and counts: one tenant's, or all."""
