@@ -24,6 +24,7 @@ from taskservice.actors.commits import Commits
 from taskservice.actors.dispatcher_options import DispatcherOptions
 from taskservice.actors.insight_calls import InsightCalls
 from taskservice.actors.keeper import Keeper
+from taskservice.actors.metrics_calls import Turns, metrics_of
 from taskservice.actors.notifier import Notifier
 from taskservice.actors.pauses import Pauses
 from taskservice.actors.pushes import Push, pushed
@@ -33,6 +34,7 @@ from taskservice.actors.ticks import Ticks
 from taskservice.core import effects as fx
 from taskservice.core import events as e
 from taskservice.core.lease_wire import LeaseSpec, ReportAck, RunnerReport
+from taskservice.core.metrics import MetricsAnswer
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.orders import Order
 from taskservice.core.shard import Shard
@@ -99,6 +101,7 @@ class Dispatcher(ScheduleCalls, InsightCalls, CallbackCalls):
         self._keeper = keeper(self._wake.set, self._die) if keeper is not None else None
         self._remover = remover
         self._tasks: list[asyncio.Task[None]] = []
+        self._turns = Turns()
         self._pauses = Pauses()
         self._ticks = Ticks(shard, self._pauses)
         self._bulk = BulkTurns(shard, self._pauses)
@@ -143,7 +146,7 @@ class Dispatcher(ScheduleCalls, InsightCalls, CallbackCalls):
             await self._wake.wait()
             self._wake.clear()
             try:
-                self.run_once()
+                self._turns.run(self.run_once)
             except Exception as error:  # a bug: nothing that follows from it may be believed
                 log.exception("the shard is in doubt and stops")
                 self._die(error)
@@ -386,6 +389,10 @@ class Dispatcher(ScheduleCalls, InsightCalls, CallbackCalls):
     async def put_key(self, key: ApiKey) -> None:
         """See `DispatcherPort`."""
         await self.ask(lambda ref: e.KeyPut(ref, key), fx.DoneAnswer)
+
+    async def metrics(self) -> MetricsAnswer:
+        """See `DispatcherPort`."""
+        return await metrics_of(self._shard, self._commits, self._turns, self.waits, self._now_ms())
 
     async def report(self, body: bytes) -> bytes:
         """See `DispatcherPort`."""

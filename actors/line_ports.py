@@ -24,6 +24,7 @@ from taskservice.core.effects import (
     TasksAnswer,
 )
 from taskservice.core.insight import TimelineAnswer, UsageAnswer, WhyAnswer
+from taskservice.core.metrics import MetricsAnswer
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.orders import Order
 from taskservice.core.schedules import ScheduleId, ScheduleKey, ScheduleSpec
@@ -55,6 +56,7 @@ DISPATCHER_METHODS = {
     "why": Method(tuple[TenantId, TaskId], WhyAnswer),
     "timeline": Method(tuple[TenantId, TaskId], TimelineAnswer),
     "usage": Method(tuple[TenantId | None], UsageAnswer),
+    "metrics": Method(tuple[()], MetricsAnswer),
     "report": Method(tuple[bytes], bytes),
     "callbacks": Method(tuple[int, list[ce.Busy]], ce.CallbacksAnswer),
     "callbacks_attempted": Method(tuple[list[ce.Attempted]], None),
@@ -210,6 +212,10 @@ class LineDispatcher:
 
     async def usage(self, tenant: TenantId | None) -> UsageAnswer:
         answer: UsageAnswer = await self._ask("usage", tenant)
+        return answer
+
+    async def metrics(self) -> MetricsAnswer:
+        answer: MetricsAnswer = await self._ask("metrics")
         return answer
 
     async def report(self, body: bytes) -> bytes:

@@ -18,6 +18,7 @@ from taskservice.core.effects import (
 )
 from taskservice.core.insight import TimelineAnswer, UsageAnswer, WhyAnswer
 from taskservice.core.lease_wire import HeldLease
+from taskservice.core.metrics import MetricsAnswer
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.schedules import ScheduleId, ScheduleKey, ScheduleSpec
 from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
@@ -92,6 +93,9 @@ class DispatcherPort(Protocol):
 
     async def usage(self, tenant: TenantId | None) -> UsageAnswer:
         """Who has how much of what; the tenant, or everybody."""
+
+    async def metrics(self) -> MetricsAnswer:
+        """What was counted and how things stand: of all tenants, and perhaps ahead of the journal by a commit."""
 
     async def report(self, body: bytes) -> bytes:
         """A runner's report (msgpack of `RunnerReport`) is durable; gives msgpack of `ReportAck`."""

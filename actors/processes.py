@@ -353,6 +353,7 @@ def gateway_settings(settings: Settings) -> GatewaySettings:
         wait_s_max=settings.wait_s_max,
         list_limit_max=settings.list_limit_max,
         callback_private_networks=settings.callback_private_networks,
+        metrics_open=settings.metrics_open,
     )
 
 

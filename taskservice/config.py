@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -24,6 +25,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from taskservice.callback_settings import CallbackSettings
 from taskservice.config_file import Bytes, FileSource, complaints
+from taskservice.config_file import FileSource, complaints
 from taskservice.core.limits import SCHEDULE_TIMES_MAX, Limits
 from taskservice.core.off_peak import parse_window
 from taskservice.core.recurrence import BadTiming
@@ -37,6 +39,20 @@ HEARTBEATS_MISSED_MIN = 3
 """A runner is given up for silent only after so many heartbeats in a row did not come."""
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _bytes(value: str | int) -> int:
+    """A number of bytes, or a text such as `64MiB`. Variables of the environment are always text."""
+    return int(value) if isinstance(value, str) and value.isdigit() else parse_bytes(value)
+
+
+Bytes = BeforeValidator(_bytes)
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9._-]+(/[A-Za-z0-9_=-][A-Za-z0-9._=-]*)*/?")
 """A bucket, and below it a prefix of words as object keys have them."""
 _seconds = partial(Field, gt=0, allow_inf_nan=False)
@@ -248,6 +264,17 @@ class ServiceSettings(BaseSettings):
     ready_timeout_s: float = _seconds(60.0, description="Seconds that the service may take to get ready.")
     stop_grace_s: float = _seconds(10.0, description="Seconds that running tasks get to end when the service stops.")
 
+    metrics_owners_max: int = Field(
+        500,
+        ge=0,
+        description="Pairs of tenant and function that /metrics shows apart; those that come later are summed as _other.",
+    )
+    metrics_open: bool = Field(
+        False,
+        description="Whether /metrics, which shows tenants and functions, is answered without a key to callers on this "
+        "machine; only if host is a loopback address.",
+    )
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -296,6 +323,10 @@ class ServiceSettings(BaseSettings):
             raise ValueError(f"lease_slice_ms cannot be below lease_target_ms ({self.lease_target_ms})")
         if self.dedup_window_s < self.retention_s:
             raise ValueError(f"dedup_window_s cannot be below retention_s ({self.retention_s})")
+        if self.metrics_open and not is_loopback(self.host):
+            raise ValueError(
+                f"metrics_open needs a loopback address as host (it is {self.host}); or give Prometheus a key"
+            )
         if self.runner_silence_ms < heartbeats_ms:
             raise ValueError(
                 f"runner_silence_ms cannot be below {HEARTBEATS_MISSED_MIN} runner_heartbeat_ms ({heartbeats_ms})"

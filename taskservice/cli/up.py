@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 import re
@@ -19,7 +18,7 @@ from taskservice.cli.serving import RunningService, serve
 from taskservice.cli.tasks import AsJson, connected
 from taskservice.client import Client
 from taskservice.client.discovery import read_client_file
-from taskservice.config import Settings, load_settings
+from taskservice.config import Settings, is_loopback, load_settings
 from taskservice.core.specs import Bundle
 from taskservice.errors import RequestError
 
@@ -141,14 +140,6 @@ def parse_app(text: str, folder: Path) -> Bundle:
         message = f"--app {text}: write MODULE:NAME, the module with dots, such as {hint}:{name}"
         raise RequestError(message, code="bad_app")
     return Bundle(module=match[1], attribute=match[2], path=str(folder.absolute()))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens there."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def announce(settings: Settings, ready: ServiceReady, *, detached: bool) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
+from operator import attrgetter
 from typing import TypeVar, cast
 
 from taskservice.core import bulk_apply, callbacks_apply, change_apply, closing, orders_apply, schedules_apply
@@ -17,6 +18,7 @@ from taskservice.core import records as r
 from taskservice.core.checkpoints import CheckpointsSaved
 from taskservice.core.effects import CatalogChanged, Deleted, Ended, Held, Launch
 from taskservice.core.lease import launch_spec
+from taskservice.core.meters import Owner
 from taskservice.core.notes import note_function, note_key, note_policy, note_tenant
 from taskservice.core.orders import OrdersGiven, TasksPreempted, TasksStopped
 from taskservice.core.press_records import PressesPutOff, TasksPressed
@@ -132,10 +134,15 @@ def _catalog_changed(state: State) -> list[Held]:
     return [(state.segment, CatalogChanged(state.catalog_version))]
 
 
+_OWNER: Callable[[Task], Owner] = attrgetter("tenant", "function")
+
+
 def _accepted(state: State, record: r.TasksAccepted) -> list[Held]:
     state.table.insert(record.tasks)
-    for tenant, count in Counter([task.tenant for task in record.tasks]).items():
+    counts = Counter(map(_OWNER, record.tasks)).items()
+    for (tenant, _), count in counts:
         _bump(state.unfinished, tenant, count)
+    state.meters.accepted(counts)
     for task in record.tasks:
         if task.state is TaskState.QUEUED:
             _enqueue(state, task.leaf, QueueKey(task.due_ms, task.no, task.expires_ms), len(task.payload))
@@ -188,6 +195,7 @@ def _succeeded(state: State, record: r.TasksSucceeded) -> list[Held]:
 
 def _failed(state: State, record: r.TasksFailed) -> list[Held]:
     state.table.fail(record.rows, record.token, record.at_ms)
+    state.meters.died(state.leases[record.token].leaf, [row.error.reason for row in record.rows])
     return closing.ended(state, record, [row.no for row in record.rows], TaskState.FAILED)
 
 

@@ -70,7 +70,11 @@ def follow(state: State, found: Sequence[Changed], tell: Tell | None, refill_max
         effects += owe(state, each.hooked)
     tasks = tuple((each.leaf.tenant, id) for each in found for id in each.ids)
     if tell is not None and tasks:
-        effects.append((state.segment, tell(tasks)))
+        told = tell(tasks)
+        effects.append((state.segment, told))
+        if isinstance(told, Ended):
+            for each in found:
+                state.meters.ended(each.leaf, told.state, len(each.ids))
     return effects
 
 

@@ -5,10 +5,12 @@ Each line says what can never be seen; a violation is a bug, and prints the stor
 
 from __future__ import annotations
 
+from collections import Counter
+
 from taskservice.core.queues import LeafQueue
 from taskservice.core.resources import Amounts, add
 from taskservice.core.state import State
-from taskservice.core.types import TERMINAL_STATES, Leaf, TaskNo, TaskState, TenantId
+from taskservice.core.types import TERMINAL_STATES, FunctionName, Leaf, TaskNo, TaskState, TenantId
 
 
 class Corrupt(Exception):
@@ -21,6 +23,7 @@ def check(state: State) -> None:
     _check_queues(state, counts)
     _check_leases(state, counts)
     _check_tenants(state, counts)
+    _check_totals(state, counts)
     _check_pool(state)
     _check_gates(state)
     _check_past(state)
@@ -45,6 +48,16 @@ def _check_queues(state: State, counts: dict[tuple[Leaf, TaskState], int]) -> No
         _check_head(state, queue)
     standing = [leaf for leaf, _ in state.turns.tree.leaves()]
     _require(sorted(standing) == sorted(state.queues), f"of {list(state.queues)} only {standing} have their turns")
+
+
+def _check_totals(state: State, counts: dict[tuple[Leaf, TaskState], int]) -> None:
+    for tenant in state.tenants:
+        summed = Counter[tuple[FunctionName, TaskState]]()
+        for (leaf, task_state), count in counts.items():
+            if leaf.tenant == tenant:
+                summed[leaf.function, task_state] += count
+        totals = {place: count for place, count in state.table.totals(tenant).items() if count}
+        _require(totals == +summed, f"{tenant}: the totals are {totals}, the counts {dict(summed)}")
 
 
 def _check_head(state: State, queue: LeafQueue) -> None:

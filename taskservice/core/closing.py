@@ -26,6 +26,7 @@ def ended(
             note_deadlines(state.table, lease.leaf, kept)
     state.unfinished[tenant] = state.unfinished.get(tenant, 0) - len(nos)
     hooked = [no for no in nos if lease.open[no].hooked]
+    state.meters.ended(lease.leaf, how, len(nos))
     close(state, lease, nos)
     return [(state.segment, Ended(how, tasks)), *owe(state, hooked)]
 

@@ -65,3 +65,5 @@ class Limits(Struct, frozen=True, array_like=True):
     """An endpoint that has failed for so long, without a success, is told nothing more."""
     callback_secret_overlap_s: float = 86_400.0
     """How long a signing secret signs beside the one that has taken its place."""
+    metrics_owners_max: int = 500
+    """Pairs of tenant and function that are counted apart; the rest is summed."""

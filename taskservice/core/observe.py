@@ -71,8 +71,18 @@ def _learn(state: State, lease: Lease, reports: Sequence[LeaseReport], *, done: 
     vanished = len(lease.open) - len(known) if done else 0
     _speed(state, lease, ended)
     state.turns.ended(lease.leaf, ended, back, vanished, now_ms)
+    state.meters.attempted(lease.leaf, ended, _waits_ms(lease, ended), back, vanished)
     seconds = sum(outcome.duration_us for outcome in ended) / 1e6 / state.functions[lease.leaf.function].concurrency
     return state.costs.report(lease.token, len(ended), seconds, back)
+
+
+def _waits_ms(lease: Lease, ended: Iterable[Outcome]) -> list[int]:
+    """How long tasks had been due when their attempts began. Nodes' clocks differ; who was stopped for others has run meanwhile."""
+    return [
+        each.started_ms - attempt.due_ms
+        for each in ended
+        if each.started_ms and not (attempt := lease.open[each.no]).preempted
+    ]
 
 
 def _speed(state: State, lease: Lease, ended: Sequence[Outcome]) -> None:
@@ -114,6 +124,7 @@ def _vanished(state: State, tokens: Iterable[Token], now_ms: int) -> None:
     for token in tokens:
         lease = state.leases[token]
         state.turns.ended(lease.leaf, (), 0, len(lease.open), now_ms)
+        state.meters.attempted(lease.leaf, (), (), 0, len(lease.open))
         _over(state, token, now_ms)
 
 

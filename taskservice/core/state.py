@@ -15,6 +15,7 @@ from taskservice.core.costs import Costs
 from taskservice.core.deadlines import Deadlines
 from taskservice.core.flow.running import Running
 from taskservice.core.limits import Limits
+from taskservice.core.meters import Meters
 from taskservice.core.operations import Operations
 from taskservice.core.orders import Order, OrderKind
 from taskservice.core.outbox import Outbox
@@ -144,14 +145,17 @@ class State:
     speeds: dict[FunctionName, Speed] = field(default_factory=dict)
     searches: Searches = field(default_factory=Searches)
     preemption: Preemption = field(default_factory=Preemption)
+    meters: Meters = field(init=False)
 
     def __post_init__(self) -> None:
         self.turns = Turns(self.tenants, self.functions, self.policies, self.running, self.limits)
+        self.meters = Meters(self.limits.metrics_owners_max)
 
     def begin_turns(self, now_ms: int) -> None:
         """Everybody's turns begin anew: what was learnt of them while a journal was read is not what happened."""
         self.turns = Turns(self.tenants, self.functions, self.policies, self.running, self.limits)
         self.turns.begin(now_ms)
+        self.meters = Meters(self.limits.metrics_owners_max)
         self.preemption = Preemption()
         self.preemption.restore(self._told(), self.turns.demand_of, now_ms)
         for leaf in self.queues:

@@ -17,6 +17,7 @@ from taskservice.core.past import PastTasks
 from taskservice.core.records import DeadRow, RetryRow
 from taskservice.core.stretches import Reach, Stretch
 from taskservice.core.types import (
+    FunctionName,
     Leaf,
     ListFilter,
     RunnerId,
@@ -204,6 +205,9 @@ class TaskTable(Protocol):
 
     def counts(self, tenant: TenantId | None = None) -> dict[tuple[Leaf, TaskState], int]:
         """How many tasks there are of each leaf and state. Zero counts may be left out."""
+
+    def totals(self, tenant: TenantId) -> dict[tuple[FunctionName, TaskState], int]:
+        """The same of the tenant's tasks, summed by function: in the time that its functions take, not its leaves."""
 
     def queued_bytes(self, leaf: Leaf) -> int:
         """The sum of the payloads of the leaf's queued tasks."""

@@ -16,12 +16,13 @@ from taskservice.gateway.catalog import Catalog
 from taskservice.gateway.following import Followers
 from taskservice.gateway.history import HistoryReader
 from taskservice.gateway.logs import LogReader
+from taskservice.gateway.measured import Measures
 from taskservice.gateway.problems import INVALID_KEY, MISSING_SCOPE, TENANT_FORBIDDEN, Problem
 from taskservice.gateway.settings import GatewaySettings
 from taskservice.gateway.values import GatewayValues
 
 _ADMIN = "admin"
-_BEARER = HTTPBearer(auto_error=False, description="An API key: `tsk_...`")
+BEARER = HTTPBearer(auto_error=False, description="An API key: `tsk_...`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Gateway:
     catalog: Catalog
     now_ms: Callable[[], int]
     followers: Followers = field(default_factory=Followers)
+    measures: Measures
 
 
 async def gateway_of(request: Request) -> Gateway:
@@ -73,7 +75,7 @@ class Caller:
 async def authenticate(
     gateway: Here,
     needed: SecurityScopes,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)],
 ) -> Caller:
     """Who calls, with all the scopes that the route needs. Raises a 401 or 403 Problem."""
     if credentials is None:

@@ -20,6 +20,12 @@ from taskservice.gateway import (
     health,
     insight,
     log_routes,
+    changes,
+    cluster,
+    dead_letters,
+    health,
+    insight,
+    metrics,
     operations,
     policies,
     query,
@@ -32,6 +38,7 @@ from taskservice.gateway.handlers import HANDLERS
 from taskservice.gateway.headers import SafeHeaders
 from taskservice.gateway.history import HistoryReader
 from taskservice.gateway.logs import LogReader
+from taskservice.gateway.measured import Measured, Measures
 from taskservice.gateway.openapi import DocumentedAPI
 from taskservice.gateway.settings import GatewaySettings
 from taskservice.gateway.values import GatewayValues, ValueStore
@@ -41,6 +48,8 @@ _LOG = logging.getLogger(__name__)
 ROUTERS = (
     submit.routes, query.routes, log_routes.routes, changes.routes, insight.routes, operations.routes, schedules.routes,
     policies.routes, callbacks.routes, cluster.routes, admin.routes, health.routes,
+    submit.routes, query.routes, changes.routes, insight.routes, operations.routes, schedules.routes, policies.routes,
+    cluster.routes, admin.routes, health.routes, metrics.routes, dead_letters.routes,
 )  # fmt: skip
 
 
@@ -65,8 +74,12 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.gateway = Gateway(dispatcher, settings, logs, GatewayValues(values, settings), history, catalog, now_ms)
+    measures = Measures()
+    app.state.gateway = Gateway(
+        dispatcher, settings, logs, GatewayValues(values, settings), history, catalog, now_ms, measures
+    )
     app.add_middleware(SafeHeaders)
+    app.add_middleware(Measured, measures=measures)
     for router in ROUTERS:
         app.include_router(router)
     return app

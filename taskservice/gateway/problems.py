@@ -30,6 +30,7 @@ class Kind(NamedTuple):
 
 
 MALFORMED_JSON = Kind("malformed_json", 400, "The body is not well-formed JSON")
+MALFORMED_BODY = Kind("malformed_body", 400, "The body is not what its Content-Encoding says")
 INVALID_KEY = Kind("invalid_key", 401, "A valid API key is needed")
 MISSING_SCOPE = Kind("missing_scope", 403, "The API key does not allow this")
 TENANT_FORBIDDEN = Kind("tenant_forbidden", 403, "Only an admin key may act for another tenant")

@@ -57,6 +57,14 @@ class WaitQuery(TenantQuery):
     wait: float = Field(0.0, ge=0, allow_inf_nan=False, description="Seconds to wait for the task to end, at most.")
 
 
+class PageQuery(BaseModel):
+    """Which page of a listing is wanted."""
+
+    cursor: str | None = Field(None, description="The `next_cursor` of the page before.")
+    limit: int | None = Field(None, ge=1, description="Tasks on a page, at most.")
+    values: bool = Field(False, description="With payloads and results, but for large ones.")
+
+
 class Filters(TenantQuery):
     """Which tasks are meant."""
 
@@ -69,12 +77,8 @@ class Filters(TenantQuery):
     created_before: str | None = Field(None, description=f"Created before then. {TIME_FORMS}")
 
 
-class ListQuery(Filters):
+class ListQuery(Filters, PageQuery):
     """Which tasks are wanted, and how many of them."""
-
-    cursor: str | None = Field(None, description="The `next_cursor` of the page before.")
-    limit: int | None = Field(None, ge=1, description="Tasks on a page, at most.")
-    values: bool = Field(False, description="With payloads and results, but for large ones.")
 
 
 @routes.get("/tasks/{id}", **documented({200: TaskView}, (404,)))
@@ -104,12 +108,17 @@ async def get_result(
 @routes.get("/tasks", **documented({200: TaskPage}))
 async def list_tasks(gateway: Here, caller: Reader, query: Annotated[ListQuery, Query()]) -> Response:
     """A page of tasks, newest first. With `values`, a task that lacks its payload or result has a large one: ask for the task."""
+    return await page_answer(gateway, list_filter(caller, query), query)
+
+
+async def page_answer(gateway: Gateway, wanted: ListFilter, query: PageQuery) -> Response:
+    """The page that the query asks for. Raises Problem if it asks for too much, or by a cursor that is not ours."""
     limit_max = gateway.settings.list_limit_max
     limit = gateway.settings.list_limit_default if query.limit is None else query.limit
     if limit > limit_max:
         raise invalid("limit", f"at most {limit_max} tasks make a page", limit="list_limit_max", value=limit_max)
     before_no = None if query.cursor is None else _decode_cursor(query.cursor)
-    page = await gateway.dispatcher.list_tasks(list_filter(caller, query), before_no, min(limit, limit_max))
+    page = await gateway.dispatcher.list_tasks(wanted, before_no, min(limit, limit_max))
     cursor = None if page.next_before_no is None else encode_cursor(page.next_before_no)
     tasks = await page_of(gateway.history, page, whole=query.values)
     now_ms = gateway.now_ms()

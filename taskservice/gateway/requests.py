@@ -12,7 +12,7 @@ from taskservice.core.types import Priority, TaskState
 from taskservice.gateway.amounts import QuotaSaid, RateSaid
 from taskservice.ids import SCHEDULE_ID_PATTERN, TASK_ID_PATTERN
 
-Scope = Literal["submit", "read", "operate", "admin"]
+Scope = Literal["submit", "read", "operate", "admin", "metrics"]
 OnConflict = Literal["return", "reject"]
 
 Duration = Annotated[

@@ -41,6 +41,8 @@ class GatewaySettings:
     wait_s_max: float = 60.0
     """A longer wait is cut to this, not refused: the caller asks again."""
     list_limit_max: int = 1_000
+    metrics_open: bool = False
+    """Whether callers on this machine see /metrics without a key."""
     list_limit_default: int = 100
     log_followers_max: int = 1_000
     """Logs that are followed at a time."""

@@ -16,6 +16,7 @@ from taskservice.core.table import Changed, Grant, Mark, Press, QueueKey
 from taskservice.core.types import (
     PRESSED_LANES,
     TERMINAL_STATES,
+    FunctionName,
     Leaf,
     ListFilter,
     RunnerId,
@@ -251,6 +252,9 @@ class MemoryTable:
 
     def counts(self, tenant: TenantId | None = None) -> dict[tuple[Leaf, TaskState], int]:
         return dict(self._counts.items(tenant))
+
+    def totals(self, tenant: TenantId) -> dict[tuple[FunctionName, TaskState], int]:
+        return self._counts.totals(tenant)
 
     def queued_bytes(self, leaf: Leaf) -> int:
         return self._counts.queued_bytes(leaf)

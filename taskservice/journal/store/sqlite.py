@@ -51,6 +51,7 @@ class SqliteTable(Beside):
         self._boot = file.boot_id()
         self._numbers = Numbers(self._db)
         self._counts = Counts()
+        self.totals = self._counts.totals
         self._grants = Grants()
         self._ids = Ids(self._db) if db is None else Ids(self._db, *self._db.execute(statements.GET_SETTLED).fetchone())
         self.past = SqlitePast(self._db, self._numbers, self._counts, self._ids)
