@@ -25,7 +25,6 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from taskservice.callback_settings import CallbackSettings
 from taskservice.config_file import Bytes, FileSource, complaints
-from taskservice.config_file import FileSource, complaints
 from taskservice.core.limits import SCHEDULE_TIMES_MAX, Limits
 from taskservice.core.off_peak import parse_window
 from taskservice.core.recurrence import BadTiming
@@ -47,12 +46,6 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _bytes(value: str | int) -> int:
-    """A number of bytes, or a text such as `64MiB`. Variables of the environment are always text."""
-    return int(value) if isinstance(value, str) and value.isdigit() else parse_bytes(value)
-
-
-Bytes = BeforeValidator(_bytes)
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9._-]+(/[A-Za-z0-9_=-][A-Za-z0-9._=-]*)*/?")
 """A bucket, and below it a prefix of words as object keys have them."""
 _seconds = partial(Field, gt=0, allow_inf_nan=False)

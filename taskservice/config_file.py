@@ -1,5 +1,4 @@
 """How settings are written: in a file, and in bytes; and what is said of bad ones."""
-"""A file of settings, and what is said of bad ones."""
 
 from __future__ import annotations
 
@@ -9,7 +8,6 @@ from pathlib import Path
 
 import yaml
 from pydantic import BeforeValidator, ValidationError
-from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import PydanticBaseSettingsSource
 

@@ -29,8 +29,6 @@ COMMON = {
     "taskservice.app", "taskservice.callback_settings", "taskservice.callback_urls", "taskservice.checkpoints", "taskservice.clock",
     "taskservice.config", "taskservice.config_file", "taskservice.context", "taskservice.errors",
     "taskservice.flow_options", "taskservice.ids", "taskservice.isolation_settings", "taskservice.signature", "taskservice.units",
-    "taskservice.app", "taskservice.checkpoints", "taskservice.clock", "taskservice.config", "taskservice.config_file", "taskservice.context", "taskservice.errors",
-    "taskservice.flow_options", "taskservice.ids", "taskservice.signature", "taskservice.units",
 }  # fmt: skip
 """Small modules that all but the core may import, and that import only each other and the core."""
 

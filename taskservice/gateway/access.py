@@ -36,8 +36,8 @@ class Gateway:
     history: HistoryReader
     catalog: Catalog
     now_ms: Callable[[], int]
-    followers: Followers = field(default_factory=Followers)
     measures: Measures
+    followers: Followers = field(default_factory=Followers)
 
 
 async def gateway_of(request: Request) -> Gateway:

@@ -17,14 +17,10 @@ from taskservice.gateway import (
     callbacks,
     changes,
     cluster,
-    health,
-    insight,
-    log_routes,
-    changes,
-    cluster,
     dead_letters,
     health,
     insight,
+    log_routes,
     metrics,
     operations,
     policies,
@@ -47,9 +43,7 @@ _LOG = logging.getLogger(__name__)
 
 ROUTERS = (
     submit.routes, query.routes, log_routes.routes, changes.routes, insight.routes, operations.routes, schedules.routes,
-    policies.routes, callbacks.routes, cluster.routes, admin.routes, health.routes,
-    submit.routes, query.routes, changes.routes, insight.routes, operations.routes, schedules.routes, policies.routes,
-    cluster.routes, admin.routes, health.routes, metrics.routes, dead_letters.routes,
+    policies.routes, callbacks.routes, cluster.routes, admin.routes, health.routes, metrics.routes, dead_letters.routes,
 )  # fmt: skip
 
 
