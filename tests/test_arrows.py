@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "taskservice.values": {"taskservice.core", "taskservice.objects"},
     "taskservice.runtime": {"taskservice.core", "taskservice.values", *COMMON},
     "taskservice.gateway": {"taskservice.core", "taskservice.values", "taskservice.actors.ports", *COMMON},
-    "taskservice.simulator": {"taskservice.core", "taskservice.errors", "taskservice.units"},
+    "taskservice.simulator": {"taskservice.core", "taskservice.autoscaler", "taskservice.errors", "taskservice.units"},
     "taskservice.datafiles": COMMON,
     "taskservice.client": {"taskservice.datafiles", *COMMON},
     "taskservice.cli": {

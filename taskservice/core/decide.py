@@ -12,7 +12,9 @@ from typing import TypeVar
 from taskservice.core import bulk, history, operate, query, schedule_requests
 from taskservice.core import events as e
 from taskservice.core.admit import admit
+from taskservice.core.backlog import BacklogAsked
 from taskservice.core.decision import Decision
+from taskservice.core.demanded import backlog
 from taskservice.core.effects import DoneAnswer, Ordered
 from taskservice.core.insight import TimelineAsked, UsageAsked, WhyAsked
 from taskservice.core.records import FunctionsSet, KeySet, PolicySet, TenantSet
@@ -137,6 +139,7 @@ _DECIDE = dict(
         _for(WhyAsked, lambda state, event, now_ms, rng: Decision(answer=why(state, event, now_ms))),
         _for(TimelineAsked, lambda state, event, now_ms, rng: Decision(answer=timeline(state, event, now_ms))),
         _for(UsageAsked, lambda state, event, now_ms, rng: Decision(answer=usage(state, event, now_ms))),
+        _for(BacklogAsked, lambda state, event, now_ms, rng: Decision(answer=backlog(state, now_ms), near=True)),
         _for(e.OperationTurn, lambda state, event, now_ms, rng: bulk.go_on(state, now_ms)),
     ]
 )

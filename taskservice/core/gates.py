@@ -263,7 +263,7 @@ class Gates:
     def _line(self, name: Name, gate: Gate) -> Line:
         line = self._lines.get(name)
         if line is None:
-            line = self._lines[name] = Line(gate, self.stirred, str(name[0]))
+            line = self._lines[name] = Line(gate, self.stirred, str(name[0]), str(name[1]))
         line.gate = gate
         return line
 
