@@ -17,6 +17,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from msgspec import structs
+
 from taskservice.actors.archiver import Archiver, ArchiverOptions
 from taskservice.actors.commits import CommitOptions
 from taskservice.actors.dispatcher import Dispatcher
@@ -35,10 +37,13 @@ from taskservice.actors.network import Network, node_of, settings_on
 from taskservice.actors.ray_port import RayCluster, ask_runners, restarted, this_node
 from taskservice.actors.remover import Remover
 from taskservice.actors.runner import LeaseLauncher, Runner
+from taskservice.actors.scaling import autoscaler
 from taskservice.actors.sweeper import Sweeper, SweeperOptions
 from taskservice.actors.task_logs import ClusterLogs, LocalLogs, read_out
 from taskservice.actors.tcp_line import Address
+from taskservice.autoscaler.loop import Autoscaler
 from taskservice.config import Settings
+from taskservice.core.effects import StatusAnswer
 from taskservice.core.types import RunnerId, TaskId, TenantId
 from taskservice.errors import BackOffError
 from taskservice.gateway.logs import LogReader
@@ -69,6 +74,8 @@ DRAIN_MARGIN_S = 10.0
 
 class DispatcherProcess(Dispatcher):
     """A dispatcher with its journal, its table and its fleet."""
+
+    _autoscaler: Autoscaler | None = None
 
     async def __init__(  # type: ignore[misc]  # Ray awaits it, so that loops can be started here
         self,
@@ -130,6 +137,17 @@ class DispatcherProcess(Dispatcher):
             archiver_options(settings),
         )
         self._archiver_loop = end_with(asyncio.create_task(archiver.run()))
+        if settings.autoscaler is not None:
+            self._autoscaler = autoscaler(settings.autoscaler, self.backlog, self._fleet)
+            self._autoscaler_loop = end_with(asyncio.create_task(self._autoscaler.run()))
+
+    async def status(self, tenant: TenantId | None = None) -> StatusAnswer:
+        """See `DispatcherPort`; with what the autoscaler wants."""
+        answer = await super().status(tenant)
+        if self._autoscaler is None:
+            return answer
+        plan = self._autoscaler.plan
+        return structs.replace(answer, machines=plan.kinds, places=plan.shapes)
 
     async def where(self) -> Address | None:
         """Where runners of other machines call."""
@@ -175,6 +193,9 @@ class DispatcherProcess(Dispatcher):
         self._fleet_loop.cancel()
         self._sweeper_loop.cancel()
         self._archiver_loop.cancel()
+        if self._autoscaler is not None:
+            self._autoscaler_loop.cancel()
+            await self._autoscaler.close()
         grace_s = self._settings.stop_grace_s
         ports = [self._cluster.port(id) for id in self._fleet.drain_all()]
         results = await asyncio.gather(

@@ -18,13 +18,27 @@ from taskservice.autoscaler.kinds import Shape
 from taskservice.core.backlog import BacklogAnswer, Work
 
 PARTS = 6
-"""Parts of the time looked back to."""
+"""Parts of the time looked back to. While less than half of them are known, what runs is the best guess."""
 BACK_S_MIN = 60.0
 BACK_S_MAX = 600.0
-BACK_TASKS = 3.0
+BACK_TASKS = 10.0
 """It is looked back for so many times what a task takes: what takes long comes seldom."""
 BURST_RATIO = 2.0
 """What is more than so many times the usual is a burst."""
+
+
+@dataclass(slots=True)
+class Amount:
+    """Work, and the places that it has."""
+
+    places: int = 0
+    """In use."""
+    tasks: float = 0.0
+    """That wait and may begin as soon as there are places."""
+    work_s: float = 0.0
+    """How long a single place would take for them."""
+    most: float = 0.0
+    """Places that it could use at once, with those that it has."""
 
 
 @dataclass(slots=True)
@@ -32,22 +46,31 @@ class ShapeLoad:
     """Work of one shape."""
 
     shape: Shape
-    places: int = 0
-    """In use."""
-    tasks: float = 0.0
-    """That wait and may begin as soon as there are places."""
-    work_s: float = 0.0
-    """How long a single place would take for them."""
+    free: Amount = field(default_factory=Amount)
+    """What no gate bounds but what there is of it."""
+    capped: Amount = field(default_factory=Amount)
+    """What gates bound: it has no use for more."""
     each_s: float = 0.1
     """What a task takes, of those that run or wait."""
-    most: float = 0.0
-    """Places that may be in use at once, as far as gates and what there is of tasks say."""
-    free_ratio: float = 0.0
-    """Of those, the part that no gate bounds."""
     rate: float = 0.0
-    """Places that what arrives keeps in use on average (Erlangs)."""
+    """Places that what arrives of both keeps in use on average (Erlangs)."""
+    fresh_per_s: float = 0.0
+    """Tasks that have come in a second, at least: those by which what waits and runs has grown from one look to the next."""
     held: dict[str, int] = field(default_factory=dict)
     """Tasks that no machine would help, by the gate that keeps them back."""
+
+    @property
+    def places(self) -> int:
+        return self.free.places + self.capped.places
+
+    @property
+    def work_s(self) -> float:
+        return self.free.work_s + self.capped.work_s
+
+    @property
+    def any(self) -> bool:
+        """Whether there is any work now."""
+        return self.free.most + self.capped.most > 0
 
 
 @dataclass(slots=True)
@@ -56,6 +79,8 @@ class _Track:
 
     times_s: list[float] = field(default_factory=list)
     sums_s: list[float] = field(default_factory=list)
+    tasks: list[float] = field(default_factory=list)
+    """That have come by then, at least."""
 
 
 class Loads:
@@ -64,6 +89,8 @@ class Loads:
     def __init__(self) -> None:
         self._waiting: dict[str, float] | None = None
         """Tasks of each work that could begin, at the last look."""
+        self._present: dict[str, int] = {}
+        """Of each work, those that waited or ran."""
         self._tracks: dict[Shape, _Track] = {}
         self._at_s = 0.0
 
@@ -71,7 +98,9 @@ class Loads:
         """The load now. `begin_s`: how soon what waits is to begin."""
         loads: dict[Shape, ShapeLoad] = {}
         grown_s: dict[Shape, float] = {}
+        fresh: dict[Shape, int] = {}
         waiting: dict[str, float] = {}
+        present: dict[str, int] = {}
         for work, may in zip(answer.works, allowed(answer.works, answer.caps), strict=True):
             load = loads.setdefault(shape_of(work), ShapeLoad(shape_of(work)))
             for gate, held in work.held:
@@ -79,24 +108,26 @@ class Loads:
             if work.fills:
                 continue
             tasks = min(work.queued, (may.places - work.places) * max(work.concurrency, begin_s / work.each_s))
-            _add(load, work, tasks, may.places, capped=bool(may.by))
+            _add(load, load.capped if may.by else load.free, work, tasks, may.places)
             if may.by and work.queued > tasks:
                 load.held[may.by] = load.held.get(may.by, 0) + round(work.queued - tasks)
             waiting[work.name] = tasks
             before = tasks if self._waiting is None else self._waiting.get(work.name, 0.0)
             grown_s[load.shape] = grown_s.get(load.shape, 0.0) + (tasks - before) * work.each_s
+            present[work.name] = now = work.queued + work.places * work.concurrency
+            came = 0 if self._waiting is None else max(0, now - self._present.get(work.name, 0))
+            fresh[load.shape] = fresh.get(load.shape, 0) + came
         seconds, self._at_s = (0.0 if self._waiting is None else now_s - self._at_s), now_s
-        self._waiting = waiting
+        self._waiting, self._present = waiting, present
         for shape in [shape for shape in self._tracks if shape not in loads]:
             loads[shape] = ShapeLoad(shape)
         for shape, load in loads.items():
-            load.each_s = load.each_s if load.most else 0.1
             track = self._tracks.setdefault(shape, _Track())
-            _note(track, grown_s.get(shape, 0.0) + load.places * seconds, now_s)
-            load.rate = _rate(track, load, now_s)
-            if not load.rate and not load.most and not any(track.sums_s[-1:]):
+            _note(track, grown_s.get(shape, 0.0) + load.places * seconds, fresh.get(shape, 0), now_s)
+            _reckon(load, track, now_s)
+            if not load.rate and not load.any and now_s - track.times_s[0] > BACK_S_MAX:
                 del self._tracks[shape]
-        return {shape: load for shape, load in loads.items() if load.rate or load.most or load.held}
+        return {shape: load for shape, load in loads.items() if load.rate or load.any or load.held}
 
 
 def shape_of(work: Work) -> Shape:
@@ -104,47 +135,48 @@ def shape_of(work: Work) -> Shape:
     return Shape(work.need, work.labels)
 
 
-def _add(load: ShapeLoad, work: Work, tasks: float, places: float, *, capped: bool) -> None:
+def _add(load: ShapeLoad, amount: Amount, work: Work, tasks: float, most: float) -> None:
     """The load is that of one work more."""
-    weight = load.most + places
-    if weight:
-        load.each_s = (load.each_s * load.most + work.each_s * places) / weight
-        load.free_ratio = (load.free_ratio * load.most + (0.0 if capped else places)) / weight
-    load.places += work.places
-    load.tasks += tasks
-    load.work_s += tasks * work.each_s
-    load.most = weight
+    before = load.free.most + load.capped.most
+    if before + most:
+        load.each_s = ((load.each_s if before else 0.0) * before + work.each_s * most) / (before + most)
+    amount.places += work.places
+    amount.tasks += tasks
+    amount.work_s += tasks * work.each_s
+    amount.most += most
 
 
-def _note(track: _Track, arrived_s: float, now_s: float) -> None:
-    total = arrived_s + (track.sums_s[-1] if track.sums_s else 0.0)
+def _note(track: _Track, arrived_s: float, tasks: int, now_s: float) -> None:
+    track.sums_s.append(arrived_s + (track.sums_s[-1] if track.sums_s else 0.0))
+    track.tasks.append(tasks + (track.tasks[-1] if track.tasks else 0.0))
     track.times_s.append(now_s)
-    track.sums_s.append(total)
     old = bisect_left(track.times_s, now_s - BACK_S_MAX - 60.0)
     if old > 64:  # seldom, so that it costs little
-        del track.times_s[:old], track.sums_s[:old]
+        del track.times_s[:old], track.sums_s[:old], track.tasks[:old]
 
 
-def _rate(track: _Track, load: ShapeLoad, now_s: float) -> float:
+def _reckon(load: ShapeLoad, track: _Track, now_s: float) -> None:
+    """The load's rates are those of the time looked back to."""
     back_s = min(BACK_S_MAX, max(BACK_S_MIN, BACK_TASKS * load.each_s))
     step_s = back_s / PARTS
+    load.fresh_per_s = (track.tasks[-1] - _at(track, track.tasks, now_s - back_s)) / back_s
     known = int(min(PARTS, (now_s - track.times_s[0]) / step_s + 1e-9))
-    if not known:
-        return float(load.places)
-    edges = [_sum_at(track, now_s - step_s * part) for part in range(known + 1)]
+    if known < PARTS / 2:
+        load.rate = float(load.places)
+        return
+    edges = [_at(track, track.sums_s, now_s - step_s * part) for part in range(known + 1)]
     rates = [max(0.0, newer - older) / step_s for newer, older in pairwise(edges)]
     usual = BURST_RATIO * median(rates)
-    return sum(min(rate, usual) for rate in rates) / known
+    load.rate = sum(min(rate, usual) for rate in rates) / known
 
 
-def _sum_at(track: _Track, at_s: float) -> float:
+def _at(track: _Track, sums: Sequence[float], at_s: float) -> float:
     """What had arrived by then."""
-    times_s: Sequence[float] = track.times_s
+    times_s = track.times_s
     at = bisect_left(times_s, at_s)
     if at == 0:
-        return track.sums_s[0]
+        return sums[0]
     if at == len(times_s):
-        return track.sums_s[-1]
-    earlier, later = times_s[at - 1], times_s[at]
-    part = (at_s - earlier) / (later - earlier)
-    return track.sums_s[at - 1] + part * (track.sums_s[at] - track.sums_s[at - 1])
+        return sums[-1]
+    part = (at_s - times_s[at - 1]) / (times_s[at] - times_s[at - 1])
+    return sums[at - 1] + part * (sums[at] - sums[at - 1])

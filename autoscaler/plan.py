@@ -1,4 +1,4 @@
-"""What a policy says: how many machines of each kind, which may go, and why."""
+"""What a policy says: how many machines there are to be, which may go, and why."""
 
 from __future__ import annotations
 
@@ -6,34 +6,16 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from taskservice.core.backlog import BacklogAnswer
+from taskservice.core.backlog import BacklogAnswer, KindPlan, ShapePlan
 from taskservice.core.types import RunnerId
 
 
-class KindPlan(Struct, frozen=True):
-    """Machines of one kind."""
+class Leaving(Struct, frozen=True):
+    """A runner that is to get no more work."""
 
+    runner: RunnerId
+    node: str
     kind: str
-    wanted: int
-    """That take work."""
-    there: int
-    """That have joined and take work."""
-    leaving: int
-    """That take no more."""
-    why: str
-
-    @property
-    def requested(self) -> int:
-        """What whoever starts machines is to keep up: those that leave are no substitute for those that are wanted."""
-        return self.wanted + self.leaving
-
-
-class ShapePlan(Struct, frozen=True):
-    """Places for work of one shape."""
-
-    shape: str
-    places: int
-    why: str
 
 
 class Plan(Struct, frozen=True):
@@ -41,8 +23,7 @@ class Plan(Struct, frozen=True):
 
     kinds: tuple[KindPlan, ...] = ()
     shapes: tuple[ShapePlan, ...] = ()
-    retire: tuple[tuple[RunnerId, str], ...] = ()
-    """Runners that are to get no more work, and their nodes."""
+    retire: tuple[Leaving, ...] = ()
 
 
 class Policy(Protocol):

@@ -11,9 +11,9 @@ from __future__ import annotations
 from math import ceil
 
 from taskservice.autoscaler.kinds import Kind, Shape
-from taskservice.autoscaler.plan import KindPlan, Plan
+from taskservice.autoscaler.plan import Leaving, Plan
 from taskservice.autoscaler.surplus import surplus
-from taskservice.core.backlog import BacklogAnswer, RunnerUse
+from taskservice.core.backlog import BacklogAnswer, KindPlan, RunnerUse
 
 SYNC_S = 15.0
 POLL_S = 30.0
@@ -41,8 +41,9 @@ class _Controller:
             self._next_s = now_s + SYNC_S
             self._sync(self.recommend(answer, staying, now_s), now_s)
         gone = surplus(staying, self.wanted, float("inf"))
-        plan = KindPlan(self.kind.name, self.wanted, len(staying), len(runners) - len(staying), "")
-        return Plan((plan,), (), tuple((one.id, one.node) for one in gone))
+        stay = len(staying) - len(gone)
+        plan = KindPlan(self.kind.name, self.wanted, stay, len(runners) - stay, "")
+        return Plan((plan,), (), tuple(Leaving(one.id, one.node, self.kind.name) for one in gone))
 
     def recommend(self, answer: BacklogAnswer, staying: list[RunnerUse], now_s: float) -> int:
         """Machines that would do."""

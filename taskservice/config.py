@@ -30,6 +30,7 @@ from taskservice.core.limits import SCHEDULE_TIMES_MAX, Limits
 from taskservice.core.off_peak import parse_window
 from taskservice.core.recurrence import BadTiming
 from taskservice.errors import RequestError
+from taskservice.scaling import AutoscalerSettings
 from taskservice.units import parse_bytes
 
 MIB = 1 << 20
@@ -255,6 +256,11 @@ class Settings(BaseSettings):
     load_timeout_s: float = _seconds(60.0, description="Seconds that loading an app's code may take.")
     ready_timeout_s: float = _seconds(60.0, description="Seconds that the service may take to get ready.")
     stop_grace_s: float = _seconds(10.0, description="Seconds that running tasks get to end when the service stops.")
+
+    autoscaler: AutoscalerSettings | None = Field(
+        None,
+        description="Machines that Ray's autoscaler is to start for the service: see docs/autoscaling.md; null: none.",
+    )
 
     @classmethod
     def settings_customise_sources(

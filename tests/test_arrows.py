@@ -26,7 +26,7 @@ CALENDAR = {
 
 COMMON = {
     "taskservice.app", "taskservice.clock", "taskservice.config", "taskservice.context", "taskservice.errors",
-    "taskservice.flow_options", "taskservice.ids", "taskservice.signature", "taskservice.units",
+    "taskservice.flow_options", "taskservice.ids", "taskservice.scaling", "taskservice.signature", "taskservice.units",
 }  # fmt: skip
 """Small modules that all but the core may import, and that import only each other and the core."""
 

@@ -44,7 +44,7 @@ class Work(Struct, frozen=True):
     held: tuple[tuple[str, int], ...]
     """Gates of its own that are closed, and how many tasks wait there: no machine helps them."""
     each_s: float
-    """How long a task keeps a place, about."""
+    """How long a task keeps a place, about; while that is not known, twice what one has lasted by now."""
     known: bool
     """Whether that was measured."""
     concurrency: int
@@ -80,3 +80,24 @@ class BacklogAnswer(Struct, frozen=True):
     runners: tuple[RunnerUse, ...]
     off_peak: bool
     """Whether it is off-peak, by the hours that are set."""
+
+
+class KindPlan(Struct, frozen=True):
+    """Machines of one kind."""
+
+    kind: str
+    wanted: int
+    """That take work."""
+    there: int
+    """That have joined and take work."""
+    leaving: int
+    """That take no more, and are there until what they run is over: no substitute for those that are wanted."""
+    why: str
+
+
+class ShapePlan(Struct, frozen=True):
+    """Places for work of one shape."""
+
+    shape: str
+    places: int
+    why: str

@@ -5,7 +5,7 @@ It takes time that grows with the tenants and functions that have work, and with
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from taskservice.core import lease
 from taskservice.core.backlog import BacklogAnswer, Cap, RunnerUse, Work
@@ -18,7 +18,7 @@ from taskservice.core.flow.running import AtMost
 from taskservice.core.looking import asked
 from taskservice.core.runner import Runner
 from taskservice.core.state import State
-from taskservice.core.types import PRESSED_LANES, RETRY_LANES, Leaf
+from taskservice.core.types import PRESSED_LANES, RETRY_LANES, FunctionName, Leaf
 
 RETRIES = "function.retries"
 
@@ -27,13 +27,31 @@ def backlog(state: State, now_ms: int) -> BacklogAnswer:
     """What waits and runs by tenant and function, what bounds it, and what the runners have."""
     caps: dict[Line, int] = {}
     groups = dict.fromkeys([*state.stock.groups, *state.turns.usage.places])
-    works = tuple(_work(state, leaf, caps, now_ms) for leaf in groups if leaf.function in state.functions)
+    ages_s = _ages(state, now_ms)
+    works = tuple(_work(state, leaf, caps, ages_s, now_ms) for leaf in groups if leaf.function in state.functions)
     runners = tuple(_runner(runner, now_ms) for runner in state.pool.runners.values())
     found = tuple(_cap(state, line, now_ms) for line in caps)
     return BacklogAnswer(works, found, runners, state.turns.gates.off_peak.hours.is_open(now_ms))
 
 
-def _work(state: State, leaf: Leaf, caps: dict[Line, int], now_ms: int) -> Work:
+def _ages(state: State, now_ms: int) -> dict[FunctionName, float]:
+    """For how many seconds the oldest lease of each function runs of which no attempt has ended yet."""
+    oldest: dict[FunctionName, int] = {}
+    for runner in state.pool.runners.values():
+        for token, occupied in runner.leases.items():
+            held = state.leases.get(token)
+            if held is not None and not _known(state, held.leaf.function):
+                name = held.leaf.function
+                oldest[name] = min(oldest.get(name, now_ms), occupied.started_ms)
+    return {name: (now_ms - started_ms) / 1000 for name, started_ms in oldest.items()}
+
+
+def _known(state: State, name: FunctionName) -> bool:
+    speed = state.speeds.get(name)
+    return speed is not None and speed.mean_us is not None
+
+
+def _work(state: State, leaf: Leaf, caps: dict[Line, int], ages_s: Mapping[FunctionName, float], now_ms: int) -> Work:
     function, speed = state.functions[leaf.function], state.speeds.get(leaf.function)
     demand = state.turns.demand_of(leaf)
     stock = state.stock.groups.get(leaf)
@@ -47,8 +65,8 @@ def _work(state: State, leaf: Leaf, caps: dict[Line, int], now_ms: int) -> Work:
         demand.labels,
         (0 if stock is None else stock.tasks) - sum(tasks for _, tasks in held),
         held,
-        lease.attempt_s(speed, function),
-        speed is not None and speed.mean_us is not None,
+        max(lease.attempt_s(speed, function), 2 * ages_s.get(leaf.function, 0.0) / function.concurrency),
+        _known(state, leaf.function),
         function.concurrency,
         state.turns.usage.places.get(leaf, 0),
         None if stock is None or function.key_max_running is None else function.key_max_running * stock.queues,
@@ -70,9 +88,10 @@ def _held(state: State, leaf: Leaf, tasks: int, now_ms: int) -> Iterator[tuple[s
 
 
 def _fills(state: State, leaf: Leaf, now_ms: int) -> bool:
-    """Whether it waits for off-peak hours, and until then for an idle pool."""
-    off_peak = state.turns.gates.off_peak
-    return leaf.lane in PRESSED_LANES and off_peak.limited and not off_peak.hours.is_open(now_ms)
+    """Whether it waits for off-peak hours, and until then makes do with an idle pool. Where none are set it would wait for ever for a
+    pool that is as large as its work wants it to be: it counts as any other."""
+    hours = state.turns.gates.off_peak.hours
+    return leaf.lane in PRESSED_LANES and bool(hours) and not hours.is_open(now_ms)
 
 
 def _lines(state: State, leaf: Leaf) -> Iterator[Line]:

@@ -22,7 +22,8 @@ class Scaling:
         self._machines = machines
         self._agenda = agenda
         self._starting = dict.fromkeys(self._said, 0)
-        self._alive: dict[str, dict[RunnerId, None]] = {name: {} for name in self._said}
+        self._alive: dict[str, dict[RunnerId, bool]] = {name: {} for name in self._said}
+        """Those that are up, and whether they stay."""
         self._made = 0
         self._at_us = 0
         self.machine_us = dict.fromkeys(self._said, 0)
@@ -41,10 +42,11 @@ class Scaling:
         """The policy is asked, and obeyed."""
         self.flush(t_us)
         plan = self.policy.plan(answer, t_us / 1e6)
-        for runner, _ in plan.retire:
-            self._machines.retire(t_us, runner)
+        for leaving in plan.retire:
+            self._alive[leaving.kind][leaving.runner] = False
+            self._machines.retire(t_us, leaving.runner)
         for kind in plan.kinds:
-            missing = kind.requested - self._starting[kind.kind] - len(self._alive[kind.kind])
+            missing = kind.wanted - self._starting[kind.kind] - sum(self._alive[kind.kind].values())
             for _ in range(missing):
                 self._start(t_us, self._said[kind.kind], self._said[kind.kind].starts_in * 1000)
 
@@ -59,7 +61,7 @@ class Scaling:
         node, said = joined
         self.flush(t_us)
         self._starting[said.name] -= 1
-        self._alive[said.name][node.id] = None
+        self._alive[said.name][node.id] = True
         self._machines.join(t_us, node)
 
     def flush(self, t_us: int) -> None:
