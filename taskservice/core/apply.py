@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from taskservice.core import bulk_apply, change_apply, closing, orders_apply, schedules_apply
 from taskservice.core import records as r
@@ -171,9 +171,10 @@ def _safe_after(state: State, tasks: Sequence[Task], entries: Sequence[HeadEntry
     """
     if len(entries) < len(tasks):
         return state.segment  # the others were not in the head, so nobody knows when they were made ready
-    if any(task.crashes or task.losses or task.no < state.recovered_no for task in tasks):
-        return state.segment
-    return max((entry.segment for entry in entries), default=state.segment)
+    for task in tasks:
+        if task.crashes or task.losses or task.no < state.recovered_no:
+            return state.segment
+    return max([entry.segment for entry in entries], default=state.segment)
 
 
 def _succeeded(state: State, record: r.TasksSucceeded) -> list[Held]:
@@ -232,17 +233,12 @@ def _bump(counts: dict[TenantId, int], tenant: TenantId, change: int) -> None:
 
 
 def _payload_bytes(tasks: Iterable[Task]) -> int:
-    return sum(len(task.payload) for task in tasks)
+    return sum([len(task.payload) for task in tasks])
 
 
 def _for(kind: type[R], how: Callable[[State, R], list[Held]]) -> tuple[type, Callable[[State, r.Record], list[Held]]]:
     """Ties a record type to the function for it, so that the two cannot disagree."""
-
-    def typed(state: State, record: r.Record) -> list[Held]:
-        assert isinstance(record, kind)
-        return how(state, record)
-
-    return kind, typed
+    return kind, cast("Callable[[State, r.Record], list[Held]]", how)
 
 
 _APPLY = dict(

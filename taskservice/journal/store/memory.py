@@ -81,7 +81,9 @@ class MemoryTable:
             self._tasks[task.no] = task
             self._nos[task.tenant, task.id] = task.no
             self._number(task.no)
-            self._enter(task, task.leaf)
+            leaf = task.leaf
+            self._counts.came(leaf, task.state)
+            self._enter(task, leaf)
         self._references.update(dict.fromkeys(keys_among([task.payload for task in tasks])))
 
     def make_due(self, nos: Sequence[TaskNo]) -> None:
@@ -321,14 +323,20 @@ class MemoryTable:
 
     def _put(self, before: Task, after: Task) -> None:
         """The task is another one now."""
-        self._leave(before, leaf := before.leaf)
+        source = before.leaf
+        stays = after.lane is before.lane and after.memory_bytes == before.memory_bytes
+        target = source if stays else after.leaf
+        self._leave(before, source)
         self._tasks[after.no] = after
-        self._enter(after, leaf if after.lane is before.lane else after.leaf)
+        self._counts.stepped((source, before.state), (target, after.state))
+        self._enter(after, target)
 
     def _left(self, tasks: Sequence[Task]) -> None:
         """They are not in the table any more."""
         for task in tasks:
-            self._leave(task, task.leaf)
+            leaf = task.leaf
+            self._counts.went(leaf, task.state)
+            self._leave(task, leaf)
         self._forget(tasks)
 
     def _forget(self, tasks: Sequence[Task]) -> None:
@@ -347,9 +355,8 @@ class MemoryTable:
             order.insert(at, no)
 
     def _enter(self, task: Task, leaf: Leaf) -> None:
-        """The task is counted, and found where such are as it is now."""
+        """The task is found where such are as it is now."""
         state = task.state
-        self._counts.came(leaf, state)
         if state is TaskState.QUEUED:
             keys = self._queued.get(leaf)
             if keys is None:
@@ -363,7 +370,6 @@ class MemoryTable:
     def _leave(self, task: Task, leaf: Leaf) -> None:
         """It is not any more."""
         state = task.state
-        self._counts.went(leaf, state)
         if state is TaskState.QUEUED:
             self._queued[leaf].remove(key_of(task))
             self._counts.weighs(leaf, -len(task.payload))
