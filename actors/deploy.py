@@ -193,6 +193,8 @@ def _runtime_options(settings: Settings) -> bytes:
             inline_bytes_max=settings.inline_bytes_max,
             value_timeout_s=settings.value_timeout_s,
             result_patience_s=settings.result_patience_s,
+            task_checkpoint_bytes_max=settings.task_checkpoint_bytes_max,
+            task_checkpoint_interval_s=settings.task_checkpoint_interval_s,
         )
     )
 

@@ -7,13 +7,11 @@ shows them all.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import (
     BeforeValidator,
     Field,
@@ -31,6 +29,7 @@ from taskservice.core.off_peak import parse_window
 from taskservice.core.recurrence import BadTiming
 from taskservice.errors import RequestError
 from taskservice.scaling import AutoscalerSettings
+from taskservice.settings_file import read_file
 from taskservice.units import parse_bytes
 
 MIB = 1 << 20
@@ -103,6 +102,14 @@ class Settings(BaseSettings):
         300.0,
         description="Seconds that a large result is kept and tried to be written while the store is away; then the task "
         "is run again.",
+    )
+    task_checkpoint_bytes_max: Annotated[int, Bytes] = Field(
+        16 * MIB, gt=0, description="Bytes of a task's checkpoint."
+    )
+    task_checkpoint_interval_s: float = _seconds(
+        5.0,
+        description="Seconds from one checkpoint of a task that is kept to the next; between them the last one waits in the "
+        "handler's process.",
     )
     orphan_age_s: float = Field(
         86_400.0,
@@ -345,27 +352,6 @@ class _File(PydanticBaseSettingsSource):
     def __call__(self) -> dict[str, object]:
         path = self.current_state.get("config")
         return {} if not path else read_file(Path(path).expanduser(), self.settings_cls.model_fields)
-
-
-def read_file(path: Path, fields: Mapping[str, FieldInfo]) -> dict[str, object]:
-    """What a YAML or TOML file says about these fields. Raises RequestError for any other file, or any other name."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, yaml.YAMLError) as error:
-        raise RequestError(f"The settings in {path} cannot be read: {error}", code="bad_settings") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise RequestError(f"{path} has to hold names and values, such as `port: 8700`.", code="bad_settings")
-    known = sorted(set(fields) - {"config"})
-    unknown = sorted(str(name) for name in values if name not in known)
-    if unknown:
-        raise RequestError(
-            f"{path} names no setting with {', '.join(unknown)}. The settings are: {', '.join(known)}.",
-            code="bad_settings",
-        )
-    return values
 
 
 def load_settings(**flags: Any) -> Settings:

@@ -13,6 +13,7 @@ from typing import TypeVar, cast
 
 from taskservice.core import bulk_apply, change_apply, closing, orders_apply, schedules_apply
 from taskservice.core import records as r
+from taskservice.core.checkpoints import CheckpointsSaved
 from taskservice.core.effects import CatalogChanged, Ended, Held, Launch
 from taskservice.core.lease import launch_spec
 from taskservice.core.notes import note_function, note_key, note_policy, note_tenant
@@ -22,7 +23,7 @@ from taskservice.core.queues import HeadEntry
 from taskservice.core.specs import policy_key
 from taskservice.core.state import Lease, State, open_attempt
 from taskservice.core.table import QueueKey
-from taskservice.core.types import Leaf, Task, TaskState, TenantId
+from taskservice.core.types import Leaf, Task, TaskNo, TaskState, TenantId
 
 R = TypeVar("R", bound=r.Record)
 
@@ -158,7 +159,8 @@ def _granted(state: State, record: r.LeaseGranted) -> list[Held]:
     state.next_lease = record.token.seq + 1
     state.running.change(record.leaf, len(tasks))
     function = state.functions[record.leaf.function]
-    spec = launch_spec(record.token, record.leaf, function, tasks, state.limits)
+    checkpoints = state.table.checkpoints.of(record.nos)
+    spec = launch_spec(record.token, record.leaf, function, tasks, state.limits, checkpoints)
     return [(_safe_after(state, tasks, entries), Launch(record.runner, spec))]
 
 
@@ -178,8 +180,9 @@ def _safe_after(state: State, tasks: Sequence[Task], entries: Sequence[HeadEntry
 
 
 def _succeeded(state: State, record: r.TasksSucceeded) -> list[Held]:
+    nos = [row[0] for row in record.rows]
     state.table.succeed(record.rows, record.token, record.at_ms)
-    return closing.ended(state, record, [row[0] for row in record.rows], TaskState.SUCCEEDED)
+    return closing.ended(state, record, nos, TaskState.SUCCEEDED) + _without_checkpoints(state, nos)
 
 
 def _failed(state: State, record: r.TasksFailed) -> list[Held]:
@@ -198,6 +201,14 @@ def _retrying(state: State, record: r.TasksRetrying) -> list[Held]:
     return []
 
 
+def _checkpointed(state: State, record: CheckpointsSaved) -> list[Held]:
+    return change_apply.drop_values(state, state.table.checkpoints.save(record.rows, record.token))
+
+
+def _without_checkpoints(state: State, nos: Sequence[TaskNo]) -> list[Held]:
+    return change_apply.drop_values(state, state.table.checkpoints.drop(nos))
+
+
 def _handed_back(state: State, record: r.TasksHandedBack | TasksPreempted) -> list[Held]:
     stopped, lease = isinstance(record, TasksPreempted), state.leases[record.token]
     (state.table.preempt if stopped else state.table.hand_back)(record.nos, record.token)
@@ -211,7 +222,7 @@ def _handed_back(state: State, record: r.TasksHandedBack | TasksPreempted) -> li
 
 def _archived(state: State, record: r.TasksArchived) -> list[Held]:
     state.table.past.archive(record.file, record.rows, last=record.last)
-    return []
+    return _without_checkpoints(state, [no for no, _ in record.rows])
 
 
 def _forgotten(state: State, record: r.HistoryForgotten) -> list[Held]:
@@ -258,6 +269,7 @@ _APPLY = dict(
         _for(TasksPreempted, _handed_back),
         _for(TasksStopped, _stopped),
         _for(OrdersGiven, orders_apply.given),
+        _for(CheckpointsSaved, _checkpointed),
         _for(r.TasksCancelled, change_apply.cancelled),
         _for(r.TasksChanged, change_apply.changed),
         _for(r.TasksExpired, change_apply.expired),

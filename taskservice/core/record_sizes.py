@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from taskservice.core.checkpoints import CheckpointsSaved
 from taskservice.core.orders import OrdersGiven, TasksStopped
 from taskservice.core.press_records import PressesPutOff, TasksPressed
 from taskservice.core.records import (
@@ -48,6 +49,8 @@ def bytes_of(record: Record) -> int:
             return ROW_BYTES + NO_BYTES * len(archived)
         case PressesPutOff(rows=later):
             return ROW_BYTES + NO_BYTES * len(later)
+        case CheckpointsSaved(rows=checkpoints):
+            return sum(len(text) + ROW_BYTES for _, text in checkpoints)
         case OrdersGiven(orders=orders):
             return sum(ROW_BYTES + NO_BYTES * len(order.nos) for order in orders)
         case TasksStopped(nos=nos):

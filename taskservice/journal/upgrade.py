@@ -137,6 +137,11 @@ def _add_preempted(db: sqlite3.Connection) -> None:
     db.execute("ALTER TABLE task ADD COLUMN throttles INTEGER NOT NULL DEFAULT 0")
 
 
+def _add_checkpoints(db: sqlite3.Connection) -> None:
+    """Version 8 has the last checkpoints of tasks."""
+    db.execute("CREATE TABLE checkpoint (no INTEGER PRIMARY KEY, checkpoint BLOB NOT NULL)")
+
+
 STEPS: Mapping[int, Step] = {
     1: _add_values_and_history,
     2: _add_pauses_and_expiry,
@@ -144,6 +149,7 @@ STEPS: Mapping[int, Step] = {
     4: _add_deadlines,
     5: _add_memory,
     6: _add_preempted,
+    7: _add_checkpoints,
 }
 """From a version to the next one. They say what the schema was then, and take nothing from `mapping`, which goes on."""
 

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ import psutil
 
 from taskservice.core.specs import Bundle, FunctionSpec
 from taskservice.core.types import TenantId
+from taskservice.runtime.family import MARK, end_family
 from taskservice.runtime.memory import LEFT_RATIO_MAX, taken_bytes
 from taskservice.runtime.options import RuntimeOptions
 from taskservice.runtime.slots import Slots
@@ -96,6 +98,7 @@ class Child:
         """Memory that it took when the app had been imported."""
         self.seen_bytes = 0
         """Memory that it took when that was looked at last."""
+        self._mark = uuid.uuid4().hex
         self._output_open = True
         self._fault = ""
         self._patience_s = 0.0
@@ -112,7 +115,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=child_environment(),
+                env=child_environment() | {MARK: self._mark},
                 cwd=bundle.path if Path(bundle.path).is_dir() else "/",
                 pass_fds=(theirs.fileno(), self.slots.descriptor),
                 start_new_session=True,
@@ -127,7 +130,16 @@ class Child:
         self.exit = os.pidfd_open(self._process.pid)
         self.control.setblocking(False)
         os.set_blocking(self.output, False)
-        self.send(Load(bundle, options.result_bytes_max, options.log_bytes_max, options.child_idle_s))
+        self.send(
+            Load(
+                bundle,
+                options.result_bytes_max,
+                options.log_bytes_max,
+                options.child_idle_s,
+                options.task_checkpoint_bytes_max,
+                options.task_checkpoint_interval_s,
+            )
+        )
 
     @property
     def pid(self) -> int:
@@ -266,7 +278,7 @@ class Child:
             return f"killed by signal {-code}"
 
     def kill(self) -> None:
-        """The process, its group and whatever else descends from it are gone, and waited for."""
+        """The process, its group and whatever else descends from it are gone."""
         if self._process.returncode is not None:
             return  # its number may be another's by now
         descendants: list[psutil.Process] = []
@@ -278,6 +290,7 @@ class Child:
             with suppress(psutil.Error):
                 process.kill()
         self._process.wait()
+        end_family(self._mark)
 
     def close(self) -> None:
         """Nothing of it is left."""
