@@ -72,7 +72,7 @@ class ScaleOptions(Struct, frozen=True):
     """What the operator wants."""
 
     kinds: tuple[Kind, ...] = ()
-    wait_s: float = 3.0
+    wait_s: float = 1.0
     """Of a hundred tasks, 99 are to wait no longer for a machine, as long as no more comes than usual."""
     idle_s: float | None = None
     """How long what is not needed is kept; None: as long as it takes to start one."""

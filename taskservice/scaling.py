@@ -43,7 +43,7 @@ class AutoscalerSettings(_Said):
 
     machines: tuple[MachineKind, ...] = Field(min_length=1, description="The kinds of machines that may be started.")
     wait_s: float = Field(
-        3.0,
+        1.0,
         gt=0,
         description="Seconds; of a hundred tasks 99 wait no longer for a machine while as much comes as usual.",
     )
