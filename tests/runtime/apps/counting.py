@@ -29,7 +29,7 @@ def count(ctx: Context, upto: int, ledger: str, at: int = 0, how: str = "") -> i
             ctx.raise_if_cancelled()
             steps.write(f"{done} {time.monotonic()}\n")
             steps.flush()
-            time.sleep(0.001)
+            time.sleep(0.002)
             done += 1
             ctx.checkpoint({"done": done})
             if done == at and how == "error":
