@@ -46,11 +46,15 @@ def test_machines_come_for_a_backlog_and_go_when_it_is_done(cluster: Autoscaled,
         eventually(lambda: client.status()["machines"][0]["wanted"] > 0, WITHIN_S, "a machine is wanted")
         assert "1 CPU" in client.status()["machines"][0]["why"]
         eventually(lambda: runners() > 0, WITHIN_S, "a machine has come")
-        eventually(lambda: runners() >= 0 and all(client.get(task.id).done for task in tasks), WITHIN_S, "all is done")
+        eventually(
+            lambda: runners() >= 0 and all(client.get(task.id).state == "succeeded" for task in tasks),
+            WITHIN_S,
+            "all is done",
+        )
         assert max(seen) > 1, "more than one was worth it"
         eventually(lambda: runners() == 0, WITHIN_S, "all machines go when there is nothing to do")
         ended = [client.get(task.id) for task in tasks]
-        assert [(task.state, task.attempt) for task in ended] == [("succeeded", 1)] * len(tasks), "none was cut"
+        assert [(task.state, task.info["attempt"]) for task in ended] == [("succeeded", 1)] * len(tasks), "none was cut"
         assert max(seen) <= MACHINES_MAX
         again = client.submit("work.noop", {})
         assert again.result(timeout=WITHIN_S) == 0, "and they come again"
