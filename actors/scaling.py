@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
-from taskservice.actors.ray_port import drain_node, request_machines
+from taskservice.actors.ray_port import drain_node, request_machines, this_node
 from taskservice.autoscaler.kinds import Kind, ScaleOptions
 from taskservice.autoscaler.loop import Autoscaler
 from taskservice.autoscaler.policy import BacklogPolicy
@@ -51,11 +51,11 @@ def autoscaler(
     settings: AutoscalerSettings, look: Callable[[], Awaitable[BacklogAnswer]], runners: Runners
 ) -> Autoscaler:
     """The service's autoscaler."""
-    options = options_of(settings)
+    options = options_of(settings, this_node())
     return Autoscaler(look, BacklogPolicy(options), RayProvider(options.kinds), runners, settings.interval_s)
 
 
-def options_of(settings: AutoscalerSettings) -> ScaleOptions:
+def options_of(settings: AutoscalerSettings, home: str) -> ScaleOptions:
     """What the policy goes by, from the settings."""
     return ScaleOptions(
         kinds=tuple(_kind(kind) for kind in settings.machines),
@@ -64,6 +64,7 @@ def options_of(settings: AutoscalerSettings) -> ScaleOptions:
         drain_s_max=settings.drain_s_max,
         price_per_h_max=settings.price_per_h_max,
         spot_ratio_max=settings.spot_ratio_max,
+        home=home,
     )
 
 

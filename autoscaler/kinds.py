@@ -10,7 +10,7 @@ from taskservice.core.backlog import RunnerUse
 from taskservice.core.resources import times
 
 GROUP_LABEL = "ray.io/node-group"
-"""The label by which a machine says of which kind it is, unless its kind has labels of its own."""
+"""The label by which a machine says of which kind it is, where whoever has started it has set one."""
 
 Pairs = tuple[tuple[str, int], ...]
 Labels = tuple[tuple[str, str], ...]
@@ -61,11 +61,13 @@ class Kind(Struct, frozen=True):
         return self.machines_min_off_peak if off_peak and self.machines_min_off_peak is not None else self.machines_min
 
     def owns(self, runner: RunnerUse) -> bool:
-        """Whether the runner's machine is of this kind."""
+        """Whether the runner's machine is of this kind: as its group says; else by its labels, if the kind has some; else it is as large."""
         labels = dict(runner.labels)
-        if GROUP_LABEL in labels or not self.labels:
-            return labels.get(GROUP_LABEL) == self.name
-        return all(labels.get(key) == value for key, value in self.labels)
+        if labels.get(GROUP_LABEL):
+            return labels[GROUP_LABEL] == self.name
+        if self.labels:
+            return all(labels.get(key) == value for key, value in self.labels)
+        return _without_memory(runner.capacity) == _without_memory(self.capacity)
 
 
 class ScaleOptions(Struct, frozen=True):
@@ -80,6 +82,8 @@ class ScaleOptions(Struct, frozen=True):
     """A machine whose tasks are expected to take longer than that is not chosen to go."""
     price_per_h_max: float | None = None
     """What all of them may cost together."""
+    home: str = ""
+    """The machine that the service itself is on: it is of no kind, and never goes."""
     spot_ratio_max: float = 1.0
     """Of the machines above the floors that could be spot machines, the part that may be."""
 
@@ -87,3 +91,8 @@ class ScaleOptions(Struct, frozen=True):
 def amount_text(name: str, value: int) -> str:
     """An amount as people say it."""
     return f"{value / 2**30:g} GiB {name}" if name == "memory" else f"{value / 1000:g} {name}"
+
+
+def _without_memory(capacity: Pairs) -> dict[str, int]:
+    """What of a machine is said exactly: how much memory it has is measured."""
+    return {name: amount for name, amount in capacity if name != "memory"}

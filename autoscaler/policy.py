@@ -41,14 +41,19 @@ class BacklogPolicy:
     def __init__(self, options: ScaleOptions) -> None:
         self._options = options
         self._loads = Loads()
+        self._since_s: float | None = None
+        """When it first looked: what was needed before that is not known, and may have been all that is there."""
         self._kept = {kind.name: _Kept() for kind in options.kinds}
 
     def plan(self, answer: BacklogAnswer, now_s: float) -> Plan:
         """See `Policy`."""
         options, kinds = self._options, self._options.kinds
+        self._since_s = now_s if self._since_s is None else self._since_s
         within_s = max(options.wait_s, *(kind.starts_s for kind in kinds))
         loads = self._loads.look(answer, within_s, now_s)
-        runners = {kind.name: [one for one in answer.runners if kind.owns(one)] for kind in kinds}
+        runners = {
+            kind.name: [one for one in answer.runners if one.node != options.home and kind.owns(one)] for kind in kinds
+        }
         owned = {one.id for each in runners.values() for one in each}
         others = [one for one in answer.runners if one.id not in owned]
         needs = {shape: need(load, options.wait_s, within_s) for shape, load in loads.items()}
@@ -78,7 +83,8 @@ class BacklogPolicy:
         kept.needed = [(at_s, number) for at_s, number in kept.needed if now_s - at_s < idle_s and number > needed]
         kept.needed.append((now_s, needed))
         panic = now_s < kept.panic_until_s
-        lately = have if panic else max(number for _, number in kept.needed)
+        new = self._since_s is None or now_s - self._since_s < idle_s
+        lately = have if panic or new else max(number for _, number in kept.needed)
         kept.wanted = max(needed, min(have, lately))
         why = why_kind(kind, packed, stays=kept.wanted > needed, panic=panic)
         gone = surplus(runners, kept.wanted, self._options.drain_s_max)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from helpers.scaling import CPU
+from msgspec.structs import replace
+
+from helpers.scaling import CPU, runner
 from taskservice.autoscaler.kinds import Kind, ScaleOptions
 from taskservice.autoscaler.plan import Plan
 from taskservice.autoscaler.policy import BacklogPolicy
+from taskservice.core.backlog import RunnerUse
 from taskservice.core.demanded import backlog
 from taskservice.core.limits import Limits
 from taskservice.core.specs import DownstreamPolicy, FunctionPolicy, Quota, Rate, Resources
 from taskservice.core.speed import Speed
-from taskservice.core.types import FunctionName
+from taskservice.core.types import FunctionName, RunnerId
 from world.machine import Machine, function
 
 TEN_S = 10_000_000.0
@@ -160,3 +163,22 @@ def test_gpus_are_for_those_who_need_them_and_labels_are_heeded(machine: Machine
     assert [kind.wanted for kind in watched.look().kinds] == [1, 0, 1]
     machine.submit("plain")
     assert sum(kind.wanted for kind in watched.look().kinds[1:]) == 1, "it goes where there is room"
+
+
+def test_machines_are_of_their_kind_by_group_or_labels_or_size():
+    unnamed = RunnerUse(RunnerId("r"), "n", (("CPU", 4000), ("memory", 7)), (("ray.io/node-group", ""),), False, 0, 0)
+    labelled = replace(CPU, name="far", labels=(("zone", "far"),))
+    assert (CPU.owns(runner("r")), CPU.owns(runner("r", kind="other"))) == (True, False)
+    assert CPU.owns(unnamed), "whoever started it has not said of which kind it is: it is as large"
+    assert not CPU.owns(replace(unnamed, capacity=(("CPU", 8000),)))
+    assert not labelled.owns(unnamed)
+    assert labelled.owns(replace(unnamed, labels=(("zone", "far"),)))
+
+
+def test_the_machine_of_the_service_itself_never_goes(machine: Machine):
+    machine.join("r1", cpus=4)
+    (own,) = backlog(machine.state, machine.now_ms).runners
+    here = BacklogPolicy(ScaleOptions((CPU,), home=own.node)).plan(backlog(machine.state, machine.now_ms), 0.0)
+    assert (here.kinds[0].there, here.retire) == (0, ())
+    elsewhere = BacklogPolicy(ScaleOptions((CPU,), home="head")).plan(backlog(machine.state, machine.now_ms), 0.0)
+    assert elsewhere.kinds[0].wanted == 1, "it is kept for a minute"
