@@ -18,6 +18,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from msgspec import structs
+
 from taskservice.actors.archiver import Archiver, ArchiverOptions
 from taskservice.actors.callback_http import CallbackHttp
 from taskservice.actors.callbacks import CallbackSender
@@ -41,11 +43,15 @@ from taskservice.actors.network import Network, settings_on
 from taskservice.actors.ray_port import RayCluster, RayRunner, ask_runners, restarted, this_node
 from taskservice.actors.remover import Remover
 from taskservice.actors.runner import LeaseLauncher, Runner
+from taskservice.actors.scaling import autoscaler
 from taskservice.actors.sweeper import Sweeper, SweeperOptions
 from taskservice.actors.task_logs import ClusterNodes, LocalNodes, TaskLogs, read_waiting, session_of, watch_log
 from taskservice.actors.tcp_line import Address
+from taskservice.autoscaler.loop import Autoscaler
 from taskservice.config import Settings
 from taskservice.core.types import RunnerId, TaskNo, Token
+from taskservice.core.effects import StatusAnswer
+from taskservice.core.types import RunnerId, TaskId, TenantId
 from taskservice.errors import BackOffError
 from taskservice.gateway.logs import LogReader
 from taskservice.gateway.settings import GatewaySettings
@@ -74,6 +80,8 @@ DRAIN_MARGIN_S = 10.0
 
 class DispatcherProcess(Dispatcher):
     """A dispatcher with its journal, its table and its fleet."""
+
+    _autoscaler: Autoscaler | None = None
 
     async def __init__(  # type: ignore[misc]  # Ray awaits it, so that loops can be started here
         self,
@@ -137,6 +145,17 @@ class DispatcherProcess(Dispatcher):
         self._archiver_loop = end_with(asyncio.create_task(archiver.run()))
         log_sweeper = LogSweeper(self._state.store, settings.logs_keep_s, now_ms)
         self._log_sweeper_loop = end_with(asyncio.create_task(log_sweeper.run()))
+        if settings.autoscaler is not None:
+            self._autoscaler = autoscaler(settings.autoscaler, self.backlog, self._fleet)
+            self._autoscaler_loop = end_with(asyncio.create_task(self._autoscaler.run()))
+
+    async def status(self, tenant: TenantId | None = None) -> StatusAnswer:
+        """See `DispatcherPort`; with what the autoscaler wants."""
+        answer = await super().status(tenant)
+        if self._autoscaler is None:
+            return answer
+        plan = self._autoscaler.plan
+        return structs.replace(answer, machines=plan.kinds, places=plan.shapes)
 
     async def where(self) -> Address | None:
         """Where runners of other machines call."""
@@ -183,6 +202,9 @@ class DispatcherProcess(Dispatcher):
         self._sweeper_loop.cancel()
         self._archiver_loop.cancel()
         self._log_sweeper_loop.cancel()
+        if self._autoscaler is not None:
+            self._autoscaler_loop.cancel()
+            await self._autoscaler.close()
         grace_s = self._settings.stop_grace_s
         ports = [self._cluster.port(id) for id in self._fleet.drain_all()]
         results = await asyncio.gather(

@@ -48,6 +48,7 @@ def test_what_the_makefile_runs_is_there():
 DOCUMENTS = [
     "README.md",
     "ARCHITECTURE.md",
+    "docs/autoscaling.md",
     "docs/cluster.md",
     "docs/durability.md",
     "docs/import-export.md",

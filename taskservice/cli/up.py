@@ -120,6 +120,16 @@ def status(as_json: AsJson = False) -> None:
             for one in answer["runners"]
         ]
         render.print_table(("RUNNER", "NODE", "CPUS USED", "LEASES", "STATE"), rows, "")
+    if answer.get("machines"):
+        print()
+        machines = [
+            (one["kind"], one["wanted"], one["there"], one["leaving"], one["why"]) for one in answer["machines"]
+        ]
+        render.print_table(("MACHINES", "WANTED", "THERE", "LEAVING", "WHY"), machines, "")
+    if answer.get("places"):
+        print()
+        places = [(one["shape"], one["places"], one["why"]) for one in answer["places"]]
+        render.print_table(("PLACES FOR", "WANTED", "WHY"), places, "")
 
 
 def _waiting_and_running(states: dict[str, int]) -> tuple[int, int]:

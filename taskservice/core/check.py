@@ -46,6 +46,8 @@ def _check_queues(state: State, counts: dict[tuple[Leaf, TaskState], int]) -> No
         _require(queue.count == queued, f"{leaf}: the queue counts {queue.count}, the table {queued}")
         _require(queued > 0, f"{leaf} has a queue and no queued task")
         _check_head(state, queue)
+    stock = {leaf: (group.tasks, group.queues) for leaf, group in state.stock.groups.items()}
+    _require(stock == _stocked(state), f"the stock says {stock}, the queues {_stocked(state)}")
     standing = [leaf for leaf, _ in state.turns.tree.leaves()]
     _require(sorted(standing) == sorted(state.queues), f"of {list(state.queues)} only {standing} have their turns")
 
@@ -58,6 +60,13 @@ def _check_totals(state: State, counts: dict[tuple[Leaf, TaskState], int]) -> No
                 summed[leaf.function, task_state] += count
         totals = {place: count for place, count in state.table.totals(tenant).items() if count}
         _require(totals == +summed, f"{tenant}: the totals are {totals}, the counts {dict(summed)}")
+def _stocked(state: State) -> dict[Leaf, tuple[int, int]]:
+    """Tasks and queues by group."""
+    found: dict[Leaf, tuple[int, int]] = {}
+    for leaf, queue in state.queues.items():
+        tasks, queues = found.get(leaf.group, (0, 0))
+        found[leaf.group] = tasks + queue.count, queues + 1
+    return found
 
 
 def _check_head(state: State, queue: LeafQueue) -> None:

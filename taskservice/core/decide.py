@@ -15,7 +15,9 @@ from taskservice.core import bulk, callbacks, history, operate, query, schedule_
 from taskservice.core import callback_events as ce
 from taskservice.core import events as e
 from taskservice.core.admit import admit
+from taskservice.core.backlog import BacklogAsked
 from taskservice.core.decision import Decision
+from taskservice.core.demanded import backlog
 from taskservice.core.effects import DoneAnswer, Ordered
 from taskservice.core.follow_up import follow_ups
 from taskservice.core.insight import TimelineAsked, UsageAsked, WhyAsked
@@ -147,6 +149,7 @@ _DECIDE = dict(
         _for(ce.EndpointsAsked, lambda state, event, now_ms, rng: Decision(answer=callbacks.endpoints(state, event))),
         _for(ce.EndpointEnabled, callbacks.enable),
         _for(ce.SecretPut, callbacks.put_secret),
+        _for(BacklogAsked, lambda state, event, now_ms, rng: Decision(answer=backlog(state, now_ms), near=True)),
         _for(e.OperationTurn, lambda state, event, now_ms, rng: bulk.go_on(state, now_ms)),
     ]
 )

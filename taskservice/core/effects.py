@@ -7,6 +7,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from taskservice.core.callback_events import CallbackAnswer
+from taskservice.core.backlog import KindPlan, ShapePlan
 from taskservice.core.deadlines import Kept
 from taskservice.core.insight import InsightAnswer
 from taskservice.core.lease_wire import LeaseSpec, ReportAck
@@ -138,6 +139,10 @@ class StatusAnswer(Struct, frozen=True):
     runners: tuple[RunnerStatus, ...]
     deadlines: dict[FunctionName, Kept] = {}
     """What became of the deadlines of tasks that have ended."""
+    machines: tuple[KindPlan, ...] = ()
+    """What the autoscaler wants, if there is one."""
+    places: tuple[ShapePlan, ...] = ()
+    """What it wants them for."""
 
 
 class CatalogAnswer(Struct, frozen=True):

@@ -67,7 +67,6 @@ def _lease(table: TaskTable, grant: Grant) -> Lease:
 def _restore_queue(state: State, queue: LeafQueue, count: int) -> None:
     """The head is as long as a lease may be: the rest is read when it is wanted."""
     limits = state.limits
-    queue.count = count
-    queue.payload_bytes = state.table.queued_bytes(queue.leaf)
+    queue.restore(count, state.table.queued_bytes(queue.leaf))
     first = state.table.next_queued(queue.leaf, None, min(limits.lease_tasks_max, limits.head_tasks_max))
     queue.fill(first, state.segment)

@@ -25,6 +25,7 @@ from taskservice.core.queues import LeafQueue
 from taskservice.core.searches import Searches
 from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
 from taskservice.core.speed import Speed
+from taskservice.core.stock import Stock
 from taskservice.core.table import TaskTable
 from taskservice.core.timetable import Timetable
 from taskservice.core.turns import Turns
@@ -146,6 +147,8 @@ class State:
     searches: Searches = field(default_factory=Searches)
     preemption: Preemption = field(default_factory=Preemption)
     meters: Meters = field(init=False)
+    stock: Stock = field(default_factory=Stock)
+    """The tasks of `queues`, counted."""
 
     def __post_init__(self) -> None:
         self.turns = Turns(self.tenants, self.functions, self.policies, self.running, self.limits)
@@ -172,7 +175,7 @@ class State:
         """The leaf's queue, which stands in the order as long as it is not `emptied`."""
         found = self.queues.get(leaf)
         if found is None:
-            found = self.queues[leaf] = LeafQueue(leaf, self.limits.head_tasks_max)
+            found = self.queues[leaf] = LeafQueue(leaf, self.limits.head_tasks_max, self.stock.opened(leaf))
             self.turns.tree.wake(leaf)
         return found
 
@@ -181,5 +184,6 @@ class State:
         queue = self.queues.get(leaf)
         if queue is not None and not queue.count:
             del self.queues[leaf]
+            self.stock.closed(leaf)
             self.turns.tree.sleep(leaf)
             self.searches.forget(leaf)

@@ -120,6 +120,11 @@ class Leaf(NamedTuple):
         """The same without what only matters for as long as a task waits: where it is counted in history."""
         return Leaf(self.tenant, self.function, self.priority)
 
+    @property
+    def group(self) -> Leaf:
+        """The same without its key: what is counted together, however many keys there are."""
+        return self._replace(key="") if self.key else self
+
 
 class ErrorInfo(Struct, frozen=True, array_like=True, gc=False):
     """Why an attempt or a task ended badly. `reason` is an `OutcomeKind` value, or `poison`."""

@@ -199,6 +199,29 @@ class ClusterView(Struct, frozen=True):
     runners: list[RunnerView]
     deadlines: dict[str, DeadlinesView]
     """By function, of tasks that had a deadline and have ended by success or as dead letters."""
+    machines: list[MachinesView] = []
+    """What the autoscaler wants, if there is one (told to admins)."""
+    places: list[PlacesView] = []
+    """What it wants them for."""
+
+
+class MachinesView(Struct, frozen=True):
+    """Machines of one kind."""
+
+    kind: str
+    wanted: int
+    there: int
+    """That have joined and take work."""
+    leaving: int
+    why: str
+
+
+class PlacesView(Struct, frozen=True):
+    """Places on machines for work that asks for the same."""
+
+    shape: str
+    places: int
+    why: str
 
 
 class DeadlinesView(Struct, frozen=True):
@@ -331,7 +354,16 @@ def cluster_view(status: StatusAnswer, *, runners: bool) -> ClusterView:
     functions = {str(name): dict(counts) for name, counts in status.functions.items()}
     machines = [_runner_view(one) for one in status.runners] if runners else []
     deadlines = {str(name): DeadlinesView(kept.met, kept.missed) for name, kept in status.deadlines.items()}
-    return ClusterView(status.epoch, status.counts, functions, machines, deadlines)
+    wanted, places = (status.machines, status.places) if runners else ((), ())
+    return ClusterView(
+        status.epoch,
+        status.counts,
+        functions,
+        machines,
+        deadlines,
+        [MachinesView(one.kind, one.wanted, one.there, one.leaving, one.why) for one in wanted],
+        [PlacesView(one.shape, one.places, one.why) for one in places],
+    )
 
 
 def _runner_view(one: RunnerStatus) -> RunnerView:
