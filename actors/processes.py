@@ -49,9 +49,8 @@ from taskservice.actors.task_logs import ClusterNodes, LocalNodes, TaskLogs, rea
 from taskservice.actors.tcp_line import Address
 from taskservice.autoscaler.loop import Autoscaler
 from taskservice.config import Settings
-from taskservice.core.types import RunnerId, TaskNo, Token
 from taskservice.core.effects import StatusAnswer
-from taskservice.core.types import RunnerId, TaskId, TenantId
+from taskservice.core.types import RunnerId, TaskNo, TenantId, Token
 from taskservice.errors import BackOffError
 from taskservice.gateway.logs import LogReader
 from taskservice.gateway.settings import GatewaySettings

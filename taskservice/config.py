@@ -31,8 +31,6 @@ from taskservice.core.recurrence import BadTiming
 from taskservice.errors import RequestError
 from taskservice.isolation_settings import IsolationSettings
 from taskservice.scaling import AutoscalerSettings
-from taskservice.settings_file import read_file
-from taskservice.units import parse_bytes
 
 MIB = 1 << 20
 DAY_S = 86_400.0
@@ -269,6 +267,7 @@ class ServiceSettings(BaseSettings):
         False,
         description="Whether /metrics, which shows tenants and functions, is answered without a key to callers on this "
         "machine; only if host is a loopback address.",
+    )
     autoscaler: AutoscalerSettings | None = Field(
         None,
         description="Machines that Ray's autoscaler is to start for the service: see docs/autoscaling.md; null: none.",
@@ -354,15 +353,6 @@ class ServiceSettings(BaseSettings):
 
 class Settings(IsolationSettings, CallbackSettings, ServiceSettings):
     """What the service is told when it starts. Raises pydantic's ValidationError; `load_settings` says it in words."""
-class _File(PydanticBaseSettingsSource):
-    """The file that `config` names, as the sources before this one have it."""
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[object, str, bool]:
-        raise NotImplementedError  # all fields are read at once, below
-
-    def __call__(self) -> dict[str, object]:
-        path = self.current_state.get("config")
-        return {} if not path else read_file(Path(path).expanduser(), self.settings_cls.model_fields)
 
 
 def load_settings(**flags: Any) -> Settings:

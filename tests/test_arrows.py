@@ -28,10 +28,8 @@ CALENDAR = {
 COMMON = {
     "taskservice.app", "taskservice.callback_settings", "taskservice.callback_urls", "taskservice.checkpoints", "taskservice.clock",
     "taskservice.config", "taskservice.config_file", "taskservice.context", "taskservice.errors",
-    "taskservice.flow_options", "taskservice.ids", "taskservice.isolation_settings", "taskservice.signature", "taskservice.units",
-    "taskservice.app", "taskservice.checkpoints", "taskservice.clock", "taskservice.config", "taskservice.context", "taskservice.errors",
-    "taskservice.flow_options", "taskservice.ids", "taskservice.scaling", "taskservice.settings_file", "taskservice.signature",
-    "taskservice.units",
+    "taskservice.flow_options", "taskservice.ids", "taskservice.isolation_settings", "taskservice.scaling",
+    "taskservice.signature", "taskservice.units",
 }  # fmt: skip
 """Small modules that all but the core may import, and that import only each other and the core."""
 
@@ -50,9 +48,6 @@ MAY_IMPORT = {
         "taskservice.actors.ports",
         *COMMON,
     },
-    "taskservice.simulator": {"taskservice.core", "taskservice.errors", "taskservice.units"},
-    "taskservice.runtime": {"taskservice.core", "taskservice.values", *COMMON},
-    "taskservice.gateway": {"taskservice.core", "taskservice.values", "taskservice.actors.ports", *COMMON},
     "taskservice.simulator": {"taskservice.core", "taskservice.autoscaler", "taskservice.errors", "taskservice.units"},
     "taskservice.datafiles": COMMON,
     "taskservice.client": {"taskservice.datafiles", *COMMON},

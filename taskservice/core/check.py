@@ -60,6 +60,8 @@ def _check_totals(state: State, counts: dict[tuple[Leaf, TaskState], int]) -> No
                 summed[leaf.function, task_state] += count
         totals = {place: count for place, count in state.table.totals(tenant).items() if count}
         _require(totals == +summed, f"{tenant}: the totals are {totals}, the counts {dict(summed)}")
+
+
 def _stocked(state: State) -> dict[Leaf, tuple[int, int]]:
     """Tasks and queues by group."""
     found: dict[Leaf, tuple[int, int]] = {}

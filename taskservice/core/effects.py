@@ -6,8 +6,8 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from taskservice.core.callback_events import CallbackAnswer
 from taskservice.core.backlog import KindPlan, ShapePlan
+from taskservice.core.callback_events import CallbackAnswer
 from taskservice.core.deadlines import Kept
 from taskservice.core.insight import InsightAnswer
 from taskservice.core.lease_wire import LeaseSpec, ReportAck
