@@ -14,14 +14,14 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from taskservice.actors.bulk import BulkTurns
 from taskservice.actors.callback_calls import CallbackCalls
 from taskservice.actors.commits import Commits
-from taskservice.actors.dispatcher_options import DispatcherOptions
+from taskservice.actors.dispatcher_options import Counts, DispatcherOptions
 from taskservice.actors.insight_calls import InsightCalls
 from taskservice.actors.keeper import Keeper
 from taskservice.actors.metrics_calls import Turns, metrics_of
@@ -49,14 +49,6 @@ A = TypeVar("A")
 
 REST_S_MAX = 1.0
 """A commit that takes longer is not waited for with everything else."""
-
-
-class Counts(NamedTuple):
-    """What one turn did."""
-
-    events: int
-    leases: int
-    effects: int
 
 
 class Dispatcher(ScheduleCalls, InsightCalls, CallbackCalls):

@@ -20,12 +20,10 @@ from pathlib import Path
 
 from msgspec import structs
 
-from taskservice.actors.archiver import Archiver, ArchiverOptions
+from taskservice.actors.archiver import Archiver
 from taskservice.actors.callback_http import CallbackHttp
 from taskservice.actors.callbacks import CallbackSender
-from taskservice.actors.commits import CommitOptions
 from taskservice.actors.dispatcher import Dispatcher
-from taskservice.actors.dispatcher_options import DispatcherOptions
 from taskservice.actors.far_lines import (
     line_to_dispatcher,
     line_to_runner,
@@ -34,12 +32,13 @@ from taskservice.actors.far_lines import (
 )
 from taskservice.actors.fleet import Fleet, FleetOptions
 from taskservice.actors.gateway import HttpServer
-from taskservice.actors.keeper import Keeper, KeeperOptions
+from taskservice.actors.keeper import Keeper
 from taskservice.actors.line_ports import LineDispatcher, LineRunners, refuse_callers, serve_dispatcher, serve_runner
 from taskservice.actors.log_keeper import KeeperOptions as LogKeeperOptions
 from taskservice.actors.log_keeper import LogKeeper
 from taskservice.actors.log_sweeper import LogSweeper
 from taskservice.actors.network import Network, settings_on
+from taskservice.actors.process_options import archiver_options, dispatcher_options, gateway_settings, keeper_options
 from taskservice.actors.ray_port import RayCluster, RayRunner, ask_runners, restarted, this_node
 from taskservice.actors.remover import Remover
 from taskservice.actors.runner import LeaseLauncher, Runner
@@ -53,7 +52,6 @@ from taskservice.core.effects import StatusAnswer
 from taskservice.core.types import RunnerId, TaskNo, TenantId, Token
 from taskservice.errors import BackOffError
 from taskservice.gateway.logs import LogReader
-from taskservice.gateway.settings import GatewaySettings
 from taskservice.history.reader import HistoryReader
 from taskservice.journal.checkpointer import Checkpointer
 from taskservice.journal.failures import check_room
@@ -330,52 +328,6 @@ def freeze_heap() -> None:
 def now_ms() -> int:
     """The time, in milliseconds since the Unix epoch."""
     return time.time_ns() // 1_000_000
-
-
-def dispatcher_options(settings: Settings) -> DispatcherOptions:
-    """The dispatcher's limits, from the settings."""
-    commits = CommitOptions(
-        interval_s=settings.commit_interval_ms / 1000,
-        bytes_max=settings.commit_bytes_max,
-        lazy_s=settings.commit_lazy_ms / 1000,
-    )
-    return DispatcherOptions(
-        commit_timeout_s=settings.commit_timeout_s, heartbeat_s=settings.journal_check_s, commits=commits
-    )
-
-
-def keeper_options(settings: Settings) -> KeeperOptions:
-    """When checkpoints are made, from the settings."""
-    return KeeperOptions(
-        wal_bytes_max=settings.table_log_bytes_max,
-        interval_s=settings.checkpoint_interval_s,
-        journal_bytes_max=settings.checkpoint_journal_bytes_max,
-    )
-
-
-def archiver_options(settings: Settings) -> ArchiverOptions:
-    """How history is made, from the settings."""
-    return ArchiverOptions(
-        file_tasks_max=settings.history_file_tasks_max,
-        file_bytes_max=settings.history_file_bytes_max,
-        turn_tasks_max=settings.history_turn_tasks_max,
-        interval_s=settings.history_interval_s,
-    )
-
-
-def gateway_settings(settings: Settings) -> GatewaySettings:
-    """The gateway's limits, from the settings of the same names."""
-    return GatewaySettings(
-        payload_bytes_max=settings.payload_bytes_max,
-        inline_bytes_max=settings.inline_bytes_max,
-        value_timeout_s=settings.value_timeout_s,
-        body_bytes_max=settings.body_bytes_max,
-        batch_tasks_max=settings.batch_tasks_max,
-        wait_s_max=settings.wait_s_max,
-        list_limit_max=settings.list_limit_max,
-        callback_private_networks=settings.callback_private_networks,
-        metrics_open=settings.metrics_open,
-    )
 
 
 def run_dir(settings: Settings) -> Path:
