@@ -121,7 +121,8 @@ class _Lease:
             handed_back += sorted(self.unreported)
         else:
             outcomes += [Outcome(no, OutcomeKind.LOST, message=why) for no in sorted(self.unreported)]
-        return LeaseReport(self.token, tuple(outcomes), tuple(handed_back), done=True)
+        saved = tuple(checkpoint for report in late for checkpoint in report.checkpoints)
+        return LeaseReport(self.token, tuple(outcomes), tuple(handed_back), done=True, checkpoints=saved)
 
 
 class Runner:
@@ -316,6 +317,7 @@ class Runner:
         size, count = 0, 0
         for report in self._news:
             size += sum(len(outcome.result) + len(outcome.detail) + 64 for outcome in report.outcomes) + 64
+            size += sum(len(text) + 64 for _, text in report.checkpoints)
             if count and size > BATCH_BYTES_MAX:
                 break
             count += 1
@@ -361,7 +363,7 @@ def _kill(lease: _Lease) -> None:
 
 
 def _has_news(report: LeaseReport) -> bool:
-    return bool(report.done or report.outcomes or report.handed_back)
+    return bool(report.done or report.outcomes or report.handed_back or report.checkpoints)
 
 
 def _describe(error: Exception) -> str:

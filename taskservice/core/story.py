@@ -82,10 +82,8 @@ def _line(record: r.Record, no: TaskNo) -> str:
             return "queued: its time has come"
         case r.TasksHandedBack(nos=nos) if no in nos:
             return f"queued: handed back under {_token(record.token)}"
-        case CheckpointsSaved(rows=checkpoints):
-            for saved, text in checkpoints:
-                if saved == no:
-                    return f"checkpoint under {_token(record.token)}, {len(text)} bytes or a reference"
+        case CheckpointsSaved(rows=rows) if no in dict(rows):
+            return f"checkpoint under {_token(record.token)}"
         case TasksPreempted(nos=nos) if no in nos:
             return f"queued: stopped for others under {_token(record.token)}"
         case TasksStopped(nos=nos) if no in nos:

@@ -39,9 +39,9 @@ def test_a_counter_that_is_interrupted_in_five_ways_comes_to_its_end(node, tmp_p
     interruptions = (
         ({"at": 150, "how": "error"}, {}, Kind.HANDLER_ERROR),
         ({"at": 400, "how": "kill"}, {}, Kind.CRASHED),
-        ({}, {"timeout_ms": 400, "timeout_grace_ms": 10_000}, Kind.TIMEOUT),
-        ({}, {"order_after_s": 0.6, "grace_ms": 10_000}, Kind.PREEMPTED),
-        ({}, {"stop_after_s": 0.6}, None),
+        ({"at": 600, "how": "wait"}, {"timeout_ms": 400, "timeout_grace_ms": 10_000}, Kind.TIMEOUT),
+        ({"at": 800, "how": "wait"}, {"order_after_s": 0.6, "grace_ms": 10_000}, Kind.PREEMPTED),
+        ({"at": 950, "how": "wait"}, {"stop_after_s": 0.6}, None),
     )
     checkpoint, seen = b"", []
     for more, options, kind in interruptions:

@@ -11,6 +11,8 @@ from helpers.live import Live, eventually
 from taskservice import Client
 
 TASKS = 2_000
+INTERVAL_S = 5.0
+"""`task_checkpoint_interval_s`."""
 
 
 def test_a_dispatcher_that_is_killed_takes_no_task_with_it(live: Live, client: Client) -> None:
@@ -31,6 +33,24 @@ def test_other_actors_that_are_killed_come_back_and_nothing_is_lost(live: Live, 
     live.actor(victim).kill()
     eventually(lambda: all_ended(live, [str(item.id) for item in batch.results]), 90)
     assert client.submit("work.noop", {"i": 1}).result(timeout=60) == 1
+
+
+def test_a_counter_goes_on_from_its_checkpoint_on_another_runner(live: Live, client: Client, tmp_path: Path) -> None:
+    """It begins twice, the second time from its last checkpoint, which outlived a dispatcher as well."""
+    ledger, upto = tmp_path / "ledger", 450
+    task = client.submit("work.counts", {"upto": upto, "file": str(ledger)})
+    eventually(lambda: ledger.exists() and ledger.read_text().count("\n") > 50, 60)
+    live.actor("DispatcherProcess").kill()
+    assert client.submit("work.noop", {"i": 1}).result(timeout=60) == 1
+    eventually(lambda: ledger.read_text().count("\n") > 300, 60, "it runs on meanwhile")
+    live.actor("RunnerProcess").kill()
+    assert task.result(timeout=60) == upto
+    steps = [(int(step), float(at_s)) for step, at_s in map(str.split, ledger.read_text().splitlines())]
+    breaks = [at for at in range(1, len(steps)) if steps[at][0] != steps[at - 1][0] + 1]
+    assert len(breaks) == 1, "it began twice"
+    restored, stopped_s = steps[breaks[0]][0], steps[breaks[0] - 1][1]
+    assert restored > 0
+    assert stopped_s - steps[restored][1] < INTERVAL_S + 2, "what it did since the last checkpoint is done again"
 
 
 def test_everything_is_killed_in_the_middle_of_a_batch_and_every_task_ends_once(mortal: Live, tmp_path: Path) -> None:

@@ -171,6 +171,17 @@ async def test_a_lease_that_breaks_off_is_reported_lost_with_the_reason():
 
 
 @run
+async def test_a_checkpoint_alone_is_news():
+    """Found with a service whose runner was killed: it was kept until the attempt ended, and lost with the runner."""
+    bench = Bench()
+    await bench.launch(spec(1))
+    report = LeaseReport(Token(1, 1), checkpoints=((TaskNo(1), b"1"),))
+    await bench.tell(0, report)
+    assert await bench.runner.run_once() == Sent(1, delivered=True)
+    assert (await bench.dispatcher.next()).leases == (report,)
+
+
+@run
 async def test_a_supervisor_that_ends_without_a_last_report_has_lost_its_lease():
     bench = Bench()
     await bench.launch(spec(1, (1, 2)))

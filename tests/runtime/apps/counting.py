@@ -22,7 +22,7 @@ def noop() -> None:
 
 @app.task
 def count(ctx: Context, upto: int, ledger: str, at: int = 0, how: str = "") -> int:
-    """Each step is in the ledger, with its time. At step `at` it ends in that way."""
+    """Each step is in the ledger, with its time. At step `at` it ends in that way, or waits until it is ended."""
     done = 0 if ctx.restored is None else ctx.restored["done"]
     with Path(ledger).open("a") as steps:
         while done < upto:
@@ -36,6 +36,9 @@ def count(ctx: Context, upto: int, ledger: str, at: int = 0, how: str = "") -> i
                 raise ValueError("half way")
             if done == at and how == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
+            while done == at and how == "wait":
+                ctx.raise_if_cancelled()
+                time.sleep(0.002)
     return done
 
 

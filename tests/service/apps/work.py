@@ -75,6 +75,20 @@ def heeds(ctx: Context, file: str) -> None:
         time.sleep(0.05)
 
 
+@app.task
+def counts(ctx: Context, upto: int, file: str) -> int:
+    """Puts down how far it has come after each step, and leaves a line behind for each."""
+    done: int = ctx.restored or 0
+    with Path(file).open("a") as out:
+        while done < upto:
+            out.write(f"{done} {time.monotonic()}\n")
+            out.flush()
+            time.sleep(0.02)
+            done += 1
+            ctx.checkpoint(done)
+    return done
+
+
 @app.task(grace="1s")
 def hangs(file: str) -> None:
     """Hears nothing, for an hour."""
