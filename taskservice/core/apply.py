@@ -12,18 +12,24 @@ from enum import StrEnum
 from operator import attrgetter
 from typing import TypeVar, cast
 
-from taskservice.core import bulk_apply, callbacks_apply, change_apply, closing, orders_apply, schedules_apply
+from taskservice.core import (
+    bulk_apply,
+    callbacks_apply,
+    catalog_apply,
+    change_apply,
+    closing,
+    orders_apply,
+    schedules_apply,
+)
 from taskservice.core import callback_records as cr
 from taskservice.core import records as r
 from taskservice.core.checkpoints import CheckpointsSaved
-from taskservice.core.effects import CatalogChanged, Deleted, Ended, Held, Launch
+from taskservice.core.effects import Deleted, Ended, Held, Launch
 from taskservice.core.lease import launch_spec
 from taskservice.core.meters import Owner
-from taskservice.core.notes import note_function, note_key, note_policy, note_tenant
 from taskservice.core.orders import OrdersGiven, TasksPreempted, TasksStopped
 from taskservice.core.press_records import PressesPutOff, TasksPressed
 from taskservice.core.queues import HeadEntry
-from taskservice.core.specs import policy_key
 from taskservice.core.state import Lease, State, open_attempt
 from taskservice.core.table import QueueKey
 from taskservice.core.types import Leaf, Task, TaskNo, TaskState, TenantId
@@ -99,39 +105,6 @@ def _epoch_opened(state: State, record: r.EpochOpened) -> list[Held]:
     state.epoch = record.epoch
     state.next_lease = 1
     return []
-
-
-def _tenant_set(state: State, record: r.TenantSet) -> list[Held]:
-    state.tenants[record.tenant.id] = record.tenant
-    note_tenant(state.table, record.tenant)
-    state.turns.tenant_changed(record.tenant.id)
-    return _catalog_changed(state)
-
-
-def _key_set(state: State, record: r.KeySet) -> list[Held]:
-    state.keys[record.key.id] = record.key
-    note_key(state.table, record.key)
-    return _catalog_changed(state)
-
-
-def _functions_set(state: State, record: r.FunctionsSet) -> list[Held]:
-    for function in record.functions:
-        state.functions[function.name] = function
-        note_function(state.table, function)
-        state.turns.function_changed(function.name)
-    return _catalog_changed(state)
-
-
-def _policy_set(state: State, record: r.PolicySet) -> list[Held]:
-    state.policies[policy_key(record.policy)] = record.policy
-    note_policy(state.table, record.policy)
-    state.turns.policy_changed(record.policy)
-    return _catalog_changed(state)
-
-
-def _catalog_changed(state: State) -> list[Held]:
-    state.catalog_version += 1
-    return [(state.segment, CatalogChanged(state.catalog_version))]
 
 
 _OWNER: Callable[[Task], Owner] = attrgetter("tenant", "function")
@@ -264,10 +237,10 @@ def _for(kind: type[R], how: Callable[[State, R], list[Held]]) -> tuple[type, Ca
 _APPLY = dict(
     [
         _for(r.EpochOpened, _epoch_opened),
-        _for(r.TenantSet, _tenant_set),
-        _for(r.KeySet, _key_set),
-        _for(r.FunctionsSet, _functions_set),
-        _for(r.PolicySet, _policy_set),
+        _for(r.TenantSet, catalog_apply.tenant_set),
+        _for(r.KeySet, catalog_apply.key_set),
+        _for(r.FunctionsSet, catalog_apply.functions_set),
+        _for(r.PolicySet, catalog_apply.policy_set),
         _for(r.TasksAccepted, _accepted),
         _for(r.TasksDue, _due),
         _for(r.LeaseGranted, _granted),
