@@ -20,6 +20,7 @@ import msgspec
 
 from taskservice.actors.bulk import BulkTurns
 from taskservice.actors.commits import Commits
+from taskservice.actors.deploy_calls import DeployCalls
 from taskservice.actors.dispatcher_options import DispatcherOptions
 from taskservice.actors.insight_calls import InsightCalls
 from taskservice.actors.keeper import Keeper
@@ -56,7 +57,7 @@ class Counts(NamedTuple):
     effects: int
 
 
-class Dispatcher(ScheduleCalls, InsightCalls):
+class Dispatcher(ScheduleCalls, InsightCalls, DeployCalls):
     """One shard, recovered and open, in its shell. Everything but the journal's writes happens on the loop that calls
     `start`."""
 

@@ -12,6 +12,7 @@ from typing import Any
 from taskservice.actors.line import Line, LineServer, Method
 from taskservice.actors.ports import DispatcherPort
 from taskservice.actors.runner import Runner
+from taskservice.core.deploying import AppsAnswer, RolloutAnswer, RolloutMove
 from taskservice.core.effects import (
     CatalogAnswer,
     ItemsAnswer,
@@ -26,7 +27,7 @@ from taskservice.core.insight import TimelineAnswer, UsageAnswer, WhyAnswer
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.orders import Order
 from taskservice.core.schedules import ScheduleId, ScheduleKey, ScheduleSpec
-from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
+from taskservice.core.specs import ApiKey, Bundle, FunctionSpec, Policy, Tenant
 from taskservice.core.types import ListFilter, NewTask, RunnerId, TaskId, TaskNo, TenantId, Token
 from taskservice.errors import BackOffError
 
@@ -54,6 +55,9 @@ DISPATCHER_METHODS = {
     "why": Method(tuple[TenantId, TaskId], WhyAnswer),
     "timeline": Method(tuple[TenantId, TaskId], TimelineAnswer),
     "usage": Method(tuple[TenantId | None], UsageAnswer),
+    "deploy": Method(tuple[str, Bundle, list[FunctionSpec], float], RolloutAnswer),
+    "roll": Method(tuple[str, RolloutMove, int], RolloutAnswer),
+    "apps": Method(tuple[str | None], AppsAnswer),
     "report": Method(tuple[bytes], bytes),
 }
 RUNNER_METHODS = {
@@ -201,6 +205,20 @@ class LineDispatcher:
 
     async def usage(self, tenant: TenantId | None) -> UsageAnswer:
         answer: UsageAnswer = await self._ask("usage", tenant)
+        return answer
+
+    async def deploy(
+        self, app: str, bundle: Bundle, functions: Sequence[FunctionSpec], share: float = 1.0
+    ) -> RolloutAnswer:
+        answer: RolloutAnswer = await self._ask("deploy", app, bundle, functions, share)
+        return answer
+
+    async def roll(self, app: str, move: RolloutMove, version: int = 0) -> RolloutAnswer:
+        answer: RolloutAnswer = await self._ask("roll", app, move, version)
+        return answer
+
+    async def apps(self, app: str | None = None) -> AppsAnswer:
+        answer: AppsAnswer = await self._ask("apps", app)
         return answer
 
     async def report(self, body: bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from taskservice.core.deploying import AppsAnswer, RolloutAnswer, RolloutMove
 from taskservice.core.effects import (
     CatalogAnswer,
     ItemsAnswer,
@@ -19,7 +20,7 @@ from taskservice.core.insight import TimelineAnswer, UsageAnswer, WhyAnswer
 from taskservice.core.lease_wire import HeldLease
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.schedules import ScheduleId, ScheduleKey, ScheduleSpec
-from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
+from taskservice.core.specs import ApiKey, Bundle, FunctionSpec, Policy, Tenant
 from taskservice.core.types import ListFilter, NewTask, TaskId, TaskNo, TenantId
 
 
@@ -91,6 +92,17 @@ class DispatcherPort(Protocol):
 
     async def usage(self, tenant: TenantId | None) -> UsageAnswer:
         """Who has how much of what; the tenant, or everybody."""
+
+    async def deploy(
+        self, app: str, bundle: Bundle, functions: Sequence[FunctionSpec], share: float = 1.0
+    ) -> RolloutAnswer:
+        """The code is a version of the app, and its new leases run it; with a `share` below 1 that part of them."""
+
+    async def roll(self, app: str, move: RolloutMove, version: int = 0) -> RolloutAnswer:
+        """The app's canary is promoted or over, or an earlier version (0: the one before) is current again."""
+
+    async def apps(self, app: str | None = None) -> AppsAnswer:
+        """The app with its versions, or all that there are."""
 
     async def report(self, body: bytes) -> bytes:
         """A runner's report (msgpack of `RunnerReport`) is durable; gives msgpack of `ReportAck`."""

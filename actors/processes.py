@@ -13,11 +13,12 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
 from taskservice.actors.archiver import Archiver, ArchiverOptions
+from taskservice.actors.code_keeper import StoredCode
 from taskservice.actors.commits import CommitOptions
 from taskservice.actors.dispatcher import Dispatcher
 from taskservice.actors.dispatcher_options import DispatcherOptions
@@ -38,7 +39,9 @@ from taskservice.actors.runner import LeaseLauncher, Runner
 from taskservice.actors.sweeper import Sweeper, SweeperOptions
 from taskservice.actors.task_logs import ClusterLogs, LocalLogs, read_out
 from taskservice.actors.tcp_line import Address
+from taskservice.code.store import CodeStore, code_in
 from taskservice.config import Settings
+from taskservice.core.specs import Bundle, FunctionSpec
 from taskservice.core.types import RunnerId, TaskId, TenantId
 from taskservice.errors import BackOffError
 from taskservice.gateway.logs import LogReader
@@ -122,6 +125,14 @@ class DispatcherProcess(Dispatcher):
             now_ms=now_ms,
         )
         self._sweeper_loop = end_with(asyncio.create_task(sweeper.run(_die)))
+        code_sweeper = Sweeper(
+            CodeStore(lambda: self._state.store),
+            self.code_referred,
+            self._state.ownership.check,
+            SweeperOptions(age_s=settings.orphan_age_s),
+            now_ms=now_ms,
+        )
+        self._code_sweeper_loop = end_with(asyncio.create_task(code_sweeper.run(_die)))
         archiver = Archiver(
             self.ask,
             self._state.store,
@@ -174,6 +185,7 @@ class DispatcherProcess(Dispatcher):
         durable."""
         self._fleet_loop.cancel()
         self._sweeper_loop.cancel()
+        self._code_sweeper_loop.cancel()
         self._archiver_loop.cancel()
         grace_s = self._settings.stop_grace_s
         ports = [self._cluster.port(id) for id in self._fleet.drain_all()]
@@ -228,9 +240,13 @@ class GatewayProcess(HttpServer):
     """The HTTP API."""
 
     async def __init__(  # type: ignore[misc]  # Ray awaits it, as above
-        self, settings: Settings, network: Network | None = None
+        self,
+        settings: Settings,
+        inspect: Callable[[Settings, str, Bundle], Awaitable[list[FunctionSpec]]],
+        network: Network | None = None,
     ) -> None:
-        """Requests are answered from now on. Raises RequestError if the address cannot be had."""
+        """Requests are answered from now on. Raises RequestError if the address cannot be had. `inspect`: looks into a bundle, by
+        a task on this node."""
         _log_to_file(settings)
         dispatcher = LineDispatcher(run_dir(settings), patience_s=settings.commit_timeout_s)
         super().__init__(
@@ -241,6 +257,7 @@ class GatewayProcess(HttpServer):
             HistoryReader(partial(open_objects, settings.state_dir)),
             settings.host,
             settings.port,
+            StoredCode(code_in(settings.state_dir), partial(inspect, settings, this_node())),
         )
         end_with(self.start())
 
@@ -313,6 +330,8 @@ def gateway_settings(settings: Settings) -> GatewaySettings:
         batch_tasks_max=settings.batch_tasks_max,
         wait_s_max=settings.wait_s_max,
         list_limit_max=settings.list_limit_max,
+        code_bytes_max=settings.code_bytes_max,
+        code_unpacked_bytes_max=settings.code_unpacked_bytes_max,
     )
 
 

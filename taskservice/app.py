@@ -95,6 +95,7 @@ class Function:
     flow: Flow
     preemptible: bool | None
     grace_ms: int
+    pin: bool
 
     @property
     def is_async(self) -> bool:
@@ -125,6 +126,7 @@ class Function:
             memory_max_bytes=self.memory_max_bytes,
             preemptible=self.preemptible,
             grace_ms=self.grace_ms,
+            pin=self.pin,
             **self.flow._asdict(),
         )
 
@@ -168,6 +170,7 @@ class App:
         memory_max: str | int | None = None,
         preemptible: bool | None = None,
         grace: str | float = "5s",
+        pin: bool = False,
         **flow: Unpack[FlowOptions],
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
@@ -187,6 +190,7 @@ class App:
         what the largest machine has; None: as much again.
         `preemptible`: whether its tasks may be stopped, and run again later, so that others get what is their own; None: unless
         they are critical. `grace`: how long one that is asked to stop has (`Context.cancelled`) before it is ended by force.
+        `pin`: tasks that wait while another version is deployed stay on the one that they were submitted under.
         Raises TypeError or ValueError for an option that cannot be.
         """
         if function is not None:
@@ -215,6 +219,7 @@ class App:
         memory_max: str | int | None = None,
         preemptible: bool | None = None,
         grace: str | float = "5s",
+        pin: bool = False,
         **flow: Unpack[FlowOptions],
     ) -> Callable[..., Any]:
         name = self._new_name(call)
@@ -247,6 +252,7 @@ class App:
             memory_max_bytes=None if memory_max is None else parse_bytes(memory_max),
             preemptible=None if preemptible is None else _yes_or_no("preemptible", preemptible),
             grace_ms=parse_duration_ms(grace),
+            pin=_yes_or_no("pin", pin),
             flow=_flow(name, signature, flow),
         )
         return call

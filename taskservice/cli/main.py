@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from taskservice.cli import admin, bulk, operating, render, tasks, transfer, up
+from taskservice.cli.deploying import deploy
 from taskservice.cli.doctor import doctor
 from taskservice.cli.journal import journal
 from taskservice.cli.schedules import schedule
@@ -55,6 +56,7 @@ app.add_typer(operating.function, name="function")
 app.add_typer(operating.downstream, name="downstream")
 app.add_typer(operating.class_, name="class")
 app.add_typer(schedule, name="schedule")
+app.add_typer(deploy, name="deploy")
 app.add_typer(journal, name="journal")
 
 

@@ -151,6 +151,7 @@ def print_task(task: Mapping[str, Any]) -> None:
             ("off-peak", _off_peak(task)),
             ("paused until", task["paused_until"] and local_time(task["paused_until"])),
             ("attempt", f"{task['attempt']} of {task['max_attempts']}"),
+            ("version", task.get("version")),
             ("took", duration(_took_ms(task))),
             ("payload", json_text(task, "payload")),
             ("result", json_text(task, "result")),

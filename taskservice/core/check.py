@@ -26,6 +26,7 @@ def check(state: State) -> None:
     _check_past(state)
     _check_operations(state)
     _check_schedules(state)
+    _check_versions(state, counts)
 
 
 def _require(holds: bool, message: str) -> None:
@@ -72,6 +73,9 @@ def _check_leases(state: State, counts: dict[tuple[Leaf, TaskState], int]) -> No
                 lease.open[task.no].expires_ms == task.expires_ms, f"lease and table know {task.no} to expire otherwise"
             )
             _require(task.state is TaskState.RUNNING and task.token == token, f"{token} does not hold {task}")
+            _require(
+                task.version == lease.version, f"task {task.no} runs on {task.version}, its lease on {lease.version}"
+            )
             known = lease.open[task.no]
             _require(
                 (known.attempt, known.crashes, known.losses, known.preempted, known.throttles)
@@ -139,6 +143,21 @@ def _check_operations(state: State) -> None:
     _require(not under_way or operations.next() is not None, "all operations under way wait for others")
     for each in under_way.values():
         _require(each.upto_no < state.next_no, f"{each.id} means tasks that there are not yet")
+
+
+def _check_versions(state: State, counts: dict[tuple[Leaf, TaskState], int]) -> None:
+    apps = state.apps
+    for app, rollout in apps.rollouts.items():
+        versions = apps.versions.get(app, {})
+        for number in (rollout.current, *([rollout.canary] if rollout.canary else [])):
+            _require(number in versions, f"app {app} runs version {number}, and there is none")
+        _require(
+            max(versions) <= rollout.last, f"app {app} has version {max(versions)}, and gave {rollout.last} numbers"
+        )
+    for (leaf, task_state), count in counts.items():
+        if leaf.pin and count and task_state not in TERMINAL_STATES:
+            known = (leaf.function, leaf.pin) in apps.specs
+            _require(known, f"tasks of {leaf} stay on a version that there is not")
 
 
 def _check_schedules(state: State) -> None:

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from random import Random
 from typing import TypeVar
 
-from taskservice.core import bulk, history, operate, query, schedule_requests
+from taskservice.core import bulk, deploys, history, operate, query, schedule_requests
 from taskservice.core import events as e
 from taskservice.core.admit import admit
 from taskservice.core.decision import Decision
+from taskservice.core.deploying import AppDeployed, AppsAsked, RolloutAsked
 from taskservice.core.effects import DoneAnswer, Ordered
 from taskservice.core.insight import TimelineAsked, UsageAsked, WhyAsked
 from taskservice.core.records import FunctionsSet, KeySet, PolicySet, TenantSet
@@ -137,6 +138,9 @@ _DECIDE = dict(
         _for(WhyAsked, lambda state, event, now_ms, rng: Decision(answer=why(state, event, now_ms))),
         _for(TimelineAsked, lambda state, event, now_ms, rng: Decision(answer=timeline(state, event, now_ms))),
         _for(UsageAsked, lambda state, event, now_ms, rng: Decision(answer=usage(state, event, now_ms))),
+        _for(AppDeployed, lambda state, event, now_ms, rng: deploys.deploy(state, event, now_ms)),
+        _for(RolloutAsked, lambda state, event, now_ms, rng: deploys.move(state, event, now_ms)),
+        _for(AppsAsked, lambda state, event, now_ms, rng: Decision(answer=deploys.listing(state, event))),
         _for(e.OperationTurn, lambda state, event, now_ms, rng: bulk.go_on(state, now_ms)),
     ]
 )

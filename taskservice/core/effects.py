@@ -7,6 +7,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from taskservice.core.deadlines import Kept
+from taskservice.core.deploying import DeployAnswer
 from taskservice.core.insight import InsightAnswer
 from taskservice.core.lease_wire import LeaseSpec, ReportAck
 from taskservice.core.operations import Operation
@@ -230,6 +231,7 @@ AnswerValue = (
     | KeysAnswer
     | CountAnswer
     | InsightAnswer
+    | DeployAnswer
 )
 
 

@@ -57,3 +57,5 @@ class Limits(Struct, frozen=True, array_like=True):
     """For how long others must have used less than that before."""
     placement: str = "least_loaded"
     """Which runners get leases first: `least_loaded`, or `pack`: the fullest."""
+    versions_max: int = 20
+    """Versions of one app that are kept: the oldest that no task needs are forgotten first."""

@@ -14,6 +14,7 @@ from taskservice.core.schedules import Progress, Schedule, ScheduleKey, Schedule
 from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant, policy_key
 from taskservice.core.table import TaskTable
 from taskservice.core.types import FunctionName, Leaf, TenantId, Token
+from taskservice.core.versions import Apps, Rollout, Version
 
 TENANT = "tenant"
 KEY = "key"
@@ -24,6 +25,8 @@ OPERATIONS = "operations"
 ORDERS = "orders"
 SCHEDULE = "schedule"
 DEADLINES = "deadlines"
+VERSION = "version"
+ROLLOUT = "rollout"
 PROGRESS = "schedule progress"
 """Apart from the schedule: it changes with every task, and the payload is not written again."""
 
@@ -83,6 +86,18 @@ def forget_schedule(table: TaskTable, key: ScheduleKey) -> None:
         table.note(kind, _name(key), None)
 
 
+def note_version(table: TaskTable, version: Version) -> None:
+    table.note(VERSION, f"{version.app}/{version.number}", _encoder.encode(version))
+
+
+def forget_version(table: TaskTable, app: str, number: int) -> None:
+    table.note(VERSION, f"{app}/{number}", None)
+
+
+def note_rollout(table: TaskTable, rollout: Rollout) -> None:
+    table.note(ROLLOUT, rollout.app, _encoder.encode(rollout))
+
+
 def _name(key: ScheduleKey) -> str:
     return f"{key.tenant}/{key.id}"
 
@@ -129,6 +144,16 @@ def deadlines(table: TaskTable) -> Deadlines:
     for name, value in table.notes(DEADLINES).items():
         tenant, _, function = name.partition("/")
         found.by_owner[TenantId(tenant), FunctionName(function)] = msgspec.msgpack.decode(value, type=Kept)
+    return found
+
+
+def apps(table: TaskTable) -> Apps:
+    """All apps, with their versions in the order in which they were deployed."""
+    found = Apps()
+    for value in table.notes(VERSION).values():
+        found.add(msgspec.msgpack.decode(value, type=Version))
+    for value in table.notes(ROLLOUT).values():
+        found.roll(msgspec.msgpack.decode(value, type=Rollout))
     return found
 
 

@@ -67,7 +67,8 @@ def _line(record: r.Record, no: TaskNo) -> str:
                     lane += f" until {task.press_ms}" if task.press_ms is not None else ""
                     return what + expires + lane
         case r.LeaseGranted(nos=nos) if no in nos:
-            return f"leased to {record.runner} under {_token(record.token)} with {len(nos) - 1} others"
+            of_version = f", for v{record.version}" if record.version else ""
+            return f"leased to {record.runner} under {_token(record.token)} with {len(nos) - 1} others{of_version}"
         case r.TasksSucceeded(rows=rows):
             for row in rows:
                 if row[0] == no:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 
 from taskservice.actors.ports import DispatcherPort
+from taskservice.code.deploying import CodeKeeper
 from taskservice.core.specs import ApiKey
 from taskservice.core.types import TenantId
 from taskservice.gateway.catalog import Catalog
@@ -34,6 +36,10 @@ class Gateway:
     history: HistoryReader
     catalog: Catalog
     now_ms: Callable[[], int]
+    code: CodeKeeper | None = None
+    """None: apps are not deployed through this gateway."""
+    deploying: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by whoever deploys: one at a time, for each has an archive in RAM."""
 
 
 async def gateway_of(request: Request) -> Gateway:

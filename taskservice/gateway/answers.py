@@ -14,6 +14,7 @@ from taskservice.core.effects import ItemStatus, RunnerStatus, StatusAnswer
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.specs import ApiKey, Tenant
 from taskservice.core.types import PRESSED_LANES, TERMINAL_STATES, ErrorInfo, Priority, Task, TaskState
+from taskservice.core.versions import name_of
 from taskservice.gateway.amounts import QuotaView, RateView, quota_view, rate_view
 from taskservice.gateway.problems import ProblemDocument
 from taskservice.gateway.times import iso
@@ -63,6 +64,8 @@ class TaskView(Struct, frozen=True, kw_only=True):
     """How often it was stopped so that others got what is their own."""
     duration_ms: float | None
     error: ErrorView | None
+    version: str | None
+    """Of its app: what its last attempt ran, or what it stays on if it has not run; null: neither is known."""
     key: str | UnsetType = UNSET
     """Only if it has one: what its function counts running tasks by."""
     payload: Raw | UnsetType = UNSET
@@ -272,6 +275,7 @@ def task_view(
         crashes=task.crashes,
         memory_bytes=task.memory_bytes or None,
         preempted=task.preempted,
+        version=_version(task),
         duration_ms=None if task.duration_us is None else task.duration_us / 1000,
         error=None if task.error is None else _error_view(task.error),
         payload=UNSET if values.payload is None else Raw(values.payload),
@@ -280,6 +284,11 @@ def task_view(
         duplicate=duplicate,
         cancelling=cancelling or UNSET,
     )
+
+
+def _version(task: Task) -> str | None:
+    number = task.version if task.attempt and task.version else task.pin
+    return name_of(number) if number else None
 
 
 def _error_view(error: ErrorInfo) -> ErrorView:

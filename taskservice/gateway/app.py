@@ -11,8 +11,21 @@ from contextlib import asynccontextmanager, suppress
 from fastapi import FastAPI
 
 from taskservice.actors.ports import DispatcherPort
+from taskservice.code.deploying import CodeKeeper
 from taskservice.errors import BackOffError
-from taskservice.gateway import admin, changes, cluster, health, insight, operations, policies, query, schedules, submit
+from taskservice.gateway import (
+    admin,
+    apps,
+    changes,
+    cluster,
+    health,
+    insight,
+    operations,
+    policies,
+    query,
+    schedules,
+    submit,
+)
 from taskservice.gateway.access import Gateway
 from taskservice.gateway.catalog import Catalog
 from taskservice.gateway.handlers import HANDLERS
@@ -27,7 +40,7 @@ _LOG = logging.getLogger(__name__)
 
 ROUTERS = (
     submit.routes, query.routes, changes.routes, insight.routes, operations.routes, schedules.routes, policies.routes,
-    cluster.routes, admin.routes, health.routes,
+    cluster.routes, admin.routes, apps.routes, health.routes,
 )  # fmt: skip
 
 
@@ -38,6 +51,7 @@ def create_app(
     values: ValueStore,
     history: HistoryReader,
     *,
+    code: CodeKeeper | None = None,
     clock_s: Callable[[], float] = time.monotonic,
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
 ) -> FastAPI:
@@ -52,7 +66,9 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.gateway = Gateway(dispatcher, settings, logs, GatewayValues(values, settings), history, catalog, now_ms)
+    app.state.gateway = Gateway(
+        dispatcher, settings, logs, GatewayValues(values, settings), history, catalog, now_ms, code
+    )
     app.add_middleware(SafeHeaders)
     for router in ROUTERS:
         app.include_router(router)

@@ -68,6 +68,7 @@ SCHEMA = pa.schema(
         pa.field("result_at", _AT),
         pa.field("preempted", pa.int32()),
         pa.field("throttles", pa.int32()),
+        pa.field("version", pa.int32()),
     ],
     metadata={_VERSION_KEY: str(VERSION).encode()},
 )
@@ -124,6 +125,7 @@ def batch(tasks: Sequence[Task]) -> pa.RecordBatch:
         results_at,
         [task.preempted for task in tasks],
         [task.throttles for task in tasks],
+        [task.version for task in tasks],
     ]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
     return pa.record_batch(arrays, schema=SCHEMA)
@@ -213,6 +215,7 @@ def _task(row: dict[str, Any]) -> Task:
         lane=Lane(row["lane"] or ""),
         preempted=row["preempted"] or 0,
         throttles=row["throttles"] or 0,
+        version=row["version"] or 0,
     )
 
 

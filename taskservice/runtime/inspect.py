@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from taskservice.core.specs import Bundle, FunctionSpec
-from taskservice.core.types import TenantId
-from taskservice.errors import RequestError
+from taskservice.core.types import OutcomeKind, TenantId
+from taskservice.errors import BackOffError, RequestError
 from taskservice.runtime.options import RuntimeOptions
-from taskservice.runtime.process import Child, LoadError
+from taskservice.runtime.pool import ChildPool
+from taskservice.runtime.process import LoadError
 
 INSPECTOR = TenantId("")
 """No tenant has this name: what inspects never runs anybody's tasks."""
 
 
 def inspect_bundle(bundle: Bundle, options: RuntimeOptions) -> list[FunctionSpec]:
-    """The app's functions. Raises RequestError with the traceback in `detail` if it cannot be imported."""
-    child = Child(INSPECTOR, bundle, options)
+    """The app's functions. Raises RequestError with the traceback in `detail` if it cannot be imported, BackOffError if its
+    code cannot be fetched at the moment."""
     try:
-        child.load(options.load_timeout_s, meanwhile=lambda: None)
-        return list(child.functions)
+        child = ChildPool(options).take(INSPECTOR, bundle, meanwhile=lambda: None)
     except LoadError as error:
+        if error.kind is OutcomeKind.STORE_AWAY:
+            raise BackOffError(str(error), code="store_away") from None
         raise RequestError(str(error), code="app_not_loaded", detail=error.detail) from None
+    try:
+        return [replace(function, bundle=bundle) for function in child.functions]
     finally:
         child.close()

@@ -37,3 +37,9 @@ class RuntimeOptions(Struct, frozen=True, array_like=True):
     """Payloads that are fetched for one go of the child; a single one may be larger."""
     unwritten_bytes_max: int = 64 * 1024 * 1024
     """Results that wait to be written, before the lease hands back what it has not started."""
+    code_dir: str = ""
+    """Where code is unpacked that is not in a folder of its own."""
+    code_unpacked_bytes_max: int = 256 * 1024 * 1024
+    """Of the files of one app's code."""
+    code_unused_s: float = 604_800.0
+    """Code that nobody has used for so long is removed from this machine."""

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
 from typing import NamedTuple
 
+from taskservice.code.cache import CodeCache, HeldCode
+from taskservice.code.store import code_in
 from taskservice.core.specs import Bundle
-from taskservice.core.types import TenantId
+from taskservice.core.types import OutcomeKind, TenantId
 from taskservice.runtime.memory import OomKills
 from taskservice.runtime.options import RuntimeOptions
-from taskservice.runtime.process import Child, Devices, devices
+from taskservice.runtime.process import MEANWHILE_S, Child, Devices, LoadError, devices
+from taskservice.values import ValueLost, ValuesAway
 
 
 class ChildKey(NamedTuple):
@@ -26,6 +31,8 @@ class ChildPool:
 
     def __init__(self, options: RuntimeOptions) -> None:
         self._options = options
+        store = code_in(options.state_dir)
+        self._code = CodeCache(Path(options.code_dir), store, options.code_unpacked_bytes_max, options.code_unused_s)
         self._idle: dict[ChildKey, Child] = {}
         self.oom_kills = OomKills()
 
@@ -40,13 +47,35 @@ class ChildPool:
             if child.alive() and child.has_left(memory_bytes):
                 return child
             child.close()
-        child = Child(tenant, bundle, self._options)
+        child = Child(tenant, bundle, self._options, self._held(bundle, meanwhile))
         try:
             child.load(self._options.load_timeout_s, meanwhile)
         except BaseException:
             child.close()
             raise
         return child
+
+    def _held(self, bundle: Bundle, meanwhile: Callable[[], None]) -> HeldCode | None:
+        """The bundle's code on this machine, fetched if need be; None if it has a folder of its own."""
+        if not bundle.sha256:
+            return None
+        held = self._code.here(bundle)
+        if held is not None:
+            return held
+        threads = ThreadPoolExecutor(1, "code")
+        try:
+            fetching = threads.submit(self._code.fetch, bundle)
+            while not wait([fetching], MEANWHILE_S).done:
+                meanwhile()
+            return fetching.result()
+        except ValuesAway as error:
+            raise LoadError(f"its code cannot be fetched: {error}", "", OutcomeKind.STORE_AWAY) from error
+        except ValueLost as error:
+            raise LoadError(f"its code is lost, deploy it again: {error}", "") from error
+        except OSError as error:
+            raise LoadError(f"its code cannot be unpacked on this machine: {error}", "") from error
+        finally:
+            threads.shutdown(wait=False)
 
     def give(self, child: Child) -> None:
         """The child is idle, and may be taken again."""

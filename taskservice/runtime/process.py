@@ -16,9 +16,11 @@ from pathlib import Path
 
 import msgspec
 import psutil
+from msgspec.structs import replace
 
+from taskservice.code.cache import HeldCode
 from taskservice.core.specs import Bundle, FunctionSpec
-from taskservice.core.types import TenantId
+from taskservice.core.types import OutcomeKind, TenantId
 from taskservice.runtime.memory import LEFT_RATIO_MAX, taken_bytes
 from taskservice.runtime.options import RuntimeOptions
 from taskservice.runtime.slots import Slots
@@ -45,11 +47,12 @@ _SERVICE_PREFIXES = ("RAY_", "AWS_", "TASKSERVICE_", "OTEL_")
 
 
 class LoadError(Exception):
-    """The app cannot be imported. `detail`: its traceback, or what its process said last."""
+    """The app cannot be imported. `detail`: its traceback, or what its process said last. `kind`: what its tasks come to."""
 
-    def __init__(self, message: str, detail: str) -> None:
+    def __init__(self, message: str, detail: str, kind: OutcomeKind = OutcomeKind.IMPORT_FAILED) -> None:
         super().__init__(message)
         self.detail = detail
+        self.kind = kind
 
 
 Devices = tuple[tuple[str, str], ...]
@@ -71,7 +74,7 @@ def child_environment() -> dict[str, str]:
 
 def _with_place(message: str, bundle: Bundle) -> str:
     """Why an app cannot be imported, and whether that is because its code is on other machines only."""
-    if Path(bundle.path).is_dir():
+    if bundle.sha256 or Path(bundle.path).is_dir():
         return message
     machine = socket.gethostname()
     return f"{message}; machine {machine} has no folder {bundle.path}: an app's code has to be at the same path on all"
@@ -80,8 +83,11 @@ def _with_place(message: str, bundle: Bundle) -> str:
 class Child:
     """A child. Its tenant, bundle and devices never change."""
 
-    def __init__(self, tenant: TenantId, bundle: Bundle, options: RuntimeOptions) -> None:
-        """The process is started, and told what to import."""
+    def __init__(self, tenant: TenantId, bundle: Bundle, options: RuntimeOptions, code: HeldCode | None = None) -> None:
+        """The process is started, and told what to import. `code`: the folder where that is, if the bundle names none; held as
+        long as the process lives."""
+        self._code = code
+        here = bundle if code is None else replace(bundle, path=code.path)
         self.tenant = tenant
         self.bundle = bundle
         self.devices = devices(os.environ)
@@ -113,7 +119,7 @@ class Child:
                 stdout=output,
                 stderr=output,
                 env=child_environment(),
-                cwd=bundle.path if Path(bundle.path).is_dir() else "/",
+                cwd=here.path if Path(here.path).is_dir() else "/",
                 pass_fds=(theirs.fileno(), self.slots.descriptor),
                 start_new_session=True,
             )  # fmt: skip
@@ -127,7 +133,7 @@ class Child:
         self.exit = os.pidfd_open(self._process.pid)
         self.control.setblocking(False)
         os.set_blocking(self.output, False)
-        self.send(Load(bundle, options.result_bytes_max, options.log_bytes_max, options.child_idle_s))
+        self.send(Load(here, options.result_bytes_max, options.log_bytes_max, options.child_idle_s))
 
     @property
     def pid(self) -> int:
@@ -289,3 +295,5 @@ class Child:
         self.control.close()
         os.close(self.output)
         self.slots.close()
+        if self._code is not None:
+            self._code.close()

@@ -121,7 +121,7 @@ class _LeaseRun:
                     self._hand_back([*self._waiting, *self._later])
                 break
             except LoadError as error:
-                self._settle_all(OutcomeKind.IMPORT_FAILED, str(error), error.detail)
+                self._settle_all(error.kind, str(error), error.detail)
                 break
             child.tail = b""
             self._told.clear()

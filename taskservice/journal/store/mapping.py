@@ -12,7 +12,7 @@ from taskservice.core.types import ErrorInfo, Leaf, ListFilter, Task, TaskId, Ta
 APPLICATION_ID = 0x74736B74
 """Says in a file's header that it is one of these."""
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 """Of the files written now; others are not read."""
 
 SCHEMA = (
@@ -46,7 +46,8 @@ SCHEMA = (
         deadline_ms INTEGER,
         press_ms INTEGER,
         preempted INTEGER NOT NULL DEFAULT 0,
-        throttles INTEGER NOT NULL DEFAULT 0
+        throttles INTEGER NOT NULL DEFAULT 0,
+        version INTEGER NOT NULL DEFAULT 0
     )
     """,
     "CREATE TABLE payload (no INTEGER PRIMARY KEY, payload BLOB NOT NULL)",
@@ -91,7 +92,8 @@ SCHEMA = (
         past_expired INTEGER NOT NULL DEFAULT 0,
         key TEXT NOT NULL DEFAULT '',
         lane TEXT NOT NULL DEFAULT '',
-        memory_bytes INTEGER NOT NULL DEFAULT 0
+        memory_bytes INTEGER NOT NULL DEFAULT 0,
+        pin INTEGER NOT NULL DEFAULT 0
     )
     """,
     # The leases under which tasks run; `nos` is a JSON list of those to which it was granted.
@@ -117,7 +119,7 @@ SCHEMA = (
 COLUMNS = """
     no, id, leaf, state, payload, tags, created_ms, due_ms, max_attempts, timeout_ms, run, attempt, crashes, losses,
     epoch, seq, started_ms, ended_ms, duration_us, result, error, expires_ms, resume_ms,
-    deadline_ms, press_ms, preempted, throttles
+    deadline_ms, press_ms, preempted, throttles, version
 """
 """What `to_task` wants, in its order: of `task`, and `payload`."""
 
@@ -169,6 +171,7 @@ def to_row(task: Task, tenant: int, leaf: int) -> Row:
         task.press_ms,
         task.preempted,
         task.throttles,
+        task.version,
     )
 
 
@@ -176,8 +179,8 @@ def to_task(row: Row, leaves: list[Leaf]) -> Task:
     """The task of a row of COLUMNS; `leaves` gives the leaf of each number."""
     no, id, leaf, state, payload, tags, created_ms, due_ms, max_attempts, timeout_ms, run, attempt, *rest = row
     crashes, losses, epoch, seq, started_ms, ended_ms, duration_us, result, error, *times = rest
-    expires_ms, resume_ms, deadline_ms, press_ms, preempted, throttles = times
-    tenant, function, priority, key, lane, memory_bytes = leaves[leaf]
+    expires_ms, resume_ms, deadline_ms, press_ms, preempted, throttles, version = times
+    tenant, function, priority, key, lane, memory_bytes, pin = leaves[leaf]
     return Task(
         TaskNo(no),
         TaskId(id),
@@ -210,6 +213,8 @@ def to_task(row: Row, leaves: list[Leaf]) -> Task:
         memory_bytes,
         preempted,
         throttles,
+        pin,
+        version,
     )
 
 
