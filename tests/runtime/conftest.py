@@ -120,6 +120,7 @@ class Node:
         order_after_s: float | None = None,
         grace_ms: int = 0,
         order_nos: tuple[int, ...] = (),
+        bundle: Bundle | None = None,
     ) -> Recorder:
         """The lease is over; each of its tasks was reported once, `done` once and last (unless it was to stop)."""
         tasks = tuple(
@@ -128,7 +129,7 @@ class Node:
                 zip(ids or [f"t{no}" for no in range(1, len(payloads) + 1)], payloads, strict=True), 1
             )
         )
-        bundle = Bundle(module, attribute, str(path))
+        bundle = bundle or Bundle(module, attribute, str(path))
         name = FunctionName(function if "." in function else f"{module}.{function}")
         needs = Resources(memory_bytes=memory_bytes)
         spec = LeaseSpec(Token(1, 1), TenantId(tenant), name, bundle, needs, is_async, concurrency, slice_ms, tasks)
