@@ -49,6 +49,7 @@ DOCUMENTS = [
     "README.md",
     "ARCHITECTURE.md",
     "docs/cluster.md",
+    "docs/deploy.md",
     "docs/durability.md",
     "docs/import-export.md",
     "docs/placement.md",

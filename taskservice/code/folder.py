@@ -1,7 +1,7 @@
 """What of a folder is an app's code: all its files, but for those that are none, or are not to leave this machine.
 
 Left out without a word: hidden files and folders (`.git`, `.venv`, `.env`), `__pycache__`, `node_modules`, virtual
-environments, compiled files, and what `.taskserviceignore` names: a pattern on each line, such as `data/`, `*.csv` or
+environments, compiled files, and what `.taskserviceignore` names: a pattern on each line, such as `data/*`, `*.csv` or
 `notes/*.md`. Left out and told: files that are too large, and links that lead out of the folder.
 """
 
