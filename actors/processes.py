@@ -277,11 +277,17 @@ def logs_of(settings: Settings, network: Network | None) -> LogReader:
     return ClusterLogs(here, partial(ask_runners, elsewhere, "read_log"))
 
 
+YOUNG_OBJECTS = 10_000
+"""How many objects are made before the collector looks at them. With its own 700 it looked seven times while a batch of a
+thousand tasks was handled, at objects that all stay: an eighth of the dispatcher's time (`bench/decisions.py`)."""
+
+
 def freeze_heap() -> None:
-    """What the process has made so far is never looked through for garbage again. The 100,000 objects of what is imported
-    made each full collection take 35 to 60 ms, in which nobody was served."""
+    """What the process has made so far is never looked through for garbage again, and what it makes from now on less often.
+    The 100,000 objects of what is imported made each full collection take 35 to 60 ms, in which nobody was served."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS, 10, 10)
 
 
 def now_ms() -> int:

@@ -18,6 +18,7 @@ from random import Random
 from rich.console import Console
 from rich.table import Table
 
+from taskservice.actors.processes import freeze_heap
 from taskservice.core import events as e
 from taskservice.core.effects import Launch
 from taskservice.core.lease_wire import LeaseReport, LeaseSpec, Outcome, RunnerReport
@@ -120,6 +121,7 @@ def outcomes(lease: LeaseSpec) -> tuple[Outcome, ...]:
 def measured(table: TaskTable, queues: int, tasks: int) -> dict[str, float]:
     """Microseconds of CPU for each task, by step."""
     bench = Bench(table, queues, max(2, 20_000 // queues))
+    freeze_heap()  # as the dispatcher's process does
     done = 0
     while done < tasks:
         done += bench.turn()
