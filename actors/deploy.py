@@ -31,7 +31,8 @@ from taskservice.code.store import code_in
 from taskservice.config import Settings
 from taskservice.core.shard import DEFAULT_TENANT
 from taskservice.core.specs import ApiKey, Bundle, FunctionSpec
-from taskservice.core.types import RunnerId
+from taskservice.core.types import FunctionName, RunnerId
+from taskservice.core.versions import app_of
 from taskservice.errors import BackOffError, ConflictError, RequestError, ServiceBug
 from taskservice.gateway.keys import hash_secret, key_id, may_be_secret, new_secret
 from taskservice.runtime.options import RuntimeOptions
@@ -257,11 +258,11 @@ async def _deploy(settings: Settings, node: str, bundles: Sequence[Bundle]) -> t
     from taskservice.actors import processes  # noqa: PLC0415
 
     keeper = StoredCode(code_in(settings.state_dir), partial(inspect, settings, node))
-    functions: dict[str, FunctionSpec] = {}
+    functions: dict[FunctionName, FunctionSpec] = {}
     async with dispatcher_line(processes.run_dir(settings)) as line:
         for bundle in bundles:
             code = await asyncio.to_thread(code_of, bundle, settings)
-            deployed = await deploy(line, keeper, code)
+            deployed = await deploy(line, keeper, code, taken=[app_of(name) for name in functions])
             if deployed.answer.refusal is not None:
                 raise RequestError(deployed.answer.message, code=deployed.answer.refusal.value)
             functions.update((function.name, function) for function in deployed.functions)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import NamedTuple, Protocol
 
 from taskservice.code.archive import Packed
@@ -47,14 +47,23 @@ class Deployed(NamedTuple):
     functions: tuple[FunctionSpec, ...]
 
 
-async def deploy(versions: Versions, keeper: CodeKeeper, code: Code, share: float = 1.0) -> Deployed:
-    """The code is a version of its app; `share` below 1: a canary. Raises RequestError if it is no app with functions."""
+async def deploy(
+    versions: Versions, keeper: CodeKeeper, code: Code, share: float = 1.0, taken: Container[str] = ()
+) -> Deployed:
+    """The code is a version of its app; `share` below 1: a canary. Raises RequestError if it is no app with functions, or its
+    name is `taken`."""
     bundle = await _bundle(versions, keeper, code)
     functions = await keeper.functions_of(bundle)
     if not functions:
         message = f"{code.module}:{code.attribute} has no functions: decorate some with @{code.attribute}.task"
         raise RequestError(message, code="app_empty", status=422)
-    answer = await versions.deploy(app_of(functions[0].name), bundle, functions, share)
+    app = app_of(functions[0].name)
+    if app in taken:
+        message = (
+            f"{code.module}:{code.attribute} has the name {app!r}, and so has another: an app is one App of one module"
+        )
+        raise RequestError(message, code="app_twice", status=422)
+    answer = await versions.deploy(app, bundle, functions, share)
     return Deployed(answer, tuple(functions))
 
 

@@ -71,7 +71,8 @@ def _learn(state: State, lease: Lease, reports: Sequence[LeaseReport], *, done: 
     _speed(state, lease, ended)
     state.apps.learn(lease.leaf, lease.version, ended)
     state.turns.ended(lease.leaf, ended, back, vanished, now_ms)
-    seconds = sum(outcome.duration_us for outcome in ended) / 1e6 / state.functions[lease.leaf.function].concurrency
+    concurrency = state.function_of(lease.leaf, lease.version).concurrency
+    seconds = sum(outcome.duration_us for outcome in ended) / 1e6 / concurrency
     return state.costs.report(lease.token, len(ended), seconds, back)
 
 
