@@ -254,7 +254,7 @@ async def _start_actors(settings: Settings, bundles: Sequence[Bundle]) -> tuple[
 
 
 async def _deploy(settings: Settings, node: str, bundles: Sequence[Bundle]) -> tuple[FunctionSpec, ...]:
-    """What is in these folders are the current versions of their apps; gives all functions."""
+    """What is in these folders are the current versions of their apps; gives their functions. Without any, what was current is."""
     from taskservice.actors import processes  # noqa: PLC0415
 
     keeper = StoredCode(code_in(settings.state_dir), partial(inspect, settings, node))
@@ -266,6 +266,9 @@ async def _deploy(settings: Settings, node: str, bundles: Sequence[Bundle]) -> t
             if deployed.answer.refusal is not None:
                 raise RequestError(deployed.answer.message, code=deployed.answer.refusal.value)
             functions.update((function.name, function) for function in deployed.functions)
+        known = None if bundles else await line.catalog()
+    if known is not None:
+        return tuple(function for function in known.functions if not function.missing)
     return tuple(functions.values())
 
 

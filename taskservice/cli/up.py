@@ -153,7 +153,7 @@ def announce(settings: Settings, ready: ServiceReady, *, detached: bool) -> None
     render.print_facts(
         [
             ("taskservice", f"is up at {ready.url}"),
-            ("functions", " ".join(ready.functions) or "none"),
+            ("functions", " ".join(ready.functions) or "none yet: taskservice deploy MODULE:NAME"),
             ("key", f"in {settings.client_file}, where the SDK and the command line find it"),
             ("new key", None if new_key is None else f"{new_key} (it is shown this once)"),
             ("log", str(settings.service_log) if detached else None),

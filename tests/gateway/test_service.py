@@ -193,7 +193,7 @@ async def test_the_openapi_document_is_complete(service: Service) -> None:
         for method, operation in item.items():
             assert operation["summary"]
             assert ("requestBody" in operation) == (
-                method in ("post", "patch") and not path.endswith(("{id}/cancel", "{id}/retry"))
+                method in ("post", "patch") and not path.endswith(("{id}/cancel", "{id}/retry", "/promote"))
             )
             for status, response in operation["responses"].items():
                 kinds = set(response["content"])
