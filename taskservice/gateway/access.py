@@ -37,7 +37,7 @@ class Gateway:
     catalog: Catalog
     now_ms: Callable[[], int]
     code: CodeKeeper | None = None
-    """None: apps are not deployed through this gateway."""
+    """None in tests of other things: then nothing can be deployed."""
     deploying: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by whoever deploys: one at a time, for each has an archive in RAM."""
 

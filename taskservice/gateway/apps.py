@@ -80,7 +80,8 @@ async def deploy_app(
     if match is None:
         raise invalid("app", "write MODULE:NAME, the module with dots, such as shop.tasks:app")
     media_type(request, ARCHIVE)
-    if gateway.code is None or gateway.deploying.locked():
+    assert gateway.code is not None, "only tests have gateways without"
+    if gateway.deploying.locked():
         raise BackOffError("Another app is being deployed; send this again.", retry_after_s=BUSY_RETRY_S, code="busy")
     async with gateway.deploying:
         archive = await _archive(request, gateway)

@@ -31,13 +31,13 @@ class Live:
         self.home = home
         self.app = app
         self.port = free_port()
-        self.environment = {**os.environ, **(environment or {}), "TASKSERVICE_HOME": str(home)}
+        self._environment = {**os.environ, **(environment or {}), "TASKSERVICE_HOME": str(home)}
 
     def cli(self, *words: str, timeout_s: float = 90) -> subprocess.CompletedProcess[str]:
         """The command has ended; its output and exit code are there to look at."""
         command = [sys.executable, "-m", "taskservice", *words]
         return subprocess.run(
-            command, cwd=APPS, env=self.environment, text=True, capture_output=True, timeout=timeout_s, check=False
+            command, cwd=APPS, env=self._environment, text=True, capture_output=True, timeout=timeout_s, check=False
         )
 
     def up(self, *options: str) -> Client:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -87,19 +86,12 @@ def test_code_is_deployed_and_rolled_back_and_interrupts_no_task(
     ]
 
 
-def test_without_an_app_a_service_goes_on_with_what_was_deployed(mortal: Live, folder: Path, tmp_path: Path) -> None:
-    """Though the folder that it came from, and all that was unpacked, is gone."""
-    write(folder, "one")
-    ended = subprocess.run(
-        [sys.executable, "-m", "taskservice", "up", "--app", "tasks:app", "--port", str(mortal.port), "-d"],
-        cwd=folder, env=mortal.environment, text=True, capture_output=True, timeout=90, check=False,
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
-    mortal.down()
-    shutil.rmtree(folder)
-    shutil.rmtree(mortal.home / "code")
-    again = mortal.cli("up", "--port", str(mortal.port), "-d")
-    assert (again.returncode, "shop.wait" in again.stdout) == (0, True), again.stderr
+def test_without_an_app_a_service_goes_on_with_what_was_deployed(mortal: Live) -> None:
+    """Though all that was unpacked on the machine is gone."""
+    mortal.up().close()
+    mortal.kill_everything()
+    shutil.rmtree(mortal.home / "code", ignore_errors=True)
+    ended = mortal.cli("up", "--port", str(mortal.port), "-d")
+    assert (ended.returncode, "work.when" in ended.stdout) == (0, True), ended.stderr
     with mortal.client() as client:
-        payload = {"file": str(tmp_path / "begun"), "until": str(tmp_path)}
-        assert client.submit("shop.wait", payload).result(timeout=60) == ["one", "one"]
+        assert client.submit("work.when", {}).result(timeout=60) > 0
