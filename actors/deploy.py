@@ -201,6 +201,8 @@ def _runtime_options(settings: Settings) -> bytes:
             inline_bytes_max=settings.inline_bytes_max,
             value_timeout_s=settings.value_timeout_s,
             result_patience_s=settings.result_patience_s,
+            task_checkpoint_bytes_max=settings.task_checkpoint_bytes_max,
+            task_checkpoint_interval_s=settings.task_checkpoint_interval_s,
             code_dir=str(settings.home / "code"),
             code_unpacked_bytes_max=settings.code_unpacked_bytes_max,
             code_unused_s=settings.code_unused_s,

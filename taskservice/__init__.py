@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from taskservice.app import App, NonRetryable, Retry, Throttled
-from taskservice.context import Cancelled, Context
+from taskservice.context import Cancelled, Context, TimeLimitExceeded
 from taskservice.errors import (
     AuthError,
     BackOffError,
@@ -55,6 +55,7 @@ __all__ = [
     "TaskFailed",
     "TaskServiceError",
     "Throttled",
+    "TimeLimitExceeded",
     "UnreachableError",
     "WaitTimeout",
 ]

@@ -178,7 +178,8 @@ class App:
         """The function can be submitted to.
 
         `cpus`, `gpus`, `memory`, `resources`: what one attempt takes of a machine. `memory` is a limit as well: an attempt
-        that takes more is stopped, and has run out of memory. `timeout`: of one attempt.
+        that takes more is stopped, and has run out of memory. `timeout`: of one attempt; then its
+        handler hears `TimeLimitExceeded`, and has its `grace`.
         `retry`: see `Retry`. `concurrency`: attempts at once in one process, for `async def` only. `max_crashes`:
         after as many ended processes the task is given up. `priority`: of tasks that do not say their own. `ttl`: likewise;
         a task that has not started by then, counted from its submission, ends as expired. None: it waits for as long as it takes.
@@ -189,7 +190,7 @@ class App:
         `memory_retry_factor`: a task that has run out of memory has so many times as much the next time, up to `memory_max` and
         what the largest machine has; None: as much again.
         `preemptible`: whether its tasks may be stopped, and run again later, so that others get what is their own; None: unless
-        they are critical. `grace`: how long one that is asked to stop has (`Context.cancelled`) before it is ended by force.
+        they are critical. `grace`: how long one that is asked to stop, or whose time is over, has before it is ended by force.
         `pin`: tasks that wait while another version is deployed stay on the one that they were submitted under.
         Raises TypeError or ValueError for an option that cannot be.
         """

@@ -7,13 +7,11 @@ shows them all.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import (
     BeforeValidator,
     Field,
@@ -26,6 +24,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from taskservice.config_file import complaints, read_file
 from taskservice.core.limits import SCHEDULE_TIMES_MAX, Limits
 from taskservice.core.off_peak import parse_window
 from taskservice.core.recurrence import BadTiming
@@ -102,6 +101,14 @@ class Settings(BaseSettings):
         300.0,
         description="Seconds that a large result is kept and tried to be written while the store is away; then the task "
         "is run again.",
+    )
+    task_checkpoint_bytes_max: Annotated[int, Bytes] = Field(
+        16 * MIB, gt=0, description="Bytes of a task's checkpoint."
+    )
+    task_checkpoint_interval_s: float = _seconds(
+        5.0,
+        description="Seconds from one checkpoint of a task that is kept to the next; between them the last one waits in the "
+        "handler's process.",
     )
     orphan_age_s: float = Field(
         86_400.0,
@@ -348,43 +355,12 @@ class _File(PydanticBaseSettingsSource):
         return {} if not path else read_file(Path(path).expanduser(), self.settings_cls.model_fields)
 
 
-def read_file(path: Path, fields: Mapping[str, FieldInfo]) -> dict[str, object]:
-    """What a YAML or TOML file says about these fields. Raises RequestError for any other file, or any other name."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, yaml.YAMLError) as error:
-        raise RequestError(f"The settings in {path} cannot be read: {error}", code="bad_settings") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise RequestError(f"{path} has to hold names and values, such as `port: 8700`.", code="bad_settings")
-    known = sorted(set(fields) - {"config"})
-    unknown = sorted(str(name) for name in values if name not in known)
-    if unknown:
-        raise RequestError(
-            f"{path} names no setting with {', '.join(unknown)}. The settings are: {', '.join(known)}.",
-            code="bad_settings",
-        )
-    return values
-
-
 def load_settings(**flags: Any) -> Settings:
     """The settings; flags that are None are as if not given. Raises RequestError, which names each bad setting."""
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        raise RequestError("\n".join(_complaints(error)), code="bad_settings") from error
-
-
-def _complaints(error: ValidationError) -> list[str]:
-    """A line for each bad setting: its name, what is wrong, and its value."""
-    lines = []
-    for item in error.errors():
-        message = item["msg"].removeprefix("Value error, ")
-        name = ".".join(str(part) for part in item["loc"])
-        lines.append(f"{name}: {message} (it is {item['input']!r})" if name else message)
-    return lines
+        raise RequestError("\n".join(complaints(error)), code="bad_settings") from error
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:

@@ -25,7 +25,7 @@ CALENDAR = {
 """What reckons with days and time zones: their rules are files, which are read like the code is, and no clock."""
 
 COMMON = {
-    "taskservice.app", "taskservice.clock", "taskservice.config", "taskservice.context", "taskservice.errors",
+    "taskservice.app", "taskservice.checkpoints", "taskservice.clock", "taskservice.config", "taskservice.config_file", "taskservice.context", "taskservice.errors",
     "taskservice.flow_options", "taskservice.ids", "taskservice.signature", "taskservice.units",
 }  # fmt: skip
 """Small modules that all but the core may import, and that import only each other and the core."""

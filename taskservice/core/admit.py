@@ -12,7 +12,7 @@ from taskservice.core.bulk import deletions, make_way, may_come_to
 from taskservice.core.decision import Decision
 from taskservice.core.effects import ItemAnswer, ItemsAnswer, ItemStatus, Refusal
 from taskservice.core.events import Submitted
-from taskservice.core.gates import Name, submit_gates
+from taskservice.core.fair.lines import Name
 from taskservice.core.past import Past
 from taskservice.core.press import Pressing
 from taskservice.core.records import TasksAccepted
@@ -82,6 +82,8 @@ class Admission:
         self._room = _room(state, tenant)
         self._rated = rated
         self._taken: Counter[Name] = Counter()
+        self._bounded: dict[FunctionName, list[Name]] = {}
+        """The gates before submits of each function, once that was asked."""
         self._pressing = Pressing(state)
 
     def take(self, new: NewTask, *, reject: bool = False) -> ItemAnswer:
@@ -99,7 +101,6 @@ class Admission:
             too_fast = self._too_fast(new)
             if too_fast is not None:
                 return too_fast
-            self._taken.update(submit_gates(self._tenant.id, new.function))
         if self._room is not None:
             self._room -= 1
         no = TaskNo(self._state.next_no + len(self._accepted))
@@ -125,9 +126,17 @@ class Admission:
         return replace(task, lane=leaf.lane, press_ms=press_ms) if press_ms > task.due_ms else task
 
     def _too_fast(self, new: NewTask) -> ItemAnswer | None:
+        """A refusal, or the task is counted among those taken."""
         gates = self._state.turns.gates
+        bounded = self._bounded.get(new.function)
+        if bounded is None:
+            buckets = gates.submit_buckets(self._tenant.id, new.function)
+            bounded = self._bounded[new.function] = [name for name, _ in buckets]
+        if not bounded:
+            return None
         reason = gates.submit_refusal(self._tenant.id, new.function, self._taken, self._now_ms)
         if reason is None:
+            self._taken.update(bounded)
             return None
         message = f"tasks come faster than {reason.per_s:g} a second, and {reason.limit} at once ({reason.gate})"
         wait_ms = max(1, (reason.clears_ms or self._now_ms) - self._now_ms)

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from taskservice.core import bulk_apply, change_apply, closing, deploys_apply, orders_apply, schedules_apply
 from taskservice.core import records as r
+from taskservice.core.checkpoints import CheckpointsSaved
 from taskservice.core.deploying import RolloutSet, VersionAdded, VersionsForgotten
 from taskservice.core.effects import CatalogChanged, Ended, Held, Launch
 from taskservice.core.lease import launch_spec
@@ -24,7 +25,7 @@ from taskservice.core.schedule_records import ScheduleFired, ScheduleRemoved, Sc
 from taskservice.core.specs import policy_key
 from taskservice.core.state import Lease, State, open_attempt
 from taskservice.core.table import QueueKey
-from taskservice.core.types import Leaf, Task, TaskState, TenantId
+from taskservice.core.types import Leaf, Task, TaskNo, TaskState, TenantId
 
 R = TypeVar("R", bound=r.Record)
 
@@ -159,7 +160,8 @@ def _granted(state: State, record: r.LeaseGranted) -> list[Held]:
     state.next_lease = record.token.seq + 1
     state.running.change(record.leaf, len(tasks))
     function = state.function_of(record.leaf, record.version)
-    spec = launch_spec(record.token, record.leaf, function, tasks, state.limits)
+    checkpoints = state.table.checkpoints.of(record.nos)
+    spec = launch_spec(record.token, record.leaf, function, tasks, state.limits, checkpoints)
     return [(_safe_after(state, tasks, entries), Launch(record.runner, spec))]
 
 
@@ -172,14 +174,16 @@ def _safe_after(state: State, tasks: Sequence[Task], entries: Sequence[HeadEntry
     """
     if len(entries) < len(tasks):
         return state.segment  # the others were not in the head, so nobody knows when they were made ready
-    if any(task.crashes or task.losses or task.no < state.recovered_no for task in tasks):
-        return state.segment
-    return max((entry.segment for entry in entries), default=state.segment)
+    for task in tasks:
+        if task.crashes or task.losses or task.no < state.recovered_no:
+            return state.segment
+    return max([entry.segment for entry in entries], default=state.segment)
 
 
 def _succeeded(state: State, record: r.TasksSucceeded) -> list[Held]:
+    nos = [row[0] for row in record.rows]
     state.table.succeed(record.rows, record.token, record.at_ms)
-    return closing.ended(state, record, [row[0] for row in record.rows], TaskState.SUCCEEDED)
+    return closing.ended(state, record, nos, TaskState.SUCCEEDED) + _without_checkpoints(state, nos)
 
 
 def _failed(state: State, record: r.TasksFailed) -> list[Held]:
@@ -198,6 +202,14 @@ def _retrying(state: State, record: r.TasksRetrying) -> list[Held]:
     return []
 
 
+def _checkpointed(state: State, record: CheckpointsSaved) -> list[Held]:
+    return change_apply.drop_values(state, state.table.checkpoints.save(record.rows, record.token))
+
+
+def _without_checkpoints(state: State, nos: Sequence[TaskNo]) -> list[Held]:
+    return change_apply.drop_values(state, state.table.checkpoints.drop(nos))
+
+
 def _handed_back(state: State, record: r.TasksHandedBack | TasksPreempted) -> list[Held]:
     stopped, lease = isinstance(record, TasksPreempted), state.leases[record.token]
     (state.table.preempt if stopped else state.table.hand_back)(record.nos, record.token)
@@ -211,7 +223,7 @@ def _handed_back(state: State, record: r.TasksHandedBack | TasksPreempted) -> li
 
 def _archived(state: State, record: r.TasksArchived) -> list[Held]:
     state.table.past.archive(record.file, record.rows, last=record.last)
-    return []
+    return _without_checkpoints(state, [no for no, _ in record.rows])
 
 
 def _forgotten(state: State, record: r.HistoryForgotten) -> list[Held]:
@@ -233,17 +245,12 @@ def _bump(counts: dict[TenantId, int], tenant: TenantId, change: int) -> None:
 
 
 def _payload_bytes(tasks: Iterable[Task]) -> int:
-    return sum(len(task.payload) for task in tasks)
+    return sum([len(task.payload) for task in tasks])
 
 
 def _for(kind: type[R], how: Callable[[State, R], list[Held]]) -> tuple[type, Callable[[State, r.Record], list[Held]]]:
     """Ties a record type to the function for it, so that the two cannot disagree."""
-
-    def typed(state: State, record: r.Record) -> list[Held]:
-        assert isinstance(record, kind)
-        return how(state, record)
-
-    return kind, typed
+    return kind, cast("Callable[[State, r.Record], list[Held]]", how)
 
 
 _APPLY = dict(
@@ -263,6 +270,7 @@ _APPLY = dict(
         _for(TasksPreempted, _handed_back),
         _for(TasksStopped, _stopped),
         _for(OrdersGiven, orders_apply.given),
+        _for(CheckpointsSaved, _checkpointed),
         _for(r.TasksCancelled, change_apply.cancelled),
         _for(r.TasksChanged, change_apply.changed),
         _for(r.TasksExpired, change_apply.expired),

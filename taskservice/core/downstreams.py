@@ -84,12 +84,18 @@ class Downstreams:
 
     def ended(self, leaf: Leaf, outcomes: Sequence[Outcome], back: int, vanished: int, now_ms: int) -> None:
         """These attempts of the leaf have ended, so many were handed back before they began, and of so many others nothing is known."""
-        silent = back + vanished + sum(each.kind in _SILENT for each in outcomes)
-        self._pay(leaf, outcomes, back, silent, now_ms)
-        throttled = [each for each in outcomes if each.kind is OutcomeKind.THROTTLED]
+        succeeded = failed = 0
+        for each in outcomes:
+            if each.kind is OutcomeKind.SUCCEEDED:
+                succeeded += 1
+            elif each.kind not in _SILENT:
+                failed += 1
+        silent = back + vanished + len(outcomes) - succeeded - failed
+        self._pay(leaf, succeeded, failed, back, silent, now_ms)
         window = self.window_of(leaf.function, now_ms)
         if window is None:
             return
+        throttled = [each for each in outcomes if each.kind is OutcomeKind.THROTTLED]
         window.ended(
             Ended(
                 [_ms(each) for each in outcomes if each.kind not in _SILENT and each.kind not in _CONGESTED],
@@ -100,18 +106,17 @@ class Downstreams:
             now_ms,
         )
 
-    def _pay(self, leaf: Leaf, outcomes: Sequence[Outcome], back: int, silent: int, now_ms: int) -> None:
+    def _pay(self, leaf: Leaf, succeeded: int, failed: int, back: int, silent: int, now_ms: int) -> None:
         """The function's budget knows what became of its calls: what was handed back deposits nothing, and a retry that perhaps called
         nobody costs nothing."""
         budget = self.budget_of(leaf.function, now_ms)
-        succeeded = sum(each.kind is OutcomeKind.SUCCEEDED for each in outcomes)
-        failed = sum(each.kind is not OutcomeKind.SUCCEEDED and each.kind not in _SILENT for each in outcomes)
         if leaf.lane in RETRY_LANES.values():
             budget.give_back(0, silent)
             budget.succeeded(0, succeeded)
             budget.failed(failed)
         else:
-            budget.give_back(back, 0)
+            if back:
+                budget.give_back(back, 0)
             budget.succeeded(succeeded, 0)
 
     def open_window(self, function: FunctionName, now_ms: int) -> Window:

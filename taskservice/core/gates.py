@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from weakref import WeakValueDictionary
 
 from taskservice.core.downstreams import Downstreams
 from taskservice.core.fair.line import Line
+from taskservice.core.fair.lines import Lines, Name
 from taskservice.core.fair.tree import Path
 from taskservice.core.flow.bucket import Bucket, RateLimit
-from taskservice.core.flow.gate import Closed, Gate, Reason
+from taskservice.core.flow.gate import Closed, Reason
 from taskservice.core.flow.off_peak import NAME, OffPeak, OffPeakGate
 from taskservice.core.flow.quota import Owner, QuotaGate, Usage, owners
 from taskservice.core.flow.running import AtMost, Running, key_name
@@ -36,9 +36,6 @@ from taskservice.core.specs import (
     Tenant,
 )
 from taskservice.core.types import PRESSED_LANES, RETRY_LANES, FunctionName, Leaf, Priority, Task, TenantId
-
-Name = tuple[object, ...]
-"""What a gate is called here: what it is about, and whose it is."""
 
 
 @dataclass(slots=True)
@@ -60,13 +57,13 @@ class Gates:
     now_ms: int = 0
     """The time of the last turn: what is made in it begins there."""
     _open: bool = False
-    _lines: WeakValueDictionary[Name, Line] = field(default_factory=WeakValueDictionary)
-    """Each for as long as a node stands before its gate: there may be as many keys as a tenant has users."""
+    _lines: Lines = field(init=False)
     _maxima: dict[Owner, dict[Name, None]] = field(default_factory=dict)
     """The gates that keep each owner below its maximum: one for each need that came up."""
     _off_peak_lines: dict[Name, None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._lines = Lines(self.stirred)
         self.downstreams = Downstreams(self.functions, self.policies, self.running)
         self.off_peak = OffPeak(self.limits, self.usage)
 
@@ -110,18 +107,22 @@ class Gates:
     ) -> Reason | None:
         """Why one more of these tasks comes too soon when so many before it are `taken`; None if it does not. Of several gates it
         is the one that opens last."""
-        closed: list[Reason] = []
-        for name in submit_gates(tenant, function):
-            bucket = self.buckets.get(name)
-            if bucket is not None and bucket.room(now_ms) <= taken[name]:
-                closed.append(bucket.reason_after(taken[name], now_ms))
+        closed = [
+            bucket.reason_after(taken[name], now_ms)
+            for name, bucket in self.submit_buckets(tenant, function)
+            if bucket.room(now_ms) <= taken[name]
+        ]
         return max(closed, key=lambda reason: reason.clears_ms or 0, default=None)
+
+    def submit_buckets(self, tenant: TenantId, function: FunctionName) -> list[tuple[Name, Bucket]]:
+        """What bounds how fast such tasks may be submitted; mostly nothing does."""
+        names: tuple[Name, Name] = ("tenant.submit_rate", tenant), ("function.submit_rate", function)
+        return [(name, self.buckets[name]) for name in names if name in self.buckets]
 
     def submitted(self, tasks: Sequence[Task], now_ms: int) -> None:
         """These tasks were accepted: what may be submitted is less by them."""
-        for name, count in Counter(name for task in tasks for name in submit_gates(task.tenant, task.function)).items():
-            bucket = self.buckets.get(name)
-            if bucket is not None:
+        for (tenant, function), count in Counter([(task.tenant, task.function) for task in tasks]).items():
+            for _, bucket in self.submit_buckets(tenant, function):
                 bucket.take(count, now_ms)
 
     def started(self, leaf: Leaf, tasks: int, now_ms: int) -> None:
@@ -131,7 +132,7 @@ class Gates:
             if bucket is not None:
                 bucket.take(tasks, now_ms)
         self.downstreams.started(leaf, tasks, now_ms)
-        self._stir(("function.retries", leaf.function))
+        self._lines.stir(("function.retries", leaf.function))
 
     def ended(self, leaf: Leaf, outcomes: Sequence[Outcome], back: int, vanished: int, now_ms: int) -> None:
         """See `Downstreams.ended`. What was handed back has not started, so its tokens are there again."""
@@ -139,15 +140,15 @@ class Gates:
             bucket = self.buckets.get(name)
             if bucket is not None:
                 bucket.give_back(back, now_ms)
-                self._stir(name)
+                self._lines.stir(name)
         self.downstreams.ended(leaf, outcomes, back, vanished, now_ms)
-        self._stir(("function.retries", leaf.function))
-        self._stir(("downstream.window", self.downstreams.name_of(leaf.function)))
+        self._lines.stir(("function.retries", leaf.function))
+        self._lines.stir(("downstream.window", self.downstreams.name_of(leaf.function)))
 
     def downstream_changed(self, policy: DownstreamPolicy) -> None:
         """The window is as the operator says now."""
         self.downstreams.policy_changed(policy, self.now_ms)
-        self._stir(("downstream.window", policy.name))
+        self._lines.stir(("downstream.window", policy.name))
 
     def most(self, leaf: Leaf, kind: str) -> int | None:
         """The most of the resource that quotas let one lease of the leaf have; None: they say nothing of it."""
@@ -162,13 +163,15 @@ class Gates:
 
     def freed(self, leaf: Leaf) -> None:
         """Tasks of the leaf run no more, or a lease of it is over: there may be room behind what counts them."""
-        self._stir(("tenant.running_max", leaf.tenant))
-        self._stir(("function.max_running", leaf.function))
+        if not self._lines:
+            return
+        self._lines.stir(("tenant.running_max", leaf.tenant))
+        self._lines.stir(("function.max_running", leaf.function))
         if leaf.key:
-            self._stir(("key.max_running", key_name(leaf)))
+            self._lines.stir(("key.max_running", key_name(leaf)))
         for owner in owners(leaf):
             for name in self._maxima.get(owner, ()):
-                self._stir(name)
+                self._lines.stir(name)
         self._stir_off_peak()
 
     def _of_tenant(self, id: TenantId) -> Iterator[Line]:
@@ -181,13 +184,13 @@ class Gates:
     def _of_function(self, priority: Priority, tenant: TenantId, name: FunctionName) -> Iterator[Line]:
         function, policy = self.functions[name], self._policy(name)
         if policy.paused:
-            yield self._line(("function.paused", name), Closed("function.paused"))
+            yield self._lines.before(Closed("function.paused"), ("function.paused", name))
         yield from self._rated("function.rate", name)
         max_running = function.max_running if policy.max_running is None else policy.max_running
         yield from self._at_most("function.max_running", self.running.functions, name, max_running)
         window = self.downstreams.window_of(name, self.now_ms)
         if window is not None:
-            yield self._line(("downstream.window", self.downstreams.name_of(name)), window)
+            yield self._lines.before(window, ("downstream.window", self.downstreams.name_of(name)))
         yield from self._maxima_of(priority, tenant, name, amounts(function.resources))
 
     def _maxima_of(
@@ -207,25 +210,25 @@ class Gates:
         if leaf.key:
             yield from self._at_most("key.max_running", self.running.keys, key_name(leaf), function.key_max_running)
         if function.missing and not leaf.pin:
-            yield self._line(("function.missing", leaf.function), Closed("function.missing"))
+            yield self._lines.before(Closed("function.missing"), ("function.missing", leaf.function))
         resources = resources_of(self.function_of(leaf), leaf)
         if resources != function.resources:
             yield from self._maxima_of(leaf.priority, leaf.tenant, leaf.function, amounts(resources))
         if leaf.lane in RETRY_LANES.values():
-            yield self._line(
-                ("function.retries", leaf.function), self.downstreams.budget_of(leaf.function, self.now_ms)
+            yield self._lines.before(
+                self.downstreams.budget_of(leaf.function, self.now_ms), ("function.retries", leaf.function)
             )
         if leaf.lane in PRESSED_LANES:
             gate = OffPeakGate(self.off_peak, tuple(sorted(amounts(function.resources))))
             self._off_peak_lines[NAME, gate.need] = None
-            yield self._line((NAME, gate.need), gate)
+            yield self._lines.before(gate, (NAME, gate.need))
 
     def _rated(self, what: str, of: str) -> Iterable[Line]:
         bucket = self.buckets.get((what, of))
-        return () if bucket is None else (self._line((what, of), bucket),)
+        return () if bucket is None else (self._lines.before(bucket, (what, of)),)
 
     def _at_most(self, what: str, counts: Mapping[str, int], of: str, most: int | None) -> Iterable[Line]:
-        return () if most is None else (self._line((what, of), AtMost(what, counts, of, most)),)
+        return () if most is None else (self._lines.before(AtMost(what, counts, of, most), (what, of)),)
 
     def _maximum(self, what: str, owner: Owner, quota: Quota, need: Mapping[str, int]) -> Iterable[Line]:
         maximum = {kind: most for kind, most in quota.maximum if need.get(kind)}
@@ -233,7 +236,7 @@ class Gates:
             return ()
         name: Name = (what, owner[1], tuple(sorted(need.items())))
         self._maxima.setdefault(owner, {})[name] = None
-        return (self._line(name, QuotaGate(what, self.usage, owner, maximum, need)),)
+        return (self._lines.before(QuotaGate(what, self.usage, owner, maximum, need), name),)
 
     def _bucket(self, what: str, of: str, rate: Rate | None, *, full: bool) -> None:
         name: Name = (what, of)
@@ -247,21 +250,9 @@ class Gates:
         elif (bucket.limit.per_s, bucket.limit.burst) != (limit.per_s, limit.burst):
             bucket.change(limit, self.now_ms)
 
-    def _line(self, name: Name, gate: Gate) -> Line:
-        line = self._lines.get(name)
-        if line is None:
-            line = self._lines[name] = Line(gate, self.stirred, str(name[0]))
-        line.gate = gate
-        return line
-
     def _stir_off_peak(self) -> None:
         for name in self._off_peak_lines:
-            self._stir(name)
-
-    def _stir(self, name: Name) -> None:
-        line = self._lines.get(name)
-        if line is not None:
-            line.stir()
+            self._lines.stir(name)
 
     def _policy(self, function: FunctionName) -> FunctionPolicy:
         policy = self.policies.get(("function", function))
@@ -278,8 +269,3 @@ class Gates:
 def rate_gates(leaf: Leaf) -> tuple[Name, Name]:
     """What bounds how many of the leaf's tasks start in a second."""
     return ("tenant.rate", leaf.tenant), ("function.rate", leaf.function)
-
-
-def submit_gates(tenant: TenantId, function: FunctionName) -> tuple[Name, Name]:
-    """What a task must pass to be accepted."""
-    return ("tenant.submit_rate", tenant), ("function.submit_rate", function)

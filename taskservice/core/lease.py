@@ -6,7 +6,7 @@ price of a lease (some milliseconds) is shared, and small enough that nobody wai
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil
 
 from taskservice.core.costs import UNKNOWN_S
@@ -16,7 +16,7 @@ from taskservice.core.memory import resources_of
 from taskservice.core.queues import LeafQueue
 from taskservice.core.specs import FunctionSpec
 from taskservice.core.speed import Speed
-from taskservice.core.types import Leaf, Task, Token
+from taskservice.core.types import Leaf, Task, TaskNo, Token
 
 
 def lease_size(queue: LeafQueue, slots: int, speed: Speed | None, function: FunctionSpec, limits: Limits) -> int:
@@ -60,8 +60,15 @@ def attempt_s(speed: Speed | None, function: FunctionSpec) -> float:
     return known_us / 1e6 / function.concurrency
 
 
-def launch_spec(token: Token, leaf: Leaf, function: FunctionSpec, tasks: Sequence[Task], limits: Limits) -> LeaseSpec:
-    """What the supervisor of the lease is told."""
+def launch_spec(
+    token: Token,
+    leaf: Leaf,
+    function: FunctionSpec,
+    tasks: Sequence[Task],
+    limits: Limits,
+    checkpoints: Mapping[TaskNo, bytes],
+) -> LeaseSpec:
+    """What the supervisor of the lease is told. `checkpoints`: those that the tasks have."""
     return LeaseSpec(
         token=token,
         tenant=leaf.tenant,
@@ -72,7 +79,17 @@ def launch_spec(token: Token, leaf: Leaf, function: FunctionSpec, tasks: Sequenc
         concurrency=function.concurrency,
         slice_ms=limits.lease_slice_ms,
         tasks=tuple(
-            LeaseTask(task.no, task.id, task.payload, task.attempt, task.run, task.timeout_ms, task.tags)
+            LeaseTask(
+                task.no,
+                task.id,
+                task.payload,
+                task.attempt,
+                task.run,
+                task.timeout_ms,
+                task.tags,
+                checkpoints.get(task.no, b""),
+            )
             for task in tasks
         ),
+        grace_ms=function.grace_ms,
     )

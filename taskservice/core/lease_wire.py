@@ -7,6 +7,9 @@ from msgspec import Struct
 from taskservice.core.specs import Bundle, Resources
 from taskservice.core.types import FunctionName, OutcomeKind, RunnerId, TaskId, TaskNo, TenantId, Token
 
+BYTES = b"\x02"
+"""What a checkpoint begins with that is no JSON."""
+
 
 class LeaseTask(Struct, frozen=True, array_like=True, gc=False):
     """One attempt to make."""
@@ -19,6 +22,9 @@ class LeaseTask(Struct, frozen=True, array_like=True, gc=False):
     run: int
     timeout_ms: int
     tags: tuple[tuple[str, str], ...] = ()
+    checkpoint: bytes = b""
+    """The last one of the attempts before; empty if there is none. JSON text, or `BYTES` and bytes; or a reference to that where
+    that is what the task has: as with the payload."""
 
 
 class LeaseSpec(Struct, frozen=True, array_like=True):
@@ -34,6 +40,8 @@ class LeaseSpec(Struct, frozen=True, array_like=True):
     slice_ms: int
     """While an attempt runs longer than this after the lease began, what has not been started is handed back."""
     tasks: tuple[LeaseTask, ...]
+    grace_ms: int = 0
+    """What an attempt has when its time is over, before it is ended by force."""
 
 
 class Outcome(Struct, frozen=True, array_like=True, gc=False):
@@ -62,6 +70,8 @@ class LeaseReport(Struct, frozen=True, array_like=True):
     """The lease is over and its resources are free; whatever it did not report is lost."""
     held_us: int = 0
     """How long it has had its resources, if it is over; 0: nobody knows."""
+    checkpoints: tuple[tuple[TaskNo, bytes], ...] = ()
+    """What attempts have put down, in order, before whatever else is said here of them; large ones are references."""
 
 
 class RunnerReport(Struct, frozen=True, array_like=True):

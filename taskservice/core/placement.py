@@ -49,8 +49,11 @@ class Order:
 
     def catch_up(self, ledger: Ledger, runners: Iterable[Runner], ahead_max: int | None = None) -> None:
         """The order is that of now. `ahead_max`: see `Runner.fits_behind`; None: as before."""
+        another = ahead_max is not None and ahead_max != self._ahead_max
+        if self._seen == ledger.number and not another:
+            return
         changed = ledger.since(self._seen)
-        if ahead_max is not None and ahead_max != self._ahead_max:
+        if ahead_max is not None and another:
             self._ahead_max = ahead_max
             changed = None
         self._seen = ledger.number

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from taskservice.core.costs import dominant_cpus
 from taskservice.core.demand import Demand
 from taskservice.core.lease_wire import HeldLease
 from taskservice.core.placement import Order
@@ -45,6 +46,8 @@ class Pool:
     """What `capacity` gives, once it was asked."""
     _most: dict[tuple[Demand, str], int] = field(default_factory=dict)
     """What `most` gives, likewise."""
+    _rates: dict[Demand, float] = field(default_factory=dict)
+    """What `rate` gives, likewise."""
 
     # What happens to it
 
@@ -150,6 +153,13 @@ class Pool:
                 add(self._capacity, {} if runner.draining else runner.capacity)
         return self._capacity
 
+    def rate(self, demand: Demand) -> float:
+        """How many machine seconds a second of such a lease costs."""
+        known = self._rates.get(demand)
+        if known is None:
+            known = self._rates[demand] = dominant_cpus(dict(demand.need), self.capacity())
+        return known
+
     def most(self, demand: Demand, name: str) -> int:
         """The most that a runner has of that resource which could meet the demand; 0 if there is none."""
         known = self._most.get((demand, name))
@@ -179,6 +189,7 @@ class Pool:
     def _changed(self) -> None:
         self._capacity = None
         self._most.clear()
+        self._rates.clear()
 
     def _order(self, demand: Demand, ahead_max: int | None = None) -> Order:
         order = self._orders.get(demand)

@@ -7,8 +7,10 @@ record. Rows are tuples rather than structs where a record holds thousands of th
 from __future__ import annotations
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from taskservice.core.changes import Change
+from taskservice.core.checkpoints import CheckpointsSaved
 from taskservice.core.deploying import DeployRecord
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.orders import OrderRecord
@@ -201,17 +203,8 @@ class OperationBegun(Struct, frozen=True, array_like=True, tag="operation"):
 
     @property
     def operation(self) -> Operation:
-        return Operation(
-            self.id,
-            self.action,
-            self.filter,
-            self.upto_no,
-            self.at_ms,
-            self.dry_run,
-            self.matched,
-            resume_ms=self.resume_ms,
-            running=self.running,
-        )
+        begun = Operation(self.id, self.action, self.filter, self.upto_no, self.at_ms, self.dry_run, self.matched)
+        return replace(begun, resume_ms=self.resume_ms, running=self.running)
 
 
 class OperationStep(Struct, frozen=True, array_like=True, tag="operation_step"):
@@ -251,6 +244,7 @@ Record = (
     | TasksFailed
     | TasksHandedBack
     | OrderRecord
+    | CheckpointsSaved
     | TasksCancelled
     | TasksChanged
     | TasksExpired

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from random import Random
 
+from taskservice.core.checkpoints import CheckpointsSaved
 from taskservice.core.decision import Decision
 from taskservice.core.events import RunnerReported
 from taskservice.core.flow.backoff import delay_ms
@@ -118,15 +119,24 @@ def report(state: State, event: RunnerReported, now_ms: int, rng: Random) -> Dec
         if lease is None:
             gone.append(token)
         else:
+            records.extend(_saved(lease, reports, now_ms))
             records.extend(_settle(state, lease, reports, now_ms, rng))
     return Decision(tuple(records), ReportAck(tuple(gone)), tuple(dropped))
 
 
+def _saved(lease: Lease, reports: list[LeaseReport], now_ms: int) -> Iterable[Record]:
+    """The last checkpoints of tasks that the lease still holds."""
+    rows = tuple((no, text) for each in reports for no, text in each.checkpoints if no in lease.open)
+    if rows:
+        yield CheckpointsSaved(now_ms, lease.token, rows)
+
+
 def _unwanted(state: State, lease: Lease | None, reports: list[LeaseReport]) -> list[str]:
-    """The keys of results that come too late: of another's task by now. Not those of a report that only comes again."""
-    outcomes = (outcome for lease_report in reports for outcome in lease_report.outcomes)
-    late = [each for each in outcomes if each.result.startswith(MARK) and (lease is None or each.no not in lease.open)]
-    return [key for outcome in late for key in keys_of(outcome.result) if not state.table.references([key])]
+    """The keys of results and checkpoints that come too late: of another's task by now. Not those of a report that only comes again."""
+    values = [(each.no, each.result) for report in reports for each in report.outcomes]
+    values += [each for report in reports for each in report.checkpoints]
+    late = [text for no, text in values if text.startswith(MARK) and (lease is None or no not in lease.open)]
+    return [key for text in late for key in keys_of(text) if not state.table.references([key])]
 
 
 def lost(state: State, lease: Lease, message: str, now_ms: int, rng: Random) -> Iterable[Record]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from taskservice.core import lease
 from taskservice.core.bulk import leasable
 from taskservice.core.claims import Owner as LeaseOwner
-from taskservice.core.costs import dominant_cpus
 from taskservice.core.demand import Demand
 from taskservice.core.fair.tree import Turn
+from taskservice.core.flow.gate import ROOM_MAX
 from taskservice.core.flow.quota import Owner
 from taskservice.core.records import LeaseGranted
 from taskservice.core.specs import DownstreamPolicy, FunctionPolicy
@@ -76,7 +76,7 @@ def _grant(state: State, turn: Turn, round_: Round, now_ms: int) -> LeaseGranted
     pool_slots = state.pool.slots(turn.shape)
     slots = max(1, pool_slots // len(state.queues))
     room = turn.room
-    if _counted(state, leaf):
+    if room < ROOM_MAX and _counted(state, leaf):
         room = lease.spread(room, pool_slots, function)
     size = min(room, lease.lease_size(queue, slots, speed, function, state.limits))
     lasts_ms = lease.lasts_ms(size, speed, function)
@@ -118,12 +118,11 @@ def charge(state: State, granted: LeaseGranted, now_ms: int) -> None:
     short = lease.is_short(lasts_ms, state.limits)
     state.pool.occupy(granted.runner, granted.token, demand, short=short, now_ms=now_ms, lasts_ms=lasts_ms)
     state.preemption.granted(leaf, demand, granted.runner)
-    need = dict(demand.need)
-    rate = dominant_cpus(need, state.pool.capacity())
-    state.turns.usage.occupy(granted.token, leaf, need)
+    state.turns.usage.occupy(granted.token, leaf, dict(demand.need))
     state.turns.gates.started(leaf, tasks, now_ms)
     state.turns.refused.pop(demand, None)
-    price = state.costs.charge(granted.token, leaf, tasks, rate, lease.attempt_s(speed, function), now_ms)
+    rate, each_s = state.pool.rate(demand), lease.attempt_s(speed, function)
+    price = state.costs.charge(granted.token, leaf, tasks, rate, each_s, now_ms)
     state.turns.served(leaf, tasks, price, now_ms)
     state.apps.granted(leaf, granted.version, tasks)
 

@@ -29,6 +29,8 @@ from taskservice.core.turns import Turns
 from taskservice.core.types import FunctionName, Leaf, RunnerId, Task, TaskId, TaskNo, TenantId, Token
 from taskservice.core.versions import Apps
 
+NO_TASKS: frozenset[TaskNo] = frozenset()
+
 
 class OpenAttempt(Struct, frozen=True):
     """A task under a lease, with what deciding about its outcome needs: no look-up when it is reported."""
@@ -82,11 +84,13 @@ class Lease:
     @property
     def preempted(self) -> bool:
         """Whether it is to stop for others."""
-        return any(order.kind is OrderKind.PREEMPT for order in self.orders)
+        return bool(self.orders) and any(order.kind is OrderKind.PREEMPT for order in self.orders)
 
     @property
     def cancelling(self) -> frozenset[TaskNo]:
         """Those that are cancelled when their attempt ends, unless it succeeds; and perhaps some that have been reported."""
+        if not self.orders:
+            return NO_TASKS
         return frozenset(no for order in self.orders if order.kind is OrderKind.CANCEL for no in order.nos)
 
 

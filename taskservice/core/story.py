@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from taskservice.core import records as r
+from taskservice.core.checkpoints import CheckpointsSaved
 from taskservice.core.operate import DONE
 from taskservice.core.operations import OperationKind
 from taskservice.core.orders import OrdersGiven, TasksPreempted, TasksStopped
@@ -86,6 +87,10 @@ def _line(record: r.Record, no: TaskNo) -> str:
             return "queued: its time has come"
         case r.TasksHandedBack(nos=nos) if no in nos:
             return f"queued: handed back under {_token(record.token)}"
+        case CheckpointsSaved(rows=checkpoints):
+            for saved, text in checkpoints:
+                if saved == no:
+                    return f"checkpoint under {_token(record.token)}, {len(text)} bytes or a reference"
         case TasksPreempted(nos=nos) if no in nos:
             return f"queued: stopped for others under {_token(record.token)}"
         case TasksStopped(nos=nos) if no in nos:

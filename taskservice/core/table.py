@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from taskservice.core.changes import Change
+from taskservice.core.checkpoints import Checkpoints
 from taskservice.core.past import PastTasks
 from taskservice.core.records import DeadRow, RetryRow
 from taskservice.core.stretches import Reach, Stretch
@@ -95,6 +96,10 @@ class TaskTable(Protocol):
     @property
     def past(self) -> PastTasks:
         """What is known of tasks that have left for history."""
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """The last checkpoints of its tasks. One that is deleted has none; to others they are left until `drop`."""
 
     def insert(self, tasks: Sequence[Task]) -> None:
         """The tasks are kept. Raises IllegalMove if a number, or a (tenant, id) here or in history, is taken."""
@@ -192,8 +197,8 @@ class TaskTable(Protocol):
         """The sum of the payloads of the leaf's queued tasks."""
 
     def references(self, keys: Sequence[str]) -> list[str]:
-        """Those of these keys of values to which a task referred when it was inserted or succeeded, and which have not
-        been dropped since: that a task is gone does not mean that its values are."""
+        """Those of these keys of values to which a task referred when it was inserted, succeeded or saved a checkpoint, and which
+        have not been dropped since: that a task is gone does not mean that its values are."""
 
     def drop_references(self, keys: Sequence[str]) -> None:
         """Nothing refers to these keys any more. One that is not known is no error."""

@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from taskservice.core import records as r
+from taskservice.core.checkpoints import CheckpointsSaved
 from taskservice.core.filters import touches
 from taskservice.core.orders import Order, OrdersGiven, TasksPreempted, TasksStopped
 from taskservice.core.schedule_records import ScheduleFired, ScheduleRemoved, ScheduleSet
@@ -88,7 +89,7 @@ class Wanted:
                 return _with_rows(record, "nos", list(filter(self._has, record.nos)))
             case r.TasksChanged() | r.TasksExpired():
                 return _with_rows(record, "nos", list(filter(self._has, record.nos)))
-            case r.TasksSucceeded() | r.TasksArchived():
+            case r.TasksSucceeded() | r.TasksArchived() | CheckpointsSaved():
                 return _with_rows(record, "rows", [row for row in record.rows if self._has(row[0])])
             case r.TasksRetrying() | r.TasksFailed():
                 return _with_rows(record, "rows", [row for row in record.rows if self._has(row.no)])

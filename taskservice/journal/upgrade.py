@@ -137,8 +137,13 @@ def _add_preempted(db: sqlite3.Connection) -> None:
     db.execute("ALTER TABLE task ADD COLUMN throttles INTEGER NOT NULL DEFAULT 0")
 
 
+def _add_checkpoints(db: sqlite3.Connection) -> None:
+    """Version 8 has the last checkpoints of tasks."""
+    db.execute("CREATE TABLE checkpoint (no INTEGER PRIMARY KEY, checkpoint BLOB NOT NULL)")
+
+
 def _add_versions(db: sqlite3.Connection) -> None:
-    """Version 8 knows the version of the code that a task's last lease was for, and leaves whose tasks stay on one."""
+    """Version 9 knows the version of the code that a task's last lease was for, and leaves whose tasks stay on one."""
     db.execute("ALTER TABLE task ADD COLUMN version INTEGER NOT NULL DEFAULT 0")
     db.execute("ALTER TABLE leaf ADD COLUMN pin INTEGER NOT NULL DEFAULT 0")
 
@@ -150,7 +155,8 @@ STEPS: Mapping[int, Step] = {
     4: _add_deadlines,
     5: _add_memory,
     6: _add_preempted,
-    7: _add_versions,
+    7: _add_checkpoints,
+    8: _add_versions,
 }
 """From a version to the next one. They say what the schema was then, and take nothing from `mapping`, which goes on."""
 

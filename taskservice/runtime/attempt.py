@@ -7,10 +7,12 @@ import time
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from taskservice.app import Function, NonRetryable, Throttled
+from taskservice.checkpoints import Checkpoints
 from taskservice.context import Context, StopSignal
 from taskservice.core.lease_wire import LeaseTask, Outcome
 from taskservice.core.types import OutcomeKind, TenantId
@@ -21,17 +23,33 @@ MESSAGE_CHARS_MAX = 1_000
 _OURS = str(Path(__file__).parent) + os.sep
 
 
-def call_of(function: Function, tenant: TenantId, task: LeaseTask, signal: StopSignal) -> Callable[[], Any]:
+class Began(NamedTuple):
+    """When an attempt began, by both clocks."""
+
+    ms: int
+    monotonic_ns: int
+
+
+def call_of(
+    function: Function,
+    tenant: TenantId,
+    task: LeaseTask,
+    began: Began,
+    signal: StopSignal,
+    checkpoints: Checkpoints,
+) -> Callable[[], Any]:
     """The handler with its arguments, ready to be called. Raises BadPayload if they do not fit."""
     arguments = function.signature.arguments(task.payload)
     if function.signature.context_parameter is not None:
-        arguments[function.signature.context_parameter] = _context(tenant, task, signal)
-    return lambda: function.call(**arguments)
+        arguments[function.signature.context_parameter] = _context(tenant, task, began, signal, checkpoints)
+    return partial(function.call, **arguments)
 
 
-def _context(tenant: TenantId, task: LeaseTask, signal: StopSignal) -> Context:
-    deadline = datetime.fromtimestamp(time.time() + task.timeout_ms / 1000, UTC)
-    return Context(task.id, tenant, task.attempt, deadline, dict(task.tags), task.run, signal)
+def _context(tenant: TenantId, task: LeaseTask, began: Began, signal: StopSignal, checkpoints: Checkpoints) -> Context:
+    deadline = datetime.fromtimestamp((began.ms + task.timeout_ms) / 1000, UTC)
+    deadline_s = began.monotonic_ns / 1e9 + task.timeout_ms / 1000
+    tags = dict(task.tags)
+    return Context(task.id, tenant, task.attempt, deadline, tags, task.run, signal, deadline_s, checkpoints)
 
 
 def success(task: LeaseTask, value: object, result_bytes_max: int) -> Outcome:
@@ -69,13 +87,13 @@ def stopped(outcome: Outcome, kind: OutcomeKind) -> Outcome:
     return Outcome(outcome.no, kind, message=outcome.message, detail=outcome.detail)
 
 
-def timed(outcome: Outcome, started_ms: int, started_ns: int) -> Outcome:
-    """The same outcome, with its times: begun at `started_ns` of the monotonic clock, ended now."""
-    duration_us = (time.monotonic_ns() - started_ns) // 1000
+def timed(outcome: Outcome, began: Began) -> Outcome:
+    """The same outcome, with its times: it ended now."""
+    duration_us = (time.monotonic_ns() - began.monotonic_ns) // 1000
     return Outcome(
         outcome.no,
         outcome.kind,
-        started_ms,
+        began.ms,
         duration_us,
         outcome.result,
         outcome.message,

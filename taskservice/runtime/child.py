@@ -32,10 +32,12 @@ from taskservice.core.lease_wire import LeaseTask, Outcome
 from taskservice.core.specs import Bundle
 from taskservice.core.types import OutcomeKind, TaskNo
 from taskservice.runtime import output
-from taskservice.runtime.attempt import call_of, describe, failure, success, timed, traceback_of
+from taskservice.runtime.attempt import Began, call_of, describe, failure, success, timed, traceback_of
+from taskservice.runtime.checkpointing import Checkpointing
+from taskservice.runtime.interrupts import Interrupts
 from taskservice.runtime.outbox import Outbox
 from taskservice.runtime.slots import Slots
-from taskservice.runtime.steps import Steps
+from taskservice.runtime.steps import Steps, cancels
 from taskservice.runtime.stops import Stops
 from taskservice.runtime.wire import (
     Frames,
@@ -93,6 +95,10 @@ class Worker:
         self._speaking: list[output.AttemptLog] = []
         """Logs of the attempts that run."""
         self._stops = Stops()
+        self._interrupts = Interrupts()
+        self._checkpoints = Checkpointing(
+            outbox.checkpoint, load.task_checkpoint_bytes_max, load.task_checkpoint_interval_s
+        )
 
     def receive(self, message: Run | GiveBack | Stop) -> None:
         """Called by the reader thread; never waits for a handler."""
@@ -142,14 +148,14 @@ class Worker:
                 traceback.print_exc()
 
     def _one(self, function: Function, batch: _Batch, task: LeaseTask) -> None:
-        log, started_ms, started_ns = self._begin(task, 0)
+        log, began = self._begin(task, 0)
         try:
-            call = call_of(function, batch.run.tenant, task, self._stops.begin(task.no))
-            outcome = success(task, call(), self._load.result_bytes_max)
+            asked = self._stops.begin(task.no, self._interrupts.reach)
+            call = call_of(function, batch.run.tenant, task, began, asked, self._checkpoints.begin(task))
+            outcome = success(task, self._interrupts.run(asked, call), self._load.result_bytes_max)
         except BaseException as error:  # SystemExit and the like end the attempt, not the process
             outcome = failure(function, task, error)
-        outcome = self._stops.end(outcome)
-        self._end(log, 0, timed(outcome, started_ms, started_ns), last=not batch.unstarted)
+        self._end(log, 0, timed(self._stops.end(outcome), began), last=not batch.unstarted)
 
     async def _many(self, function: Function, batch: _Batch) -> None:
         async with asyncio.TaskGroup() as group:
@@ -163,17 +169,17 @@ class Worker:
             await asyncio.wait([asyncio.create_task(steps)])
 
     async def _attempt(self, function: Function, batch: _Batch, task: LeaseTask, slot: int) -> None:
-        log, started_ms, started_ns = self._begin(task, slot)
+        log, began = self._begin(task, slot)
         try:
-            signal = self._stops.begin(task.no, asyncio.current_task())
-            value = await call_of(function, batch.run.tenant, task, signal)()
+            asked = self._stops.begin(task.no, cancels(asyncio.current_task()))
+            book = self._checkpoints.begin(task)
+            value = await call_of(function, batch.run.tenant, task, began, asked, book)()
             outcome = success(task, value, self._load.result_bytes_max)
         except BaseException as error:  # see _one
             outcome = failure(function, task, error)
-        outcome = self._stops.end(outcome)
-        self._end(log, slot, timed(outcome, started_ms, started_ns), last=not batch.unstarted)
+        self._end(log, slot, timed(self._stops.end(outcome), began), last=not batch.unstarted)
 
-    def _begin(self, task: LeaseTask, slot: int) -> tuple[output.AttemptLog, int, int]:
+    def _begin(self, task: LeaseTask, slot: int) -> tuple[output.AttemptLog, Began]:
         log = output.AttemptLog(task.no, self._load.log_bytes_max, self._outbox.log)
         if not self._speaking:
             output.redirect()
@@ -181,7 +187,7 @@ class Worker:
         output.speak(log)
         started_ns = time.monotonic_ns()
         self._slots.set(slot, task.no, started_ns)
-        return log, time.time_ns() // 1_000_000, started_ns
+        return log, Began(time.time_ns() // 1_000_000, started_ns)
 
     def _end(self, log: output.AttemptLog, slot: int, outcome: Outcome, *, last: bool) -> None:
         self._speaking.remove(log)
@@ -189,6 +195,7 @@ class Worker:
         log.close()
         if not self._speaking:
             self._raw.settle()
+        self._checkpoints.end(outcome)
         self._outbox.add(outcome, at_once=last)
         self._slots.clear(slot)
 

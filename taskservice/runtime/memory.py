@@ -8,18 +8,15 @@ second, so between two looks some ten megabytes beyond its limit.
 
 from __future__ import annotations
 
-import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-import psutil
-
 from taskservice.core.types import OutcomeKind, TaskNo
+from taskservice.runtime.family import descendants
 
 LOOK_S = 0.1
 """How long after its beginning a lease's child is looked at first, and how often then."""
@@ -44,7 +41,7 @@ def taken_bytes(pid: int, enough_bytes: int | None = None) -> int:
     What several of them share, as forks do, is counted for each of them, unless that makes it more than `enough_bytes`: then it
     is counted once, which takes 20 ms a gigabyte. 0 if the process is gone.
     """
-    family = [pid, *_descendants(pid)]
+    family = [pid, *descendants(pid)]
     total = sum(_field_bytes(f"/proc/{each}/status", _TAKEN) or 0 for each in family)
     if enough_bytes is None or total <= enough_bytes or len(family) == 1:
         return total
@@ -66,29 +63,6 @@ def _field_bytes(path: str, fields: re.Pattern[bytes]) -> int | None:
         return None
     found = fields.findall(text)
     return 1024 * sum(map(int, found)) if found else None
-
-
-def _descendants(pid: int) -> Iterator[int]:
-    """All that descend from the process. Asking the kernel for children takes 20 us; walking through all processes, 5 ms."""
-    if not _kernel_tells_children():
-        with suppress(psutil.Error):
-            yield from (each.pid for each in psutil.Process(pid).children(recursive=True))
-        return
-    threads: list[str] = []
-    with suppress(OSError):  # it is gone
-        threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - it is asked often
-    for thread in threads:
-        children = b""
-        with suppress(OSError):  # the thread is
-            children = Path(f"/proc/{pid}/task/{thread}/children").read_bytes()
-        for child in children.split():
-            yield int(child)
-            yield from _descendants(int(child))
-
-
-@cache
-def _kernel_tells_children() -> bool:
-    return Path(f"/proc/self/task/{os.getpid()}/children").exists()
 
 
 class OomKills:

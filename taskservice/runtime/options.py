@@ -37,6 +37,9 @@ class RuntimeOptions(Struct, frozen=True, array_like=True):
     """Payloads that are fetched for one go of the child; a single one may be larger."""
     unwritten_bytes_max: int = 64 * 1024 * 1024
     """Results that wait to be written, before the lease hands back what it has not started."""
+    task_checkpoint_bytes_max: int = 16 * 1024 * 1024
+    task_checkpoint_interval_s: float = 5.0
+    """From one checkpoint of an attempt that leaves the child to the next."""
     code_dir: str = ""
     """Where code is unpacked that is not in a folder of its own."""
     code_unpacked_bytes_max: int = 256 * 1024 * 1024

@@ -9,7 +9,7 @@ import time
 
 from taskservice.core.lease_wire import Outcome
 from taskservice.core.types import OutcomeKind, TaskNo
-from taskservice.runtime.wire import Ended, FromChild, Logged, frame
+from taskservice.runtime.wire import Checkpointed, Ended, FromChild, Logged, frame
 
 FLUSH_S = 0.004
 """A finished outcome waits at most about this long for others."""
@@ -46,6 +46,10 @@ class Outbox:
             os.write(1, text)
         else:
             self.send(Logged(no, text))
+
+    def checkpoint(self, no: TaskNo, text: bytes) -> None:
+        """The checkpoint is sent, after what came before it."""
+        self.send(Checkpointed(no, text))
 
     def send(self, message: FromChild) -> None:
         """All that waits is sent, and then the message."""

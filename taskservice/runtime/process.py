@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ from msgspec.structs import replace
 from taskservice.code.cache import HeldCode
 from taskservice.core.specs import Bundle, FunctionSpec
 from taskservice.core.types import OutcomeKind, TenantId
+from taskservice.runtime.family import MARK, end_family
 from taskservice.runtime.memory import LEFT_RATIO_MAX, taken_bytes
 from taskservice.runtime.options import RuntimeOptions
 from taskservice.runtime.slots import Slots
@@ -102,6 +104,7 @@ class Child:
         """Memory that it took when the app had been imported."""
         self.seen_bytes = 0
         """Memory that it took when that was looked at last."""
+        self._mark = uuid.uuid4().hex
         self._output_open = True
         self._fault = ""
         self._patience_s = 0.0
@@ -118,7 +121,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=child_environment(),
+                env=child_environment() | {MARK: self._mark},
                 cwd=here.path if Path(here.path).is_dir() else "/",
                 pass_fds=(theirs.fileno(), self.slots.descriptor),
                 start_new_session=True,
@@ -133,7 +136,16 @@ class Child:
         self.exit = os.pidfd_open(self._process.pid)
         self.control.setblocking(False)
         os.set_blocking(self.output, False)
-        self.send(Load(here, options.result_bytes_max, options.log_bytes_max, options.child_idle_s))
+        self.send(
+            Load(
+                here,
+                options.result_bytes_max,
+                options.log_bytes_max,
+                options.child_idle_s,
+                options.task_checkpoint_bytes_max,
+                options.task_checkpoint_interval_s,
+            )
+        )
 
     @property
     def pid(self) -> int:
@@ -272,7 +284,7 @@ class Child:
             return f"killed by signal {-code}"
 
     def kill(self) -> None:
-        """The process, its group and whatever else descends from it are gone, and waited for."""
+        """The process, its group and whatever else descends from it are gone."""
         if self._process.returncode is not None:
             return  # its number may be another's by now
         descendants: list[psutil.Process] = []
@@ -284,6 +296,7 @@ class Child:
             with suppress(psutil.Error):
                 process.kill()
         self._process.wait()
+        end_family(self._mark)
 
     def close(self) -> None:
         """Nothing of it is left."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
-from taskservice.context import StopSignal
+from taskservice.context import Cancelled, StopSignal, TimeLimitExceeded
 from taskservice.core.lease_wire import Outcome
 from taskservice.core.types import OutcomeKind, TaskNo
 from taskservice.runtime.attempt import stopped
@@ -19,15 +19,15 @@ class Stops:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: dict[TaskNo, StopSignal] = {}
-        self._asked: dict[TaskNo, OutcomeKind] = {}
+        self._asked: dict[TaskNo, Stop] = {}
 
     def ask(self, message: Stop) -> None:
         """These attempts know that they are to stop, or will know it when they begin."""
         with self._lock:
-            self._asked.update(dict.fromkeys(message.nos, message.kind))
+            self._asked.update(dict.fromkeys(message.nos, message))
             signals = [self._running[no] for no in message.nos if no in self._running]
         for signal in signals:
-            signal.set()
+            signal.set(_error(message))
 
     def forget(self, nos: Iterable[TaskNo]) -> None:
         """Whatever was asked of these tasks was asked of attempts that are over: they come anew."""
@@ -35,30 +35,26 @@ class Stops:
             for no in nos:
                 self._asked.pop(no, None)
 
-    def begin(self, no: TaskNo, task: asyncio.Task[None] | None = None) -> StopSignal:
-        """The attempt runs, on the event loop if it has a `task`: that is cancelled when the attempt is to stop."""
+    def begin(self, no: TaskNo, reach: Callable[[StopSignal], object]) -> StopSignal:
+        """The attempt runs. `reach` is called when it is to stop, most likely by the reader thread."""
         signal = StopSignal()
-        if task is not None:
-            loop = task.get_loop()
-            signal.on_set = lambda: loop.call_soon_threadsafe(_cancel, task, signal)
+        signal.on_set = partial(reach, signal)
         with self._lock:
             self._running[no] = signal
-            asked = no in self._asked
-        if asked:
-            signal.set()
+            asked = self._asked.get(no)
+        if asked is not None:
+            signal.set(_error(asked))
         return signal
 
     def end(self, outcome: Outcome) -> Outcome:
         """The attempt has ended like that; gives what it came to."""
         with self._lock:
             signal = self._running.pop(outcome.no, None)
-            kind = self._asked.pop(outcome.no, None)
+            asked = self._asked.pop(outcome.no, None)
         if signal is not None:
             signal.on_set = None
-        return outcome if kind is None else stopped(outcome, kind)
+        return outcome if asked is None else stopped(outcome, asked.kind)
 
 
-def _cancel(task: asyncio.Task[None], signal: StopSignal) -> None:
-    """As asyncio does it; not if the attempt has ended meanwhile, and its last outcome is being told."""
-    if signal.on_set is not None:
-        task.cancel()
+def _error(message: Stop) -> Cancelled:
+    return (TimeLimitExceeded if message.kind is OutcomeKind.TIMEOUT else Cancelled)(message.why)

@@ -6,11 +6,12 @@ store, nor where it is. Threads are made for the first large value of a lease: m
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -31,6 +32,8 @@ MEANWHILE_S = 0.1
 """How often there is something else to do while payloads are fetched."""
 
 
+log = logging.getLogger(__name__)
+
 A = TypeVar("A")
 R = TypeVar("R")
 
@@ -49,17 +52,19 @@ class LeaseValues:
         """The first of these tasks: as many as can have their payloads in RAM at the same time, and at least one."""
         fetched_bytes = 0
         for count, task in enumerate(tasks):
-            ref = ref_of(task.payload)
-            fetched_bytes += 0 if ref is None else ref.size_bytes
+            for ref in (ref_of(task.payload), ref_of(task.checkpoint)):
+                fetched_bytes += 0 if ref is None else ref.size_bytes
             if count and fetched_bytes > self._options.fetched_bytes_max:
                 return
             yield task
 
     def fetched(self, tasks: Iterable[LeaseTask], meanwhile: Callable[[], None]) -> list[LeaseTask | Outcome]:
-        """Each task with its payload, or why it cannot be had: its outcome. `meanwhile` is called again and again until
+        """Each task with its payload and checkpoint, or why they cannot be had: its outcome. A checkpoint that is lost is left out.
+        `meanwhile` is called again and again until
         then. Raises what that raises."""
         here = list(tasks)
-        reading = {task.no: self._on_thread(self._read, task) for task in here if task.payload.startswith(MARK)}
+        away = [task for task in here if task.payload.startswith(MARK) or task.checkpoint.startswith(MARK)]
+        reading = {task.no: self._on_thread(self._read, task) for task in away}
         pending = set(reading.values())
         while pending:
             pending = futures.wait(pending, MEANWHILE_S).not_done
@@ -98,9 +103,14 @@ class LeaseValues:
             del self._unwritten[no]
         return [future.result() for _, future in ready]
 
-    def wait(self) -> None:
-        """Something has been written, or a moment has passed."""
-        futures.wait([future for _, future in self._unwritten.values()], MEANWHILE_S, futures.FIRST_COMPLETED)
+    def save(self, checkpoint: bytes) -> Future[bytes]:
+        """What stands for it, once it is written. The future raises ValuesAway if it cannot be."""
+        return self._on_thread(self._save, checkpoint)
+
+    def wait(self, checkpoints: Sequence[Future[bytes]]) -> None:
+        """A result, or one of these checkpoints, has been written, or a moment has passed."""
+        under_way: list[Future[Any]] = [future for _, future in self._unwritten.values()]
+        futures.wait([*under_way, *checkpoints], MEANWHILE_S, futures.FIRST_COMPLETED)
 
     @property
     def writing(self) -> bool:
@@ -125,14 +135,30 @@ class LeaseValues:
         return self._threads.submit(call, argument)
 
     def _read(self, task: LeaseTask) -> LeaseTask | Outcome:
-        ref = ref_of(task.payload)
-        assert ref is not None, "only those are read"
         try:
-            return replace(task, payload=self._patiently(lambda: self._values.read(ref), self._options.value_timeout_s))
+            payload = self._text(task.payload)
         except ValueLost as error:
             return Outcome(task.no, OutcomeKind.VALUE_LOST, message=f"its payload is lost: {error}")
         except ValuesAway as error:
             return _away(Outcome(task.no, OutcomeKind.STORE_AWAY), f"its payload cannot be read: {error}")
+        try:
+            checkpoint = self._text(task.checkpoint)
+        except ValueLost as error:
+            log.warning("task %s begins without its checkpoint: %s", task.id, error)
+            checkpoint = b""
+        except ValuesAway as error:
+            return _away(Outcome(task.no, OutcomeKind.STORE_AWAY), f"its checkpoint cannot be read: {error}")
+        return replace(task, payload=payload, checkpoint=checkpoint)
+
+    def _text(self, value: bytes) -> bytes:
+        """The value itself, wherever it is. Raises ValueLost or ValuesAway."""
+        ref = ref_of(value)
+        if ref is None:
+            return value
+        return self._patiently(lambda: self._values.read(ref), self._options.value_timeout_s)
+
+    def _save(self, checkpoint: bytes) -> bytes:
+        return referring(self._patiently(lambda: self._values.write(checkpoint), self._options.value_timeout_s))
 
     def _write(self, outcome: Outcome) -> Outcome:
         patience_s = self._options.result_patience_s

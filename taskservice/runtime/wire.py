@@ -27,6 +27,8 @@ class Load(Struct, frozen=True, tag=True):
     result_bytes_max: int
     log_bytes_max: int
     idle_s: float
+    task_checkpoint_bytes_max: int
+    task_checkpoint_interval_s: float
 
 
 class Run(Struct, frozen=True, tag=True):
@@ -48,6 +50,8 @@ class Stop(Struct, frozen=True, tag=True):
 
     nos: tuple[TaskNo, ...]
     kind: OutcomeKind
+    why: str = ""
+    """What the handlers are told."""
 
 
 class Loaded(Struct, frozen=True, tag=True):
@@ -82,8 +86,15 @@ class Logged(Struct, frozen=True, tag=True):
     text: bytes
 
 
+class Checkpointed(Struct, frozen=True, tag=True):
+    """An attempt has put this down. Comes before its outcome; see `lease_wire.LeaseTask`."""
+
+    no: TaskNo
+    text: bytes
+
+
 ToChild = Load | Run | GiveBack | Stop
-FromChild = Loaded | LoadFailed | Ended | GivenBack | Logged
+FromChild = Loaded | LoadFailed | Ended | GivenBack | Logged | Checkpointed
 
 _encode = msgspec.msgpack.Encoder().encode
 decode_to_child = msgspec.msgpack.Decoder(ToChild).decode

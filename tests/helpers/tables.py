@@ -131,6 +131,7 @@ def seen(table: TaskTable) -> tuple:
         table.grants(),
         table.notes("kind"),
         table.references([key for one in tasks for key in keys_of(one.payload, one.result)]),
+        table.checkpoints.of([one.no for one in tasks]),
         past_seen(table),
     )
 

@@ -77,6 +77,12 @@ MOVES: dict[str, tuple[tuple[TaskState, ...], Move]] = {
     "hand_back": ((TaskState.RUNNING,), lambda table, nos, token, _: table.hand_back(nos, token)),
     "preempt": ((TaskState.RUNNING,), lambda table, nos, token, _: table.preempt(nos, token)),
     "stop": ((TaskState.RUNNING,), lambda table, nos, token, at_ms: table.cancel(nos, token, at_ms)),
+    "save": (
+        (TaskState.RUNNING,),
+        lambda table, nos, token, at_ms: table.checkpoints.save(
+            [(no, reference((no + at_ms) % 100) if no % 3 else b"%d" % at_ms) for no in nos], token
+        ),
+    ),
     "expire": (
         (TaskState.SCHEDULED, TaskState.QUEUED, TaskState.PAUSED),
         lambda table, nos, _, at_ms: table.expire(nos, at_ms),
@@ -101,6 +107,7 @@ OFTEN = (
     *["forget_between"] * 2,
     "commit",
     "drop_references",
+    "drop_checkpoints",
     "put_off",
     *["press"] * 2,
 )
@@ -129,6 +136,9 @@ class Twins:
         elif name == "drop_references":
             keys = self.rng.sample(KEYS, 3)
             self.both(name, lambda table: table.drop_references(keys), keys)
+        elif name == "drop_checkpoints":
+            nos = self.picked(tuple(TaskState), token)
+            self.both(name, lambda table: table.checkpoints.drop(nos), nos)
         elif name in HISTORY:
             self.change_history(name)
         elif name == "change_between":

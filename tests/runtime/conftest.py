@@ -40,6 +40,8 @@ class Recorder:
     """With the seconds since the lease began."""
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     handed_back: list[int] = field(default_factory=list)
+    checkpoints: dict[int, bytes] = field(default_factory=dict)
+    """The last one of each task, as the core would have it."""
     done: bool = False
     order_after_s: float | None = None
     """When the lease is told to stop for others, and how long it has."""
@@ -51,6 +53,9 @@ class Recorder:
         assert not self.done, "a report after the last"
         msgspec.msgpack.encode(report)
         self.reports.append((monotonic() - self.began_s, report))
+        for no, text in report.checkpoints:
+            assert no in self.tasks, "a checkpoint of no task of the lease, or after its outcome"
+            self.checkpoints[no] = text
         for outcome in report.outcomes:
             assert outcome.no in self.tasks, "an outcome of no task of the lease, or a second one"
             self.tasks.remove(outcome.no)
@@ -120,11 +125,13 @@ class Node:
         order_after_s: float | None = None,
         grace_ms: int = 0,
         order_nos: tuple[int, ...] = (),
+        timeout_grace_ms: int = 0,
+        checkpoint: bytes = b"",
         bundle: Bundle | None = None,
     ) -> Recorder:
         """The lease is over; each of its tasks was reported once, `done` once and last (unless it was to stop)."""
         tasks = tuple(
-            LeaseTask(TaskNo(no), TaskId(id), encoded(payload), 1, 1, timeout_ms, (("colour", "red"),))
+            LeaseTask(TaskNo(no), TaskId(id), encoded(payload), 1, 1, timeout_ms, (("colour", "red"),), checkpoint)
             for no, (id, payload) in enumerate(
                 zip(ids or [f"t{no}" for no in range(1, len(payloads) + 1)], payloads, strict=True), 1
             )
@@ -132,7 +139,9 @@ class Node:
         bundle = bundle or Bundle(module, attribute, str(path))
         name = FunctionName(function if "." in function else f"{module}.{function}")
         needs = Resources(memory_bytes=memory_bytes)
-        spec = LeaseSpec(Token(1, 1), TenantId(tenant), name, bundle, needs, is_async, concurrency, slice_ms, tasks)
+        spec = LeaseSpec(
+            Token(1, 1), TenantId(tenant), name, bundle, needs, is_async, concurrency, slice_ms, tasks, timeout_grace_ms
+        )
         port = Recorder(
             {task.no for task in tasks},
             stop_after_s,

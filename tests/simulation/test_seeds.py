@@ -12,6 +12,7 @@ import pytest
 from taskservice.core.operations import OperationKind
 from world import checkers
 from world.durable import FileDisk
+from world.saves import check_restored
 from world.simulation import Simulation
 
 SEEDS = int(os.environ.get("TASKSERVICE_SIM_SEEDS", "50"))
@@ -24,6 +25,7 @@ RARE = (
     *(f"held_by_{kind}" for kind in OperationKind),
     "stopped_for_others",
     "cancelled_stopped",
+    "restored",
 )
 """What happens in some of the worlds."""
 FIRST = int(os.environ.get("TASKSERVICE_SIM_FIRST", "0"))
@@ -59,6 +61,7 @@ def test_worlds_go_on_from_the_files_of_those_that_crashed(tmp_path: Path) -> No
         )
         happened += Counter({f"held_by_{kind}": count for kind, count in held.items()})
         happened += Counter({f"cancelled_{how}": count for how, count in checkers.cancels(records).items()})
+        happened += check_restored(records, simulation.saves)
         happened["stopped_for_others"] += sum(checkers.stops(records).values())
         if seed >= FIRST + FILE_SEEDS_MIN - 1 and all(happened[what] for what in RARE):
             break

@@ -23,6 +23,7 @@ from taskservice.journal.memory import MemoryJournal
 from world.dispatcher import LIMITS
 from world.durable import all_tasks, check_same, folded
 from world.promises import Promises
+from world.saves import check_restored
 from world.simulation import Simulation
 from world.workload import BRIEF, MAX_ATTEMPTS, MAX_CRASHES, Behaviour, behaviour
 
@@ -50,6 +51,7 @@ def everything(simulation: Simulation) -> Counter[OperationKind]:
     schedules_are_accounted_for(records)
     stops(records)
     cancels(records)
+    check_restored(records, simulation.saves)
     _replay_equals_live(simulation, state)
     return promises.held
 

@@ -13,7 +13,7 @@ from taskservice.core.shard import Shard
 from taskservice.core.state import State
 from taskservice.core.table import TaskTable
 from taskservice.core.ticks import next_tick_ms
-from taskservice.core.types import ListFilter, Task, TenantId
+from taskservice.core.types import ListFilter, Task, TaskNo, TenantId
 from taskservice.journal.codec import decode
 from taskservice.journal.marks import mark_at
 from taskservice.journal.memory import MemoryJournal
@@ -56,10 +56,15 @@ def all_tasks(state: State) -> list[Task]:
     return state.table.listing(ListFilter(), None, 1_000_000)
 
 
+def all_checkpoints(state: State) -> dict[TaskNo, bytes]:
+    return state.table.checkpoints.of([task.no for task in all_tasks(state)])
+
+
 def check_same(one: State, other: State) -> None:
     """What is durable of two states of one shard is the same."""
     assert durable(one) == durable(other)
     assert all_tasks(one) == all_tasks(other)
+    assert all_checkpoints(one) == all_checkpoints(other)
 
 
 def _positive(counts: dict[TenantId, int]) -> dict[TenantId, int]:

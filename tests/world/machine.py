@@ -306,9 +306,15 @@ class Machine:
         return lease
 
     def report(
-        self, token: Token, *outcomes: Outcome, handed_back: tuple[int, ...] = (), done: bool = True, runner: str = "r1"
+        self,
+        token: Token,
+        *outcomes: Outcome,
+        handed_back: tuple[int, ...] = (),
+        done: bool = True,
+        runner: str = "r1",
+        checkpoints: tuple[tuple[int, bytes], ...] = (),
     ) -> ReportAck:
-        report = LeaseReport(token, outcomes, handed_back, done)  # type: ignore[arg-type]
+        report = LeaseReport(token, outcomes, handed_back, done, checkpoints=checkpoints)  # type: ignore[arg-type]
         answer = self.ask(RunnerReported(self.next_ref(), RunnerReport(RunnerId(runner), (report,))))
         assert isinstance(answer, ReportAck)
         return answer

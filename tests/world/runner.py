@@ -20,6 +20,7 @@ from taskservice.core.types import OutcomeKind, RunnerId, TaskId, TaskNo, Token
 from world import workload
 from world.clock import Clock
 from world.network import Network
+from world.saves import Saves
 
 REPORT_AGAIN_MS = 400
 
@@ -44,6 +45,7 @@ class SimRunner:
         clock: Clock,
         network: Network,
         report_to: Callable[[RunnerReport, Callable[[ReportAck], None]], None],
+        saves: Saves,
     ) -> None:
         self.id = RunnerId(id)
         self.capacity = Resources(cpu_m=2000)
@@ -51,6 +53,7 @@ class SimRunner:
         self._clock = clock
         self._network = network
         self._report_to = report_to
+        self._saves = saves
         self._epoch = 0
         self._leases: dict[Token, Held] = {}
         self._throttled: dict[TaskId, int] = {}
@@ -67,6 +70,7 @@ class SimRunner:
             if spec.token not in self._leases:
                 self._clock.note("launch", self.id, spec.token)
                 held = self._leases[spec.token] = Held(spec)
+                self._saves.launched(spec)
                 self._run(held, 0)
                 for order in self._orders.get(spec.token, ()):
                     self._obey(held, order)
@@ -117,7 +121,8 @@ class SimRunner:
         held.over = True
         tasks = [task for task in held.spec.tasks[held.index :] if task.no not in held.gone]
         outcome = Outcome(tasks[0].no, OutcomeKind.PREEMPTED, started_ms, took_ms * 1000, message="told to")
-        self._tell(LeaseReport(held.spec.token, (outcome,), tuple(task.no for task in tasks[1:]), done=True))
+        later, saved = tuple(task.no for task in tasks[1:]), (self._saves.next(tasks[0]),)
+        self._tell(LeaseReport(held.spec.token, (outcome,), later, done=True, checkpoints=saved))
 
     def list_leases(self) -> tuple[HeldLease, ...]:
         """Told to a dispatcher that has just started; what the one before still acknowledges does not count any more."""
@@ -147,7 +152,9 @@ class SimRunner:
         outcome = workload.outcome(task, self._throttled.get(task.id, 0), started_ms, took_ms)
         if outcome.kind is OutcomeKind.THROTTLED:
             self._throttled[task.id] = self._throttled.get(task.id, 0) + 1
-        self._tell(LeaseReport(held.spec.token, (outcome,)))
+        # Its own last one, and the first of the attempt that begins: so that no more messages come of them.
+        saving = [each for each in held.spec.tasks[index : index + 2] if each.no not in held.gone]
+        self._tell(LeaseReport(held.spec.token, (outcome,), checkpoints=tuple(map(self._saves.next, saving))))
         if self._clock.rng.random() < 0.02:
             held.over = True
             rest = tuple(task.no for task in held.spec.tasks[index + 1 :] if task.no not in held.gone)
@@ -177,6 +184,8 @@ class SimRunner:
         self._asked += 1
         acknowledged, self._unacknowledged = self._unacknowledged[:count], self._unacknowledged[count:]
         for report in acknowledged:
+            if report.token not in ack.gone:
+                self._saves.acknowledged(report)
             if report.done:
                 self._leases.pop(report.token, None)
         for token in ack.gone:

@@ -30,6 +30,7 @@ from world.durable import Disk
 from world.faults import Faults, draw
 from world.network import Network
 from world.runner import SimRunner
+from world.saves import Saves
 from world.workload import FUNCTIONS
 
 FAULTY_MS = 12_000
@@ -59,6 +60,7 @@ class Simulation:
         """What archivers did."""
         self.disk = disk or Disk(Random(rng.getrandbits(64)))
         self.dispatcher = self._boot()
+        self.saves = Saves()
         self.runners: dict[RunnerId, SimRunner] = {}
         self._runners_made = 0
         for _ in range(runners):
@@ -117,7 +119,7 @@ class Simulation:
 
     def _start_runner(self) -> None:
         self._runners_made += 1
-        runner = SimRunner(f"r{self._runners_made}", self.clock, self.network, self._report)
+        runner = SimRunner(f"r{self._runners_made}", self.clock, self.network, self._report, self.saves)
         self.runners[runner.id] = runner
         self._join(self.dispatcher, runner)
 

@@ -114,7 +114,7 @@ class Node:
         parent = self.parent
         if parent is None or self.numbers.pop(shape, None) is None:
             return
-        if not self.numbers:
+        if self.ticket is not None and not self.numbers:
             self.give_back()
         left = parent.ready[shape] - 1
         if left:
@@ -179,28 +179,30 @@ class Node:
 
     def charge(self, cost: float) -> None:
         """It was served and pays for it, and so do all above it."""
-        for node in self.path():
-            parent = node.parent
-            assert parent is not None
-            start = max(node.start, parent.virtual - CATCH_UP)
-            parent.virtual = max(parent.virtual, start)
-            node.start = node.finish = start + cost / node.weight
-            parent.latest = max(parent.latest, node.finish)
+        node = self
+        while (parent := node.parent) is not None:  # for each lease that is granted: no generator, no `max`
+            start, virtual = node.start, parent.virtual
+            if start > virtual:
+                parent.virtual = start
+            elif start < virtual - CATCH_UP:
+                start = virtual - CATCH_UP
+            node.start = node.finish = finish = start + cost / node.weight
+            parent.latest = max(parent.latest, finish)
+            node = parent
 
     def correct(self, change: float) -> None:
         """What it was charged was so much too little, or too much if this is negative."""
-        for node in self.path():
-            parent = node.parent
-            assert parent is not None
+        node = self
+        while (parent := node.parent) is not None:
             by = change / node.weight
             node.finish += by
             parent.latest = max(parent.latest, node.finish)
-            if not node.numbers:
-                continue
-            node.start += by
-            if by < 0:
-                for shape in list(node.numbers):
-                    parent.push(node, shape)
+            if node.numbers:
+                node.start += by
+                if by < 0:
+                    for shape in list(node.numbers):
+                        parent.push(node, shape)
+            node = parent
 
     def sweep(self) -> None:
         """Children that have nothing to do and owe nothing are forgotten; looked for only when there are many."""

@@ -93,9 +93,9 @@ class Tree:
             return
         node.leave_all()
         node.ready.clear()
-        for above in node.path():
-            assert above.parent is not None
-            above.parent.sweep()
+        while (above := node.parent) is not None:
+            above.sweep()
+            node = above
 
     def next(self, closed: Container[Shape], now_ms: int, under: Path = ()) -> Turn | None:
         """Whose turn it is below that node, but for leaves with tasks of these shapes, for which there is no room; None if nobody
@@ -123,13 +123,15 @@ class Tree:
 
     def served(self, leaf: Leaf, tasks: int, cost: float) -> None:
         """So many of the leaf's tasks were leased at once, and are paid for with `cost` machine seconds."""
-        node = self._made(path_of(leaf))
-        node.charge(cost)
-        for each in node.path():
+        each = self._made(path_of(leaf))
+        each.charge(cost)
+        while each.parent is not None:  # for each lease: no generator
             each.leases += 1
-            each.give_back()
+            if each.ticket is not None:
+                each.give_back()
             for line in each.lines:
                 line.served(each, tasks)
+            each = each.parent
 
     def set_aside(self, leaf: Leaf) -> None:
         """The leaf has no turn until it is put back."""
@@ -151,9 +153,9 @@ class Tree:
             return
         if change:
             node.correct(change)
-        if over:
-            for each in node.path():
-                each.leases -= 1
+        while over and node.parent is not None:
+            node.leases -= 1
+            node = node.parent
 
     def pass_on(self, closed: Container[Shape]) -> None:
         """Nodes with tickets that have only tasks of these shapes, for which there is no room, let others have their tickets."""

@@ -37,7 +37,10 @@ class Usage:
             return
         self._leases[token] = leaf, need
         for owner in owners(leaf):
-            add(self.of.setdefault(owner, {}), need)
+            used = self.of.get(owner)
+            if used is None:
+                used = self.of[owner] = {}
+            add(used, need)
         add(self.within.setdefault((leaf.priority, leaf.tenant), {}), need)
 
     def free(self, token: Token) -> Leaf | None:
@@ -47,8 +50,9 @@ class Usage:
             for owner in owners(leaf):
                 subtract(self.of[owner], need)
             place = leaf.priority, leaf.tenant
-            subtract(self.within[place], need)
-            if not self.within[place]:
+            within = self.within[place]
+            subtract(within, need)
+            if not within:
                 del self.within[place]
         return leaf
 

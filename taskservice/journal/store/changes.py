@@ -20,6 +20,7 @@ from taskservice.core.stretches import Stretch
 from taskservice.core.table import Changed, QueueKey
 from taskservice.core.types import PRESSED_LANES, TERMINAL_STATES, Leaf, ListFilter, TaskId, TaskNo, TaskState
 from taskservice.journal.store import mapping, moves, statements
+from taskservice.journal.store.checkpoints import SqliteCheckpoints
 from taskservice.journal.store.counts import Counts, LeafState
 from taskservice.journal.store.ids import Ids
 from taskservice.journal.store.moves import Placed
@@ -97,8 +98,11 @@ class _Sum:
 class Changes:
     """The changing statements of one table. What is counted is kept right, and so are the ids."""
 
-    def __init__(self, db: sqlite3.Connection, numbers: Numbers, counts: Counts, ids: Ids) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, numbers: Numbers, counts: Counts, ids: Ids, checkpoints: SqliteCheckpoints
+    ) -> None:
         self._db = db
+        self._checkpoints = checkpoints
         self._numbers = numbers
         self._counts = counts
         self._ids = ids
@@ -197,6 +201,7 @@ class Changes:
         payloads = self._db.execute(DELETE_PAYLOADS, (mapping.json_list(row[0] for row in rows),)).fetchall()
         values = [row[2] for row in rows] + [payload for _, payload in payloads]
         total.values += keys_among(value for value in values if value is not None)
+        total.values += self._checkpoints.drop([row[0] for row in rows])
         return sum(size for size, _ in payloads)
 
     def _payload_bytes(self, nos: Sequence[TaskNo]) -> int:

@@ -17,14 +17,25 @@ class Tally:
 
     def change(self, place: LeafState, by: int) -> None:
         """So many more tasks are in this place."""
-        group = self._by_tenant.get(place[0].tenant)
+        tenant = place[0].tenant
+        group = self._by_tenant.get(tenant)
         if group is None:
-            group = self._by_tenant[place[0].tenant] = {}
+            group = self._by_tenant[tenant] = {}
         number = group.get(place, 0) + by
         if number:
             group[place] = number
         else:
             group.pop(place, None)
+
+    def step(self, before: LeafState, after: LeafState) -> None:
+        """One task, of the same tenant as ever, is in the one place instead of the other."""
+        group = self._by_tenant[before[0].tenant]
+        left = group[before] - 1
+        if left:
+            group[before] = left
+        else:
+            del group[before]
+        group[after] = group.get(after, 0) + 1
 
     def items(self, tenant: TenantId | None = None) -> Iterator[tuple[LeafState, int]]:
         """Places and counts: one tenant's, or all."""
@@ -61,6 +72,11 @@ class Counts:
         """The payloads of its queued tasks have so many bytes more, or fewer if that is below 0."""
         self._queued_bytes[leaf] = self._queued_bytes.get(leaf, 0) + change
         self._touched[leaf] = None
+
+    def stepped(self, before: LeafState, after: LeafState) -> None:
+        """A task that was in the one place is in the other now."""
+        self._touched[before[0]] = self._touched[after[0]] = None
+        self._here.step(before, after)
 
     def added(self, places: Iterable[LeafState]) -> None:
         """As many more tasks are in these places."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from taskservice.core.table import Mark
-from taskservice.journal.store import mapping, past_statements, statements
+from taskservice.journal.store import checkpoints, mapping, past_statements, statements
 from taskservice.journal.store.wal import Log
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,14 @@ def created(path: Place) -> sqlite3.Connection:
     if isinstance(path, Path):
         discard(path)
     db = _connect(path)
-    for statement in ("BEGIN", *mapping.SCHEMA, *past_statements.SCHEMA, "COMMIT", statements.FOLD):
+    for statement in (
+        "BEGIN",
+        *mapping.SCHEMA,
+        *past_statements.SCHEMA,
+        *checkpoints.SCHEMA,
+        "COMMIT",
+        statements.FOLD,
+    ):
         db.execute(statement).fetchall()
     return db
 

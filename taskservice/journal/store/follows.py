@@ -9,8 +9,11 @@ from taskservice.core.types import TERMINAL_STATES, Leaf, Task, TaskState
 from taskservice.core.values import keys_of
 
 
-def changed(leaf: Leaf, before: Sequence[Task], here: Sequence[Task], gone: Sequence[Task]) -> Changed:
-    """Tasks of the leaf were like that before; some are `here` as they are now, the others are `gone`."""
+def changed(
+    leaf: Leaf, before: Sequence[Task], here: Sequence[Task], gone: Sequence[Task], values: Sequence[str] = ()
+) -> Changed:
+    """Tasks of the leaf were like that before; some are `here` as they are now, the others are `gone`, and with them the
+    checkpoints that referred to `values`."""
     left = [task for task in before if task.state is TaskState.QUEUED]
     entered = [task for task in here if task.state is TaskState.QUEUED]
     return Changed(
@@ -21,7 +24,7 @@ def changed(leaf: Leaf, before: Sequence[Task], here: Sequence[Task], gone: Sequ
         _bytes(left),
         tuple(sorted(map(key_of, entered))),
         _bytes(entered),
-        tuple(sorted(key for task in gone for key in keys_of(task.payload, task.result))),
+        tuple(sorted([*(key for task in gone for key in keys_of(task.payload, task.result)), *values])),
     )
 
 

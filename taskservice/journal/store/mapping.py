@@ -12,7 +12,7 @@ from taskservice.core.types import ErrorInfo, Leaf, ListFilter, Task, TaskId, Ta
 APPLICATION_ID = 0x74736B74
 """Says in a file's header that it is one of these."""
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 """Of the files written now; others are not read."""
 
 SCHEMA = (

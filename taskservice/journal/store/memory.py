@@ -30,6 +30,7 @@ from taskservice.journal.store import follows, moves
 from taskservice.journal.store.counts import Counts
 from taskservice.journal.store.follows import key_of
 from taskservice.journal.store.grants import Grants
+from taskservice.journal.store.memory_checkpoints import MemoryCheckpoints
 from taskservice.journal.store.memory_past import MemoryPast
 from taskservice.journal.store.memory_timed import Timed
 from taskservice.journal.store.moves import Move
@@ -53,11 +54,8 @@ class MemoryTable:
         self._references: dict[str, None] = {}
         self._notes: dict[str, dict[str, bytes]] = {}
         self._mark: Mark | None = None
-        self._past = MemoryPast(self._tasks, self._nos, self._left)
-
-    @property
-    def past(self) -> MemoryPast:
-        return self._past
+        self.past = MemoryPast(self._tasks, self._nos, self._left)
+        self.checkpoints = MemoryCheckpoints(self._tasks, self._references)
 
     def copy(self) -> MemoryTable:
         """Another table that holds the same: after a commit, what a file would be good for."""
@@ -69,10 +67,11 @@ class MemoryTable:
         twin._timed = self._timed.copy()
         twin._counts = deepcopy(self._counts)
         twin._grants = deepcopy(self._grants)
-        twin._references = dict(self._references)
+        twin._references.update(self._references)
         twin._notes = {kind: dict(noted) for kind, noted in self._notes.items()}
         twin._mark = self._mark
-        twin._past.copied_from(self._past)
+        twin.past.copied_from(self.past)
+        twin.checkpoints.copied_from(self.checkpoints)
         return twin
 
     def insert(self, tasks: Sequence[Task]) -> None:
@@ -81,7 +80,9 @@ class MemoryTable:
             self._tasks[task.no] = task
             self._nos[task.tenant, task.id] = task.no
             self._number(task.no)
-            self._enter(task, task.leaf)
+            leaf = task.leaf
+            self._counts.came(leaf, task.state)
+            self._enter(task, leaf)
         self._references.update(dict.fromkeys(keys_among([task.payload for task in tasks])))
 
     def make_due(self, nos: Sequence[TaskNo]) -> None:
@@ -320,18 +321,24 @@ class MemoryTable:
             del self._nos[task.tenant, task.id]
         self._left(gone)
         here = [after for _, after in pairs if after is not None]
-        return follows.changed(leaf, tasks, here, gone)
+        return follows.changed(leaf, tasks, here, gone, self.checkpoints.drop([task.no for task in gone]))
 
     def _put(self, before: Task, after: Task) -> None:
         """The task is another one now."""
-        self._leave(before, leaf := before.leaf)
+        source = before.leaf
+        stays = after.lane is before.lane and after.memory_bytes == before.memory_bytes
+        target = source if stays else after.leaf
+        self._leave(before, source)
         self._tasks[after.no] = after
-        self._enter(after, leaf if after.lane is before.lane else after.leaf)
+        self._counts.stepped((source, before.state), (target, after.state))
+        self._enter(after, target)
 
     def _left(self, tasks: Sequence[Task]) -> None:
         """They are not in the table any more."""
         for task in tasks:
-            self._leave(task, task.leaf)
+            leaf = task.leaf
+            self._counts.went(leaf, task.state)
+            self._leave(task, leaf)
         self._forget(tasks)
 
     def _forget(self, tasks: Sequence[Task]) -> None:
@@ -350,9 +357,8 @@ class MemoryTable:
             order.insert(at, no)
 
     def _enter(self, task: Task, leaf: Leaf) -> None:
-        """The task is counted, and found where such are as it is now."""
+        """The task is found where such are as it is now."""
         state = task.state
-        self._counts.came(leaf, state)
         if state is TaskState.QUEUED:
             keys = self._queued.get(leaf)
             if keys is None:
@@ -360,16 +366,15 @@ class MemoryTable:
             keys.add(key_of(task))
             self._counts.weighs(leaf, len(task.payload))
         elif state in TERMINAL_STATES:
-            self._past.has_ended(task)
+            self.past.has_ended(task)
         self._timed.enter(task)
 
     def _leave(self, task: Task, leaf: Leaf) -> None:
         """It is not any more."""
         state = task.state
-        self._counts.went(leaf, state)
         if state is TaskState.QUEUED:
             self._queued[leaf].remove(key_of(task))
             self._counts.weighs(leaf, -len(task.payload))
         elif state in TERMINAL_STATES:
-            self._past.has_left(task)
+            self.past.has_left(task)
         self._timed.leave(task)

@@ -32,13 +32,15 @@ class Timed:
 
     def enter(self, task: Task) -> None:
         """The task, as it is now, waits for its times."""
-        for order, at_ms in self._times(task):
-            order.add(Time(at_ms, task.no))
+        if _has_times(task):
+            for order, at_ms in self._times(task):
+                order.add(Time(at_ms, task.no))
 
     def leave(self, task: Task) -> None:
         """It does not any more."""
-        for order, at_ms in self._times(task):
-            order.remove(Time(at_ms, task.no))
+        if _has_times(task):
+            for order, at_ms in self._times(task):
+                order.remove(Time(at_ms, task.no))
 
     def by(self, order: Ordered[Time], now_ms: int, limit: int) -> list[TaskNo]:
         """The first tasks of the order whose time has come."""
@@ -58,3 +60,9 @@ class Timed:
             yield self.resuming, task.resume_ms
         if task.press_ms is not None and task.state in moves.PRESS.sources:
             yield self.pressing, task.press_ms
+
+
+def _has_times(task: Task) -> bool:
+    """Whether it may wait for any; most tasks never do, and are asked about with each of their moves."""
+    timed = task.expires_ms is not None or task.resume_ms is not None or task.press_ms is not None
+    return timed or task.state in WAITING_STATES

@@ -113,6 +113,12 @@ def check_move(
     _check(move.name, move.sources, nos, standings, token)
 
 
+def check_save(nos: Sequence[TaskNo], standings: Mapping[TaskNo, Standing], token: Token) -> None:
+    """Each of the tasks runs under this lease, or IllegalMove."""
+    named = list(dict.fromkeys(nos))
+    _check("save a checkpoint", (TaskState.RUNNING,), named, standings, token)
+
+
 def check_press(nos: Sequence[TaskNo], standings: Mapping[TaskNo, Placed]) -> None:
     """Each of the tasks, named once, is queued in an off-peak lane, or IllegalMove."""
     queued = [no for no in nos if (standing := standings.get(no)) is not None and standing.state in PRESS.sources]

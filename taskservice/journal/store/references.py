@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 
+from taskservice.core.types import TaskNo
 from taskservice.core.values import MARK, keys_of
 from taskservice.journal.store import statements
 from taskservice.journal.store.mapping import json_list
@@ -13,6 +14,12 @@ from taskservice.journal.store.mapping import json_list
 def keys_among(values: Iterable[bytes]) -> list[str]:
     """The keys to which some of these payloads or results refer."""
     return [key for value in values if value.startswith(MARK) for key in keys_of(value)]
+
+
+def superseded(before: Iterable[bytes], rows: Sequence[tuple[TaskNo, bytes]]) -> tuple[str, ...]:
+    """The keys to which referred what these checkpoints have come in place of: that of `before`, and earlier rows of a task."""
+    now = frozenset(keys_among(dict(rows).values()))
+    return tuple(sorted(frozenset(keys_among([*before, *(text for _, text in rows)])) - now))
 
 
 class References:

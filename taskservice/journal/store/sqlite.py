@@ -20,6 +20,7 @@ from taskservice.core.table import Changed, Grant, Mark, Press, QueueKey
 from taskservice.core.types import Leaf, ListFilter, RunnerId, Task, TaskId, TaskNo, TaskState, TenantId, Token
 from taskservice.journal.store import file, mapping, moves, statements
 from taskservice.journal.store.changes import Changes
+from taskservice.journal.store.checkpoints import SqliteCheckpoints
 from taskservice.journal.store.counts import Counts, LeafState
 from taskservice.journal.store.grants import Grants
 from taskservice.journal.store.ids import Ids
@@ -53,11 +54,12 @@ class SqliteTable:
         self._grants = Grants()
         self._references = References(self._db)
         self._ids = Ids(self._db) if db is None else Ids(self._db, *self._db.execute(statements.GET_SETTLED).fetchone())
-        self._past = SqlitePast(self._db, self._numbers, self._counts, self._ids)
+        self.past = SqlitePast(self._db, self._numbers, self._counts, self._ids)
         self._ranges = Ranges(self._db, self._numbers)
-        self._changes = Changes(self._db, self._numbers, self._counts, self._ids)
         self._running: dict[TaskNo, KnownStanding] = {}
         """What stands in a row as state, epoch and seq of a task that runs."""
+        self.checkpoints = SqliteCheckpoints(self._db, self._running, self._references)
+        self._changes = Changes(self._db, self._numbers, self._counts, self._ids, self.checkpoints)
         self._listing = Listing(self._db, self._numbers, self._counts, self._running)
         self._mark: Mark | None = None
         if db is not None:
@@ -96,10 +98,6 @@ class SqliteTable:
         if self._main is not None:
             os.close(self._main)
             self._main = None
-
-    @property
-    def past(self) -> SqlitePast:
-        return self._past
 
     @property
     def mark(self) -> Mark | None:

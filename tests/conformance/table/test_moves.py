@@ -180,6 +180,17 @@ def test_a_retry_says_in_which_lane_the_task_stands_and_how_much_memory_it_asks_
     assert table.next_queued(before.leaf, None, 9) == []
 
 
+def test_a_retry_that_asks_for_still_more_memory_is_counted_where_it_is(table: TaskTable) -> None:
+    """Bug: in the table in memory it was counted where it had been, for its lane was the same."""
+    before = put(table, TaskState.RUNNING)
+    for more in (2**33, 2**34):
+        table.retry([RetryRow(1, 9_000, BOOM, 1, 0, 0, 77, Lane.RETRY, more)], LEASE)
+        table.make_due([1])
+        table.lease([1], LEASE, RUNNER, 9_000)
+        leaf = before.leaf._replace(lane=Lane.RETRY, memory_bytes=more)
+        assert table.counts() == {(leaf, TaskState.RUNNING): 1}
+
+
 def test_a_failure_is_kept_with_its_error_and_counts(table: TaskTable) -> None:
     before = put(table, TaskState.RUNNING)
     table.fail([DeadRow(1, BOOM, crashes=2, losses=3, duration_us=77)], LEASE, 6_000)

@@ -23,7 +23,8 @@ app = App("rogue")
 
 
 def _control() -> int:
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
+    """The service's socket: it has a high number. An event loop that an async handler has left has sockets as well."""
+    for name in sorted(os.listdir("/proc/self/fd"), key=int, reverse=True):  # noqa: PTH208
         try:
             if int(name) > 2 and socket.socket(fileno=os.dup(int(name))).family == socket.AF_UNIX:
                 return int(name)
