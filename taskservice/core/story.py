@@ -68,8 +68,7 @@ def _line(record: r.Record, no: TaskNo) -> str:
                     lane += f" until {task.press_ms}" if task.press_ms is not None else ""
                     return what + expires + lane
         case r.LeaseGranted(nos=nos) if no in nos:
-            of_version = f", for v{record.version}" if record.version else ""
-            return f"leased to {record.runner} under {_token(record.token)} with {len(nos) - 1} others{of_version}"
+            return _leased(record)
         case r.TasksSucceeded(rows=rows):
             for row in rows:
                 if row[0] == no:
@@ -118,6 +117,11 @@ def _line(record: r.Record, no: TaskNo) -> str:
         case _:
             pass
     return ""
+
+
+def _leased(record: r.LeaseGranted) -> str:
+    version = f", for v{record.version}" if record.version else ""
+    return f"leased to {record.runner} under {_token(record.token)} with {len(record.nos) - 1} others{version}"
 
 
 def _changed(record: r.TasksChanged) -> str:

@@ -82,6 +82,17 @@ def _with_place(message: str, bundle: Bundle) -> str:
     return f"{message}; machine {machine} has no folder {bundle.path}: an app's code has to be at the same path on all"
 
 
+def _loading(bundle: Bundle, options: RuntimeOptions) -> Load:
+    return Load(
+        bundle,
+        options.result_bytes_max,
+        options.log_bytes_max,
+        options.child_idle_s,
+        options.task_checkpoint_bytes_max,
+        options.task_checkpoint_interval_s,
+    )
+
+
 class Child:
     """A child. Its tenant, bundle and devices never change."""
 
@@ -136,16 +147,7 @@ class Child:
         self.exit = os.pidfd_open(self._process.pid)
         self.control.setblocking(False)
         os.set_blocking(self.output, False)
-        self.send(
-            Load(
-                here,
-                options.result_bytes_max,
-                options.log_bytes_max,
-                options.child_idle_s,
-                options.task_checkpoint_bytes_max,
-                options.task_checkpoint_interval_s,
-            )
-        )
+        self.send(_loading(here, options))
 
     @property
     def pid(self) -> int:
