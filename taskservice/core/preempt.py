@@ -2,7 +2,7 @@
 
 A claim is somebody's who has waited for long below its reservation or fair share. Victims are leases whose owners are above
 their own share and stay at or above it (for a reservation, or more urgent work: less than one lease below their fair share,
-never below what is reserved for them). So who has lost something has no claim to it in turn. Of the sets of victims that
+never below what is reserved for them). Between fair shares of one class, those of the moment do not suffice: see `dues`. So who has lost something has no claim to it in turn. Of the sets of victims that
 make room on one runner, the one that loses least is taken: work since the start or the last checkpoint, times the share of the
 pool that was busy with it. Victims are added, cheapest first, until the claim fits; then each is left running after all that the
 claim fits without, the dearest first (the last step is Kueue's; the bounds on a round are of YARN's kind).
@@ -16,10 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 
 from taskservice.core.claims import Account, Claim, Eviction, LeaseBook, Owner, Promise, Share
+from taskservice.core.dues import Dues
 from taskservice.core.pool import Pool
 from taskservice.core.preempt_round import CHOICE_MIN, Candidate, Round, Way
 from taskservice.core.resources import Amounts, add, fits, subtract
@@ -47,14 +48,16 @@ def plan(
     stopped_ms: Mapping[Owner, int],
     now_ms: int,
     promises: Iterable[Promise] = (),
+    dues: Dues | None = None,
 ) -> list[Eviction]:
     """What to stop in this round, for whom and where: for who is below its reservation first, then for who waits longest.
 
     `shares`: nobody is stopped for an account that is not in it, nor for the good of one. `stopped_ms`: when a lease of each
     owner was last stopped for others. `promises`: room that is being made, for which the claims do not ask again. Where
-    anybody is leaving whose room is not promised, a claim takes that, and nobody is stopped for it.
+    anybody is leaving whose room is not promised, a claim takes that, and nobody is stopped for it. `dues`: what is lost is settled
+    with them; None: how long anybody has had too much or too little does not matter.
     """
-    planned = Round(pool, leases, shares, now_ms)
+    planned = Round(pool, leases, shares, now_ms, dues)
     planned.keep(promises)
     standing = planned.standing
     honoured = [
@@ -144,15 +147,18 @@ class _Case:
         """Victims in that order, none of which can be spared; none if all together do not make room."""
         left = dict(taken)
         spent: dict[Account, float] = {}
+        lost: dict[Account, float] = {}
         chosen: list[Candidate] = []
         for candidate in order:
             if fits(self._need, left, capacity):
                 break
-            if self._may_stop(candidate, spent):
+            if self._may_stop(candidate, spent) and self._may_lose(candidate, lost):
                 chosen.append(candidate)
                 subtract(left, candidate.lease.need)
                 for account in self._standing.counted(candidate.lease.owner):
                     spent[account] = spent.get(account, 0.0) + candidate.share
+                for account in chain(*self._round.opposed(candidate.lease.owner, self._claim.owner)):
+                    lost[account] = lost.get(account, 0.0) + candidate.lost
         if not fits(self._need, left, capacity):
             return []
         for candidate in sorted(chosen, reverse=True):
@@ -182,6 +188,16 @@ class _Case:
             )
             for account, gained in rule.judged
         )
+
+    def _may_lose(self, candidate: Candidate, lost: Mapping[Account, float]) -> bool:
+        """Whether the lease's work may be lost for the claim, when so much is `lost` for it already: as much as is due, if both
+        have but fair shares of the same class."""
+        owner, dues = candidate.lease.owner, self._round.dues
+        rule = self._rules[owner]
+        if dues is None or rule is None or rule.whole_leases:
+            return True
+        theirs, mine = self._round.opposed(owner, self._claim.owner)
+        return dues.cover(theirs, mine, lost, candidate.lost)
 
     def _rule(self, owner: Owner) -> _Rule | None:
         """How it is a claim against this owner, or None if it is none: only a reservation is one against more urgent work."""

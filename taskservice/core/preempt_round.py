@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from taskservice.core.claims import Account, Claim, LeaseBook, Owner, Promise, RunningLease, Share
 from taskservice.core.demand import Demand
+from taskservice.core.dues import Dues
 from taskservice.core.pool import Pool
 from taskservice.core.resources import Amounts, add, dominant_share, subtract
 from taskservice.core.runner import Runner
@@ -57,8 +58,16 @@ class Way(NamedTuple):
 class Round:
     """One round: what has been stopped and promised so far. Runners are looked into when somebody wants to know of them."""
 
-    def __init__(self, pool: Pool, leases: LeaseBook, shares: Mapping[Account, Share], now_ms: int) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        leases: LeaseBook,
+        shares: Mapping[Account, Share],
+        now_ms: int,
+        dues: Dues | None = None,
+    ) -> None:
         self.now_ms = now_ms
+        self.dues = dues
         self.standing = Standing(shares)
         self.stopped = 0.0
         """Share of the pool that this round stops."""
@@ -90,6 +99,11 @@ class Round:
     def share(self, need: Mapping[str, int]) -> float:
         """Of the pool."""
         return dominant_share(need, self._capacity)
+
+    def opposed(self, victim: Owner, claimant: Owner) -> tuple[list[Account], list[Account]]:
+        """The accounts of each that are not the other's as well."""
+        theirs, mine = self.standing.counted(victim), self.standing.counted(claimant)
+        return [each for each in theirs if each not in mine], [each for each in mine if each not in theirs]
 
     def suitable(self, demand: Demand) -> Iterator[Runner]:
         """Runners that it could use, of those that are looked at in this round: others in each."""
@@ -132,6 +146,8 @@ class Round:
             subtract(taken, candidate.lease.need)
             self.standing.stopped(candidate.lease.owner, candidate.share)
             self.stopped += candidate.share
+            if self.dues is not None:
+                self.dues.settle(*self.opposed(candidate.lease.owner, claim.owner), candidate.lost)
         need = dict(claim.demand.need)
         add(taken, need)
         self.evictions_left -= bool(way.stopped)

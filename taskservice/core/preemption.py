@@ -27,6 +27,9 @@ FAIR_AFTER_MS = 5_000
 """How long a tenant has had less than its fair share before that is a claim: until then leases that end by themselves may do. A
 class has the shorter `CLAIM_AFTER_MS`, and so has a reservation."""
 
+FAIR_ROUND_MS = 1_000
+"""In so long the clock brings a round while none but tenants have less than their fair shares, and nothing was stopped in the last one."""
+
 LOOK_MS_PER_WAIT = 0.5
 """How much further apart rounds are for each function of a tenant that waits in a class: a twentieth of the time goes into them at most."""
 
@@ -42,6 +45,7 @@ def look(state: State, closed: Collection[Demand], held: Container[Leaf], now_ms
     kept.due_ms = None
     if not closed or all(function.preemptible is False for function in state.functions.values()):
         kept.since_ms.clear()
+        kept.dues.clear()
         return None
     if kept.looked_ms is not None and 0 <= now_ms - kept.looked_ms < kept.rest_ms:
         kept.due_ms = kept.looked_ms + kept.rest_ms
@@ -51,13 +55,16 @@ def look(state: State, closed: Collection[Demand], held: Container[Leaf], now_ms
     waits = list(_waits(state, refused(state.turns.tree, closed, now_ms), held))
     kept.rest_ms = max(ROUND_MS, int(LOOK_MS_PER_WAIT * len(waits)))
     shares = shares_of(state.turns, state.pool.capacity(), waits)
+    kept.dues.reckon(shares.of, now_ms)
     claims = _claims(state, waits, shares, now_ms)
     if kept.since_ms:
-        kept.due_ms = now_ms + kept.rest_ms
+        kept.due_ms = now_ms + (kept.rest_ms if kept.hurries else max(kept.rest_ms, FAIR_ROUND_MS))
     if not claims:
         return None
     book = Book(state, now_ms)
-    evictions = plan(state.pool, book, shares.of, claims, kept.stopped_ms, now_ms, kept.promises())
+    evictions = plan(state.pool, book, shares.of, claims, kept.stopped_ms, now_ms, kept.promises(), kept.dues)
+    if evictions:
+        kept.due_ms = now_ms + kept.rest_ms
     orders = [order for eviction in evictions for order in _carried_out(state, book, eviction, now_ms)]
     return OrdersGiven(now_ms, tuple(orders)) if orders else None
 
@@ -84,6 +91,7 @@ def _claims(state: State, waits: Iterable[Wait], shares: Shares, now_ms: int) ->
     kept, capacity = state.preemption, state.pool.capacity()
     since_ms: dict[Account, int] = {}
     claims: list[tuple[float, Claim]] = []
+    kept.hurries = False
     for wait in waits:
         lease = max((value / capacity[name] for name, value in wait.demand.need if capacity.get(name)), default=0.0)
         ripe: list[int] = []
@@ -92,6 +100,7 @@ def _claims(state: State, waits: Iterable[Wait], shares: Shares, now_ms: int) ->
             if reserved or fair:
                 began_ms = since_ms[account] = min(now_ms, kept.since_ms.get(account, now_ms))
                 quick = reserved or account.kind is AccountKind.CLASS
+                kept.hurries |= quick
                 if now_ms - began_ms >= (CLAIM_AFTER_MS if quick else FAIR_AFTER_MS):
                     ripe.append(began_ms)
         owner = Owner(wait.of.tenant, wait.of.priority, wait.of.function)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from taskservice.core.claims import Account, Eviction, Owner, Promise
 from taskservice.core.demand import Demand
+from taskservice.core.dues import Dues
 from taskservice.core.orders import Order
 from taskservice.core.preempt import CLAIM_AGAIN_MS
 from taskservice.core.preempt_round import ROUND_MS
@@ -42,6 +43,9 @@ class Preemption:
     """How long after that the next one may be."""
     since_ms: dict[Account, int] = field(default_factory=dict)
     """Who has less than its own, and since when."""
+    hurries: bool = False
+    """Whether anybody has less than is reserved for it, or a class less than its own."""
+    dues: Dues = field(default_factory=Dues)
     stopped_ms: dict[Owner, int] = field(default_factory=dict)
     """When a lease of each was last stopped."""
     told: dict[Token, Told] = field(default_factory=dict)

@@ -19,6 +19,9 @@ from taskservice.core.state import State
 from taskservice.core.types import Leaf, Token
 from taskservice.core.waits import HELD, ROOM
 
+DEPTHS = {"class": 1, "tenant": 2, "function": 3}
+"""How far below the root of the tree they are."""
+
 
 @dataclass(slots=True)
 class Round:
@@ -32,6 +35,8 @@ class Round:
     """Those that have less than is kept for them: their turns come first."""
     heirs: list[tuple[LeaseOwner, Demand]] = field(default_factory=list)
     """Those for whom others were told to stop: theirs come before all."""
+    passed_over: int = 0
+    """Of the node whose turn was found last, and those above it, so many from the top down were preferred to their siblings."""
 
 
 def begin(state: State, now_ms: int) -> Round:
@@ -56,15 +61,18 @@ def next_lease(state: State, round_: Round, now_ms: int) -> LeaseGranted | None:
 def _next_turn(state: State, round_: Round, now_ms: int) -> Turn | None:
     while round_.heirs:
         (tenant, priority, function), demand = round_.heirs[0]
+        round_.passed_over = DEPTHS["function"]
         turn = state.turns.tree.next(round_.closed, now_ms, (priority, tenant, function))
         if turn is not None and turn.shape == demand and state.preemption.promised(*round_.heirs[0]):
             return turn
         round_.heirs.pop(0)
     while round_.hungry:
+        round_.passed_over = DEPTHS[round_.hungry[0][0]]
         turn = state.turns.next_of(round_.hungry[0], round_.closed, now_ms)
         if turn is not None:
             return turn
         round_.hungry.pop(0)
+    round_.passed_over = 0
     return state.turns.tree.next(round_.closed, now_ms)
 
 
@@ -108,7 +116,7 @@ def _counted(state: State, leaf: Leaf) -> bool:
     )
 
 
-def charge(state: State, granted: LeaseGranted, now_ms: int) -> None:
+def charge(state: State, granted: LeaseGranted, now_ms: int, passed_over: int = 0) -> None:
     """The lease occupies its runner, and its leaf has paid for it."""
     leaf, tasks = granted.leaf, len(granted.nos)
     function = state.function_of(leaf, leaf.pin)
@@ -123,7 +131,7 @@ def charge(state: State, granted: LeaseGranted, now_ms: int) -> None:
     state.turns.refused.pop(demand, None)
     rate, each_s = state.pool.rate(demand), lease.attempt_s(speed, function)
     price = state.costs.charge(granted.token, leaf, tasks, rate, each_s, now_ms)
-    state.turns.served(leaf, tasks, price, now_ms)
+    state.turns.served(leaf, tasks, price, now_ms, passed_over)
     state.apps.granted(leaf, granted.version, tasks)
 
 

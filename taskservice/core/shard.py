@@ -125,7 +125,7 @@ class Shard:
         self.state.turns.tree.waits.opened(JOURNAL, now_ms)
         round_ = schedule.begin(self.state, now_ms)
         while (granted := schedule.next_lease(self.state, round_, now_ms)) is not None:
-            schedule.charge(self.state, granted, now_ms)
+            schedule.charge(self.state, granted, now_ms, round_.passed_over)
             self._append(granted)
             self._close_if_full()
             count += 1

@@ -97,7 +97,7 @@ class Shares:
             return reserved, lacking > ROUNDING
         if share.own >= self.wants.get(account, 0.0) - ROUNDING:
             return reserved, lacking > ROUNDING
-        return reserved, lacking >= max(lease - ROUNDING, DEAD_ZONE * share.own)
+        return reserved, lacking >= max(lease, DEAD_ZONE * share.own) - ROUNDING
 
 
 DEAD_ZONE = 0.1

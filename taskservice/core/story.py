@@ -10,7 +10,7 @@ from taskservice.core.operate import DONE
 from taskservice.core.operations import OperationKind
 from taskservice.core.orders import OrdersGiven, TasksPreempted, TasksStopped
 from taskservice.core.press_records import PressesPutOff, TasksPressed
-from taskservice.core.types import Leaf, TaskNo, Token
+from taskservice.core.types import Leaf, Task, TaskNo, Token
 
 
 def story(records: Iterable[r.Record], no: TaskNo, leaf: Leaf | None = None) -> list[str]:
@@ -62,11 +62,7 @@ def _line(record: r.Record, no: TaskNo) -> str:
         case r.TasksAccepted(tasks=tasks):
             for task in tasks:
                 if task.no == no:
-                    expires = f", expires {task.expires_ms}" if task.expires_ms is not None else ""
-                    what = f"accepted as {task.id!r} of {task.tenant}: {task.function}, {task.state}, due {task.due_ms}"
-                    lane = f", {task.lane} lane" if task.lane else ""
-                    lane += f" until {task.press_ms}" if task.press_ms is not None else ""
-                    return what + expires + lane
+                    return _accepted(task)
         case r.LeaseGranted(nos=nos) if no in nos:
             return _leased(record)
         case r.TasksSucceeded(rows=rows):
@@ -122,6 +118,14 @@ def _line(record: r.Record, no: TaskNo) -> str:
 def _leased(record: r.LeaseGranted) -> str:
     version = f", for v{record.version}" if record.version else ""
     return f"leased to {record.runner} under {_token(record.token)} with {len(record.nos) - 1} others{version}"
+
+
+def _accepted(task: Task) -> str:
+    expires = f", expires {task.expires_ms}" if task.expires_ms is not None else ""
+    what = f"accepted as {task.id!r} of {task.tenant}: {task.function}, {task.state}, due {task.due_ms}"
+    lane = f", {task.lane} lane" if task.lane else ""
+    lane += f" until {task.press_ms}" if task.press_ms is not None else ""
+    return what + expires + lane
 
 
 def _changed(record: r.TasksChanged) -> str:

@@ -118,9 +118,10 @@ class Turns:
         """See `Gates.ended`."""
         self.gates.ended(leaf, outcomes, back, vanished, now_ms)
 
-    def served(self, leaf: Leaf, tasks: int, cost: float, now_ms: int) -> None:
-        """So many of the leaf's tasks were leased at once, and are paid for with `cost` machine seconds."""
-        self.tree.served(leaf, tasks, cost)
+    def served(self, leaf: Leaf, tasks: int, cost: float, now_ms: int, passed_over: int = 0) -> None:
+        """So many of the leaf's tasks were leased at once, and are paid for with `cost` machine seconds. `passed_over`: see
+        `Node.charge`."""
+        self.tree.served(leaf, tasks, cost, passed_over)
         self.spent.add(leaf, cost, now_ms)
 
     def correct(self, leaf: Leaf, change: float, now_ms: int, *, over: bool = False) -> None:

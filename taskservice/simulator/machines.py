@@ -214,6 +214,10 @@ class Machines:
     def _begin(self, t_us: int, run: LeaseRun) -> None:
         if run.over:
             return
+        if run.next == len(run.spec.tasks):  # it was told to stop before it had begun with any
+            self._talk(run)
+            self._finish(t_us, run)
+            return
         slots = min(run.spec.concurrency if run.spec.is_async else 1, len(run.spec.tasks))
         for _ in range(slots):
             self._attempt(t_us, run)

@@ -60,6 +60,14 @@ class Scene:
         for number, capacity in enumerate(nodes):
             self.pool.join(RunnerId(f"r{number}"), "node", capacity)
 
+    @classmethod
+    def of_cpus(cls, cpus: int) -> Scene:
+        """One node."""
+        return cls(Resources(cpu_m=1000 * cpus))
+
+    def book(self) -> Listed:
+        return Listed(self.leases.values())
+
     def run(
         self, of: Owner, runner: int = 0, need: Resources | None = None, busy_ms: int = 1_000, **options: object
     ) -> Token:
@@ -85,7 +93,7 @@ class Scene:
         return {account: Share(used[account], *own) for account, own in self.own.items()}
 
     def plan(self) -> list[Eviction]:
-        return plan(self.pool, Listed(self.leases.values()), self.shares(), self.claims, self.stopped_ms, NOW_MS)
+        return plan(self.pool, self.book(), self.shares(), self.claims, self.stopped_ms, NOW_MS)
 
     def victims(self) -> list[Token]:
         return [token for eviction in self.plan() for token in eviction.victims]

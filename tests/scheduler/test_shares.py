@@ -67,6 +67,38 @@ def test_tasks_from_10_ms_to_1_h_share_machine_time(seed: int):
     assert worst <= 0.02
 
 
+def test_tasks_from_10_ms_to_1_h_share_machine_time_though_some_are_stopped_for_others():
+    """4.7 points off before: who was stopped lost what had been charged for the rest of its hour, and whoever got the room, though it was
+    not its turn, took along the virtual time. And one lease in seven was stopped for nothing."""
+    takes = {
+        "any": {"empirical": {0: "10ms", 0.5: "1s", 0.9: "1m", 1: "1h"}},
+        "minutes": "1m",
+        "hours": "1h",
+    }
+    seen = ran(world(takes, duration="7h", fleet=[{"cpus": 24}]))
+    worst, intervals = worst_share(seen, dict.fromkeys(takes, 1.0), {"any": 3600, "minutes": 60, "hours": 3600}, 50)
+    show("10 ms to 1 h, with preemption", worst, intervals)
+    report = seen.report()["tasks"]
+    stopped, ended = report["attempts"]["preempted"], report["ended"]["succeeded"]
+    print(f"{stopped} attempts were stopped, {ended} tasks succeeded")
+    assert intervals > 100
+    assert stopped > 0
+    assert worst <= 0.02
+
+
+def test_a_reservation_of_one_leaves_the_shares_of_the_others_as_they_are():
+    """They had 2.8 and 5.2 of the eight CPUs instead of 2 and 6."""
+    weights = {"kept": 1.0, "one": 1.0, "three": 3.0}
+    takes = {"lognormal": {"median": "2s", "sigma": 0.5, "max": "20s"}}
+    stated = world(dict.fromkeys(weights, takes), weights, duration="10m", fleet=[{"cpus": 16}])
+    stated["tenants"][0]["quota"] = {"reserved": {"cpus": 8}}
+    seen = ran(stated)
+    got = {name: seen.use(name).until_s(seen.end_us) / (seen.end_us / 1e6) for name in weights}
+    print(f"\nbeside a reservation of 8 CPUs of 16: {got} (wanted 2 and 6)")
+    assert got["one"] == pytest.approx(2, abs=0.05)
+    assert got["three"] == pytest.approx(6, abs=0.05)
+
+
 def test_what_a_lease_takes_beside_its_attempts_is_paid_for():
     """Leases of 100 ms have 20 ms of start each, those of 4 s have the same: the short ones had 4 points more than their half.
 

@@ -39,6 +39,7 @@ def test_tasks_in_history_are_counted_when_they_come_from_version_2(tmp_path: Pa
             db.execute(f"DROP INDEX {name}")
         for name in ("expires_ms", "resume_ms", "deadline_ms", "press_ms", "preempted", "throttles", "version"):
             db.execute(f"ALTER TABLE task DROP COLUMN {name}")
+        db.execute("DROP TABLE checkpoint")
         db.execute("PRAGMA user_version = 2")
         db.commit()
     assert upgrade(path) == 2
@@ -69,6 +70,7 @@ def test_the_indexes_of_version_3_are_made_anew_and_the_rows_stay(tmp_path: Path
             db.execute(f"ALTER TABLE task DROP COLUMN {name}")
         db.execute("ALTER TABLE leaf DROP COLUMN memory_bytes")
         db.execute("ALTER TABLE leaf DROP COLUMN pin")
+        db.execute("DROP TABLE checkpoint")
         db.execute("PRAGMA user_version = 3")
         db.commit()
     assert indexes(path) != indexes(fresh)

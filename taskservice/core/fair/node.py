@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Hashable, Iterable
 from heapq import heappop, heappush, heapreplace
+from math import inf
 from typing import TYPE_CHECKING
 
 from taskservice.core.demand import Demand
@@ -38,6 +39,7 @@ class Node:
 
     __slots__ = (
         "children",
+        "credit",
         "finish",
         "heaps",
         "holders",
@@ -76,6 +78,8 @@ class Node:
         self.start = 0.0
         self.finish = 0.0
         """Where what it was charged last ends."""
+        self.credit = 0.0
+        """How much of what it is behind was charged too much before, and given back: that is not lost, see `CATCH_UP`."""
         self.numbers: dict[Shape, int] = {}
         """Of its valid entries in the parent's heaps. Empty: it does not stand in the order."""
         self.order = 0
@@ -104,6 +108,7 @@ class Node:
             return
         if not self.numbers:
             self.start = max(parent.virtual, self.finish)
+            self.credit = 0.0
         parent.push(self, shape)
         parent.ready[shape] = parent.ready.get(shape, 0) + 1
         if parent.parked is None:
@@ -177,18 +182,27 @@ class Node:
                 return top
         return None
 
-    def charge(self, cost: float) -> None:
-        """It was served and pays for it, and so do all above it."""
+    def charge(self, cost: float, passed_over: int = 0) -> None:
+        """It was served and pays for it, and so do all above it.
+
+        `passed_over`: among so many of them, from the top down, it was not their turn. Then virtual time goes no further than to
+        whoever comes next: or others would have lost what they are behind the one that was preferred.
+        """
+        in_turn = len(list(self.path())) - passed_over if passed_over else inf
         node = self
         while (parent := node.parent) is not None:  # for each lease that is granted: no generator, no `max`
             start, virtual = node.start, parent.virtual
             if start > virtual:
-                parent.virtual = start
+                next_ = parent.first(()) if in_turn <= 0 else None
+                parent.virtual = start if next_ is None else max(virtual, min(start, next_.start))
             elif start < virtual - CATCH_UP:
-                start = virtual - CATCH_UP
+                start = max(start, virtual - CATCH_UP - node.credit)
             node.start = node.finish = finish = start + cost / node.weight
+            if node.credit:
+                node.credit = max(0.0, min(node.credit, parent.virtual - CATCH_UP - finish))
             parent.latest = max(parent.latest, finish)
             node = parent
+            in_turn -= 1
 
     def correct(self, change: float) -> None:
         """What it was charged was so much too little, or too much if this is negative."""
@@ -199,6 +213,7 @@ class Node:
             parent.latest = max(parent.latest, node.finish)
             if node.numbers:
                 node.start += by
+                node.credit = max(0.0, node.credit - by)
                 if by < 0:
                     for shape in list(node.numbers):
                         parent.push(node, shape)

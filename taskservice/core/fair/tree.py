@@ -121,10 +121,11 @@ class Tree:
                 node = child
         return None
 
-    def served(self, leaf: Leaf, tasks: int, cost: float) -> None:
-        """So many of the leaf's tasks were leased at once, and are paid for with `cost` machine seconds."""
+    def served(self, leaf: Leaf, tasks: int, cost: float, passed_over: int = 0) -> None:
+        """So many of the leaf's tasks were leased at once, and are paid for with `cost` machine seconds. `passed_over`: see
+        `Node.charge`."""
         each = self._made(path_of(leaf))
-        each.charge(cost)
+        each.charge(cost, passed_over)
         while each.parent is not None:  # for each lease: no generator
             each.leases += 1
             if each.ticket is not None:

@@ -172,3 +172,48 @@ def test_the_price_of_a_turn_hardly_grows_with_the_queues():
     few, many = calls_for_turns(1_000, 5_000), calls_for_turns(50_000, 5_000)
     print(f"\na turn takes {few / 5_000:.1f} calls among 1,000 queues, {many / 5_000:.1f} among 50,000")
     assert many <= 1.2 * few
+
+
+def test_who_is_preferred_takes_no_virtual_time_along():
+    """`a` is served whenever it is not its turn, by far more than its part: `b` and `c` keep what they are behind each other."""
+    grove = tenants(a=1, b=1, c=3)
+    seen: Counter[str] = Counter()
+    for _ in range(800):
+        grove.tree.served(leaf("a"), 1, 7.0, passed_over=2)
+        turn = grove.serve(7.0)
+        assert turn is not None
+        seen[turn.leaf.tenant] += 1
+    assert seen["c"] == 600
+    assert seen["b"] == 200
+
+
+def test_who_comes_while_another_is_preferred_begins_level_with_those_that_wait():
+    grove = tenants(a=1, b=1)
+    for _ in range(100):
+        grove.tree.served(leaf("a"), 1, 10.0, passed_over=2)
+        grove.serve(10.0)
+    grove.tree.wake(leaf("new"))
+    seen = Counter(grove.served(100, cost=10.0))
+    assert abs(seen["new"] - seen["b"]) <= 1
+
+
+def test_what_was_charged_too_much_is_had_however_much_it_is():
+    """`a` has paid for an hour of which it used nothing: it was given back as one minute only."""
+    grove = tenants(a=1, b=1)
+    grove.tree.served(leaf("a"), 1, 3_600.0)
+    assert set(grove.served(360, cost=10.0)) == {"b"}
+    grove.tree.correct(leaf("a"), -3_600.0, over=True)
+    assert set(grove.served(360, cost=10.0)) == {"a"}
+    seen = Counter(grove.served(100, cost=10.0))
+    assert abs(seen["a"] - seen["b"]) <= 1
+
+
+def test_idleness_ends_what_was_given_back():
+    grove = tenants(a=1, b=1)
+    grove.tree.served(leaf("a"), 1, 3_600.0)
+    grove.served(360, cost=10.0)
+    grove.tree.correct(leaf("a"), -3_600.0, over=True)
+    grove.tree.sleep(leaf("a"))
+    grove.tree.wake(leaf("a"))
+    seen = Counter(grove.served(100, cost=10.0))
+    assert abs(seen["a"] - seen["b"]) <= 1

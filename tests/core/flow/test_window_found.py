@@ -75,18 +75,23 @@ def test_it_finds_what_runs_at_once_and_keeps_it(capacity: int, name: str) -> No
 @pytest.mark.parametrize("name", DURATIONS)
 @pytest.mark.parametrize("capacity", CAPACITIES)
 def test_it_finds_a_rate_and_keeps_it(capacity: int, name: str) -> None:
-    """A downstream that bears a rate at which, on average, `capacity` are in flight."""
+    """A downstream that bears a rate at which, on average, `capacity` are in flight.
+
+    A place too many is seen later than where places are counted. A bucket with half a second's burst (as API gateways have) takes 1.5
+    times its rate for a whole period, and nothing tells it from one that bears so much: so the limit may be 1.5 of the capacity.
+    """
     per_s = capacity / mean_s(name)
     one = caller(name)
     world = World(Rate(per_s), [one], seed=1)
     seconds = world.run(SETTLED_S + 180)[SETTLED_S:]
-    found = periods_until(one.limits, 0.9 * capacity)
+    found, most = periods_until(one.limits, 0.9 * capacity), max(since_first_shrink(one.limits))
     served, throttled = served_share(seconds, per_s), throttled_share(seconds)
     print(
         f"\n{per_s:.0f} a second, {name}: {capacity} in flight, 90 % in {found} periods (at most {log2(capacity) + 2:.1f}); "
-        f"goodput {served:.3f}; throttled {throttled:.3f}"
+        f"goodput {served:.3f}; throttled {throttled:.3f}; limit at most {most} after the first shrink"
     )
     assert found <= log2(capacity) + 2
+    assert most <= max(1.5 * capacity, capacity + 5)
     assert served >= 0.95
     assert throttled <= (0.05 if capacity >= 100 else 0.12)
 
