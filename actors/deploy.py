@@ -13,22 +13,27 @@ import shlex
 import threading
 import time
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from taskservice.actors.code_keeper import StoredCode
 from taskservice.actors.gateway import listening_socket
 from taskservice.actors.isolation import advice_alone, runtime_options, said_of_tenants, sweep_files, why_alone
 from taskservice.actors.line_ports import dispatcher_line
 from taskservice.actors.network import Network
 from taskservice.actors.ray_env import NAMESPACE, JoinedRay, LocalRay, RayFolder
 from taskservice.actors.tcp_line import new_token
+from taskservice.code.deploying import Code, deploy
+from taskservice.code.folder import packed, survey
+from taskservice.code.store import code_in
 from taskservice.config import Settings
 from taskservice.core.shard import DEFAULT_TENANT
 from taskservice.core.specs import ApiKey, Bundle, FunctionSpec
-from taskservice.core.types import RunnerId
+from taskservice.core.types import FunctionName, RunnerId
+from taskservice.core.versions import app_of
 from taskservice.errors import BackOffError, ConflictError, RequestError, ServiceBug
 from taskservice.gateway.keys import hash_secret, key_id, may_be_secret, new_secret
 
@@ -146,7 +151,7 @@ def spawn_gateway(settings: Settings, node: str, network: Network | None, alone:
     from taskservice.actors.processes import GATEWAY, GatewayProcess  # noqa: PLC0415
 
     handle: ray.actor.ActorHandle[Any] = _detached(GatewayProcess, GATEWAY, node, restarts=-1).remote(
-        settings, network, alone
+        settings, inspect, network, alone
     )
     return handle
 
@@ -194,18 +199,28 @@ def _runtime_options(settings: Settings, logs: Path) -> bytes:
     return msgspec.msgpack.encode(msgspec.structs.replace(runtime_options(settings), logs_dir=str(logs)))
 
 
-def _inspect(settings: Settings, node: str, bundle: Bundle) -> ray.ObjectRef[list[FunctionSpec]]:
-    """Loads an app where user code belongs: in a child of a Ray task."""
+async def inspect(settings: Settings, node: str, bundle: Bundle) -> list[FunctionSpec]:
+    """The functions of an app, which is loaded where user code belongs: in a child of a Ray task of this node."""
+    from taskservice.actors import ray_port  # noqa: PLC0415
     from taskservice.actors.lease_task import inspect_task  # noqa: PLC0415
 
     options: dict[str, Any] = {"num_cpus": 0, "max_retries": 0, "label_selector": {"ray.io/node-id": node}}
     found: ray.ObjectRef[list[FunctionSpec]] = (
         _remote(inspect_task).options(**options).remote(bundle, _runtime_options(settings, Path()))
     )
-    return found
+    return await ray_port.answer(found, settings.load_timeout_s + settings.ready_timeout_s)
 
 
 # Life
+
+
+def code_of(bundle: Bundle, settings: Settings) -> Code:
+    """What is in the bundle's folder, packed; without what the service itself keeps there. Raises RequestError."""
+    outside = [settings.home, *([Path(settings.state_dir)] if settings.state_is_local else [])]
+    found = survey(Path(bundle.path), settings.code_unpacked_bytes_max, outside)
+    for left_out in found.left_out:
+        log.warning("%s is not in the code of %s: %s", left_out.path, bundle.module, left_out.why)
+    return Code(bundle.module, bundle.attribute, packed(found, settings.code_bytes_max))
 
 
 async def _start_actors(settings: Settings, bundles: Sequence[Bundle], why: str) -> tuple[FunctionSpec, ...]:
@@ -214,7 +229,7 @@ async def _start_actors(settings: Settings, bundles: Sequence[Bundle], why: str)
     `why`: there can be one tenant only.
     """
     alone = advice_alone(why) if why else ""
-    from taskservice.actors import processes, ray_port  # noqa: PLC0415
+    from taskservice.actors import ray_port  # noqa: PLC0415
 
     await _end_remains()
     _refuse_unfit(settings)
@@ -224,20 +239,44 @@ async def _start_actors(settings: Settings, bundles: Sequence[Bundle], why: str)
     network = Network(node, new_token()) if settings.address and not settings.state_is_local else None
     try:
         dispatcher = spawn_dispatcher(settings, node, network)
-        inspections = [_inspect(settings, node, bundle) for bundle in bundles]
         await _ready(dispatcher, "status", "dispatcher", settings)
-        wait_s = settings.load_timeout_s + settings.ready_timeout_s
-        functions = [function for found in inspections for function in await ray_port.answer(found, wait_s)]
-        async with dispatcher_line(processes.run_dir(settings)) as line:
-            catalog = await line.catalog()
-            if alone and catalog is not None and len(catalog.tenants) > 1:
-                raise RequestError(f"The state has {len(catalog.tenants)} tenants. {alone}", code="tenants_not_apart")
-            await line.register(functions)
+        if alone:
+            await _refuse_tenants(settings, alone)
+        functions = await _deploy(settings, node, bundles)
         await _ready(spawn_gateway(settings, node, network, alone), "ready", "gateway", settings)
     except BaseException:
         await _end_actors()
         raise
-    return tuple(functions)
+    return functions
+
+
+async def _refuse_tenants(settings: Settings, alone: str) -> None:
+    """Raises RequestError if there are several tenants, and why that cannot be is `alone`."""
+    from taskservice.actors import processes  # noqa: PLC0415
+
+    async with dispatcher_line(processes.run_dir(settings)) as line:
+        catalog = await line.catalog()
+    if catalog is not None and len(catalog.tenants) > 1:
+        raise RequestError(f"The state has {len(catalog.tenants)} tenants. {alone}", code="tenants_not_apart")
+
+
+async def _deploy(settings: Settings, node: str, bundles: Sequence[Bundle]) -> tuple[FunctionSpec, ...]:
+    """What is in these folders are the current versions of their apps; gives their functions. Without any, what was current is."""
+    from taskservice.actors import processes  # noqa: PLC0415
+
+    keeper = StoredCode(code_in(settings.state_dir), partial(inspect, settings, node))
+    functions: dict[FunctionName, FunctionSpec] = {}
+    async with dispatcher_line(processes.run_dir(settings)) as line:
+        for bundle in bundles:
+            code = await asyncio.to_thread(code_of, bundle, settings)
+            deployed = await deploy(line, keeper, code, taken=[app_of(name) for name in functions])
+            if deployed.answer.refusal is not None:
+                raise RequestError(deployed.answer.message, code=deployed.answer.refusal.value)
+            functions.update((function.name, function) for function in deployed.functions)
+        known = None if bundles else await line.catalog()
+    if known is not None:
+        return tuple(function for function in known.functions if not function.missing)
+    return tuple(functions.values())
 
 
 async def _ready(actor: ray.actor.ActorHandle[Any], method: str, what: str, settings: Settings) -> None:

@@ -21,6 +21,7 @@ import msgspec
 from taskservice.actors.bulk import BulkTurns
 from taskservice.actors.callback_calls import CallbackCalls
 from taskservice.actors.commits import Commits
+from taskservice.actors.deploy_calls import DeployCalls
 from taskservice.actors.dispatcher_options import Counts, DispatcherOptions
 from taskservice.actors.insight_calls import InsightCalls
 from taskservice.actors.keeper import Keeper
@@ -51,7 +52,7 @@ REST_S_MAX = 1.0
 """A commit that takes longer is not waited for with everything else."""
 
 
-class Dispatcher(ScheduleCalls, InsightCalls, CallbackCalls):
+class Dispatcher(ScheduleCalls, InsightCalls, CallbackCalls, DeployCalls):
     """One shard, recovered and open, in its shell. Everything but the journal's writes happens on the loop that calls
     `start`."""
 

@@ -19,7 +19,9 @@ def runtime_options(settings: Settings) -> RuntimeOptions:
     """What supervisors are bounded by, from the settings of the same names."""
     names = set(RuntimeOptions.__struct_fields__) & set(Settings.model_fields)
     same = {name: getattr(settings, name) for name in names}
-    return RuntimeOptions(**{**same, "home": str(settings.home), "logs_dir": str(settings.home / "logs" / "tasks")})
+    home = settings.home
+    places = {"home": str(home), "logs_dir": str(home / "logs" / "tasks"), "code_dir": str(home / "code")}
+    return RuntimeOptions(**{**same, **places})
 
 
 def why_alone(settings: Settings, bundles: Sequence[Bundle]) -> str:

@@ -13,6 +13,7 @@ from taskservice.actors.line import Line, LineServer, Method
 from taskservice.actors.ports import DispatcherPort
 from taskservice.actors.runner import Runner
 from taskservice.core import callback_events as ce
+from taskservice.core.deploying import AppsAnswer, RolloutAnswer, RolloutMove
 from taskservice.core.effects import (
     CatalogAnswer,
     ItemsAnswer,
@@ -28,7 +29,7 @@ from taskservice.core.metrics import MetricsAnswer
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.orders import Order
 from taskservice.core.schedules import ScheduleId, ScheduleKey, ScheduleSpec
-from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
+from taskservice.core.specs import ApiKey, Bundle, FunctionSpec, Policy, Tenant
 from taskservice.core.types import ListFilter, NewTask, RunnerId, TaskId, TaskNo, TenantId, Token
 from taskservice.errors import BackOffError
 
@@ -57,6 +58,9 @@ DISPATCHER_METHODS = {
     "timeline": Method(tuple[TenantId, TaskId], TimelineAnswer),
     "usage": Method(tuple[TenantId | None], UsageAnswer),
     "metrics": Method(tuple[()], MetricsAnswer),
+    "deploy": Method(tuple[str, Bundle, list[FunctionSpec], float], RolloutAnswer),
+    "roll": Method(tuple[str, RolloutMove, int], RolloutAnswer),
+    "apps": Method(tuple[str | None], AppsAnswer),
     "report": Method(tuple[bytes], bytes),
     "callbacks": Method(tuple[int, list[ce.Busy]], ce.CallbacksAnswer),
     "callbacks_attempted": Method(tuple[list[ce.Attempted]], None),
@@ -216,6 +220,20 @@ class LineDispatcher:
 
     async def metrics(self) -> MetricsAnswer:
         answer: MetricsAnswer = await self._ask("metrics")
+        return answer
+
+    async def deploy(
+        self, app: str, bundle: Bundle, functions: Sequence[FunctionSpec], share: float = 1.0
+    ) -> RolloutAnswer:
+        answer: RolloutAnswer = await self._ask("deploy", app, bundle, functions, share)
+        return answer
+
+    async def roll(self, app: str, move: RolloutMove, version: int = 0) -> RolloutAnswer:
+        answer: RolloutAnswer = await self._ask("roll", app, move, version)
+        return answer
+
+    async def apps(self, app: str | None = None) -> AppsAnswer:
+        answer: AppsAnswer = await self._ask("apps", app)
         return answer
 
     async def report(self, body: bytes) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from taskservice.core import callback_events as ce
+from taskservice.core.deploying import AppsAnswer, RolloutAnswer, RolloutMove
 from taskservice.core.effects import (
     CatalogAnswer,
     ItemsAnswer,
@@ -21,7 +22,7 @@ from taskservice.core.lease_wire import HeldLease
 from taskservice.core.metrics import MetricsAnswer
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.schedules import ScheduleId, ScheduleKey, ScheduleSpec
-from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
+from taskservice.core.specs import ApiKey, Bundle, FunctionSpec, Policy, Tenant
 from taskservice.core.types import ListFilter, NewTask, TaskId, TaskNo, TenantId
 
 
@@ -96,6 +97,17 @@ class DispatcherPort(Protocol):
 
     async def metrics(self) -> MetricsAnswer:
         """What was counted and how things stand: of all tenants, and perhaps ahead of the journal by a commit."""
+
+    async def deploy(
+        self, app: str, bundle: Bundle, functions: Sequence[FunctionSpec], share: float = 1.0
+    ) -> RolloutAnswer:
+        """The code is a version of the app, and its new leases run it; with a `share` below 1 that part of them."""
+
+    async def roll(self, app: str, move: RolloutMove, version: int = 0) -> RolloutAnswer:
+        """The app's canary is promoted or over, or an earlier version (0: the one before) is current again."""
+
+    async def apps(self, app: str | None = None) -> AppsAnswer:
+        """The app with its versions, or all that there are."""
 
     async def report(self, body: bytes) -> bytes:
         """A runner's report (msgpack of `RunnerReport`) is durable; gives msgpack of `ReportAck`."""

@@ -53,4 +53,6 @@ def gateway_settings(settings: Settings) -> GatewaySettings:
         list_limit_max=settings.list_limit_max,
         callback_private_networks=settings.callback_private_networks,
         metrics_open=settings.metrics_open,
+        code_bytes_max=settings.code_bytes_max,
+        code_unpacked_bytes_max=settings.code_unpacked_bytes_max,
     )

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from msgspec import structs
 from taskservice.actors.archiver import Archiver
 from taskservice.actors.callback_http import CallbackHttp
 from taskservice.actors.callbacks import CallbackSender
+from taskservice.actors.code_keeper import StoredCode
 from taskservice.actors.dispatcher import Dispatcher
 from taskservice.actors.far_lines import (
     line_to_dispatcher,
@@ -47,8 +48,10 @@ from taskservice.actors.sweeper import Sweeper, SweeperOptions
 from taskservice.actors.task_logs import ClusterNodes, LocalNodes, TaskLogs, read_waiting, session_of, watch_log
 from taskservice.actors.tcp_line import Address
 from taskservice.autoscaler.loop import Autoscaler
+from taskservice.code.store import CodeStore, code_in
 from taskservice.config import Settings
 from taskservice.core.effects import StatusAnswer
+from taskservice.core.specs import Bundle, FunctionSpec
 from taskservice.core.types import RunnerId, TaskNo, TenantId, Token
 from taskservice.errors import BackOffError
 from taskservice.gateway.logs import LogReader
@@ -132,6 +135,14 @@ class DispatcherProcess(Dispatcher):
             now_ms=now_ms,
         )
         self._sweeper_loop = end_with(asyncio.create_task(sweeper.run(_die)))
+        code_sweeper = Sweeper(
+            CodeStore(lambda: self._state.store),
+            self.code_referred,
+            self._state.ownership.check,
+            SweeperOptions(age_s=settings.orphan_age_s),
+            now_ms=now_ms,
+        )
+        self._code_sweeper_loop = end_with(asyncio.create_task(code_sweeper.run(_die)))
         archiver = Archiver(
             self.ask,
             self._state.store,
@@ -197,6 +208,7 @@ class DispatcherProcess(Dispatcher):
         durable."""
         self._fleet_loop.cancel()
         self._sweeper_loop.cancel()
+        self._code_sweeper_loop.cancel()
         self._archiver_loop.cancel()
         self._log_sweeper_loop.cancel()
         if self._autoscaler is not None:
@@ -273,9 +285,14 @@ class GatewayProcess(HttpServer):
     """The HTTP API."""
 
     async def __init__(  # type: ignore[misc]  # Ray awaits it, as above
-        self, settings: Settings, network: Network | None = None, alone: str = ""
+        self,
+        settings: Settings,
+        inspect: Callable[[Settings, str, Bundle], Awaitable[list[FunctionSpec]]],
+        network: Network | None = None,
+        alone: str = "",
     ) -> None:
-        """Requests are answered from now on. Raises RequestError if the address cannot be had. `alone`: see `GatewaySettings`."""
+        """Requests are answered from now on. Raises RequestError if the address cannot be had. `inspect`: looks into a bundle, by
+        a task on this node. `alone`: see `GatewaySettings`."""
         _log_to_file(settings)
         dispatcher = LineDispatcher(run_dir(settings), patience_s=settings.commit_timeout_s)
         super().__init__(
@@ -286,6 +303,7 @@ class GatewayProcess(HttpServer):
             HistoryReader(partial(open_objects, settings.state_dir)),
             settings.host,
             settings.port,
+            StoredCode(code_in(settings.state_dir), partial(inspect, settings, this_node())),
         )
         end_with(self.start())
         http = CallbackHttp(

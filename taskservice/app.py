@@ -97,6 +97,7 @@ class Function:
     preemptible: bool | None
     grace_ms: int
     secrets: tuple[str, ...]
+    pin: bool
 
     @property
     def is_async(self) -> bool:
@@ -128,6 +129,7 @@ class Function:
             preemptible=self.preemptible,
             grace_ms=self.grace_ms,
             secrets=self.secrets,
+            pin=self.pin,
             **self.flow._asdict(),
         )
 
@@ -172,6 +174,7 @@ class App:
         preemptible: bool | None = None,
         grace: str | float = "5s",
         secrets: Sequence[str] = (),
+        pin: bool = False,
         **flow: Unpack[FlowOptions],
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
@@ -193,6 +196,7 @@ class App:
         `preemptible`: whether its tasks may be stopped, and run again later, so that others get what is their own; None: unless
         they are critical. `grace`: how long one that is asked to stop, or whose time is over, has before it is ended by force.
         `secrets`: names of the operator's secrets that its attempts may read with `Context.secret`; no other function can.
+        `pin`: tasks that wait while another version is deployed stay on the one that they were submitted under.
         Raises TypeError or ValueError for an option that cannot be.
         """
         if function is not None:
@@ -222,6 +226,7 @@ class App:
         preemptible: bool | None = None,
         grace: str | float = "5s",
         secrets: Sequence[str] = (),
+        pin: bool = False,
         **flow: Unpack[FlowOptions],
     ) -> Callable[..., Any]:
         name = self._new_name(call)
@@ -255,6 +260,7 @@ class App:
             preemptible=None if preemptible is None else _yes_or_no("preemptible", preemptible),
             grace_ms=parse_duration_ms(grace),
             secrets=_secrets(secrets),
+            pin=_yes_or_no("pin", pin),
             flow=_flow(name, signature, flow),
         )
         return call

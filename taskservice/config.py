@@ -273,6 +273,13 @@ class ServiceSettings(BaseSettings):
         description="Machines that Ray's autoscaler is to start for the service: see docs/autoscaling.md; null: none.",
     )
 
+    code_bytes_max: Annotated[int, Bytes] = Field(64 * MIB, gt=0, description="Bytes of an app's code, packed.")
+    code_unpacked_bytes_max: Annotated[int, Bytes] = Field(
+        256 * MIB, gt=0, description="Bytes of the files of an app's code."
+    )
+    code_unused_s: float = _seconds(7 * DAY_S, description="Seconds without use after which a machine removes code.")
+    versions_max: int = Field(20, ge=3, description="Versions of one app that are kept, and can be gone back to.")
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -40,9 +40,11 @@ MAY_IMPORT = {
     "taskservice.history": {"taskservice.core", "taskservice.objects", *COMMON},
     "taskservice.values": {"taskservice.core", "taskservice.objects"},
     "taskservice.logs": {"taskservice.core"},
-    "taskservice.runtime": {"taskservice.core", "taskservice.logs", "taskservice.values", *COMMON},
+    "taskservice.code": {"taskservice.core", "taskservice.objects", "taskservice.values", *COMMON},
+    "taskservice.runtime": {"taskservice.core", "taskservice.code", "taskservice.logs", "taskservice.values", *COMMON},
     "taskservice.gateway": {
         "taskservice.core",
+        "taskservice.code",
         "taskservice.logs",
         "taskservice.values",
         "taskservice.actors.ports",
@@ -54,6 +56,7 @@ MAY_IMPORT = {
     "taskservice.cli": {
         "taskservice.core",
         "taskservice.client",
+        "taskservice.code",
         "taskservice.datafiles",
         "taskservice.objects",
         "taskservice.journal",
@@ -63,6 +66,7 @@ MAY_IMPORT = {
     },
     "taskservice.actors": {
         "taskservice.core",
+        "taskservice.code",
         "taskservice.objects",
         "taskservice.journal",
         "taskservice.history",

@@ -50,6 +50,7 @@ DOCUMENTS = [
     "ARCHITECTURE.md",
     "docs/autoscaling.md",
     "docs/cluster.md",
+    "docs/deploy.md",
     "docs/durability.md",
     "docs/import-export.md",
     "docs/notifications.md",

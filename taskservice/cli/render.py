@@ -155,6 +155,7 @@ def print_task(task: Mapping[str, Any]) -> None:
             ("on success", task.get("on_success")),
             ("on failure", task.get("on_failure")),
             ("followed by", task.get("follow_up")),
+            ("version", task.get("version")),
             ("took", duration(_took_ms(task))),
             ("payload", json_text(task, "payload")),
             ("result", json_text(task, "result")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TypeVar, Unpack
 
-from taskservice.client import callbacks, settings
+from taskservice.client import callbacks, deploys, settings
 from taskservice.client.conversation import Talk
 from taskservice.client.settings import ClassChanges, DownstreamChanges, FunctionChanges, TenantLimits
 from taskservice.client.steps import Conversation, JsonObject, JsonObjects, Request
@@ -110,3 +110,25 @@ class Operating(ABC):
     def rotate_callback_secret(self, *, tenant: str | None = None) -> JsonObject:
         """A new `secret` that callbacks are signed with, which is shown this once; the one before signs as well until `previous_until`."""
         return self._object(callbacks.rotate_secret(tenant))
+
+    def deploy(self, archive: bytes, app: str, *, canary: float | None = None) -> JsonObject:
+        """The code in the archive (see `taskservice deploy`) is a version of its app `MODULE:NAME`: new leases run it, or the part of
+        them that `canary` says. For admins. Raises RequestError, with a traceback in `detail`, if it cannot be loaded."""
+        return self._object(deploys.deploy(archive, app, canary))
+
+    def apps(self) -> JsonObjects:
+        """All apps that have been deployed, with their versions. For admins."""
+        found: JsonObjects = (self._object(deploys.listing()))["apps"]
+        return found
+
+    def app(self, name: str) -> JsonObject:
+        """The app with its versions, the newest first. For admins. Raises NotFoundError."""
+        return self._object(deploys.find(name))
+
+    def promote(self, app: str) -> JsonObject:
+        """The app's canary is current. For admins. Raises ConflictError if there is none."""
+        return self._object(deploys.promote(app))
+
+    def roll_back(self, app: str, version: str | None = None) -> JsonObject:
+        """The app's canary is over; or the version that is named, or the one before, is current again. For admins."""
+        return self._object(deploys.roll_back(app, version))

@@ -20,6 +20,7 @@ from taskservice.core.specs import FunctionSpec, Tenant
 from taskservice.core.state import State
 from taskservice.core.types import TERMINAL_STATES, FunctionName, Lane, NewTask, Task, TaskId, TaskNo, TaskState
 from taskservice.core.values import digest, same
+from taskservice.core.versions import app_of
 
 
 class Unfit(NamedTuple):
@@ -209,6 +210,9 @@ def unfit(state: State, new: NewTask, now_ms: int) -> Unfit | None:
     function = state.functions.get(new.function)
     if function is None:
         return Unfit(Refusal.UNKNOWN_FUNCTION, f"there is no function {new.function!r}")
+    if function.missing:
+        message = f"the current version of app {app_of(new.function)!r} has no function {new.function!r} any more"
+        return Unfit(Refusal.UNKNOWN_FUNCTION, message)
     attempts_max = function.retry.max_attempts
     if new.max_attempts is not None and new.max_attempts > attempts_max:
         message = f"max_attempts {new.max_attempts} is above the function's limit of {attempts_max}"
@@ -248,6 +252,7 @@ def _task(state: State, tenant: Tenant, new: NewTask, no: TaskNo, now_ms: int) -
         expires_ms=None if ttl_ms is None else now_ms + ttl_ms,
         deadline_ms=_deadline_ms(new, function, now_ms),
         hooks=new.hooks,
+        pin=state.apps.pin_of(function),
     )
 
 

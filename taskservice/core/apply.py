@@ -18,18 +18,21 @@ from taskservice.core import (
     catalog_apply,
     change_apply,
     closing,
+    deploys_apply,
     orders_apply,
     schedules_apply,
 )
 from taskservice.core import callback_records as cr
 from taskservice.core import records as r
 from taskservice.core.checkpoints import CheckpointsSaved
+from taskservice.core.deploying import RolloutSet, VersionAdded, VersionsForgotten
 from taskservice.core.effects import Deleted, Ended, Held, Launch
 from taskservice.core.lease import launch_spec
 from taskservice.core.meters import Owner
 from taskservice.core.orders import OrdersGiven, TasksPreempted, TasksStopped
 from taskservice.core.press_records import PressesPutOff, TasksPressed
 from taskservice.core.queues import HeadEntry
+from taskservice.core.schedule_records import ScheduleFired, ScheduleRemoved, ScheduleSet
 from taskservice.core.state import Lease, State, open_attempt
 from taskservice.core.table import QueueKey
 from taskservice.core.types import Leaf, Task, TaskNo, TaskState, TenantId
@@ -131,15 +134,14 @@ def _due(state: State, record: r.TasksDue) -> list[Held]:
 
 
 def _granted(state: State, record: r.LeaseGranted) -> list[Held]:
-    tasks = state.table.lease(record.nos, record.token, record.runner, record.at_ms)
+    tasks = state.table.lease(record.nos, record.token, record.runner, record.at_ms, record.version)
     entries = state.queue(record.leaf).remove(record.nos, _payload_bytes(tasks), state.table, state.segment)
     state.emptied(record.leaf)
-    state.leases[record.token] = Lease(
-        record.token, record.runner, record.leaf, {task.no: open_attempt(task) for task in tasks}
-    )
+    open_ = {task.no: open_attempt(task) for task in tasks}
+    state.leases[record.token] = Lease(record.token, record.runner, record.leaf, open_, version=record.version)
     state.next_lease = record.token.seq + 1
     state.running.change(record.leaf, len(tasks))
-    function = state.functions[record.leaf.function]
+    function = state.function_of(record.leaf, record.version)
     checkpoints, apart = state.table.checkpoints.of(record.nos), len(state.tenants) > 1
     spec = launch_spec(record.token, record.leaf, function, tasks, state.limits, checkpoints, apart=apart)
     return [(_safe_after(state, tasks, entries), Launch(record.runner, spec))]
@@ -263,13 +265,16 @@ _APPLY = dict(
         _for(r.OperationBegun, bulk_apply.begun),
         _for(r.OperationStep, bulk_apply.stepped),
         _for(r.OperationCaught, bulk_apply.caught),
-        _for(r.ScheduleSet, schedules_apply.was_set),
-        _for(r.ScheduleRemoved, schedules_apply.removed),
-        _for(r.ScheduleFired, schedules_apply.fired),
+        _for(ScheduleSet, schedules_apply.was_set),
+        _for(ScheduleRemoved, schedules_apply.removed),
+        _for(ScheduleFired, schedules_apply.fired),
         _for(cr.DeliveriesTried, callbacks_apply.tried),
         _for(cr.DeliveryRenewed, callbacks_apply.renew),
         _for(cr.DeliveriesForgotten, callbacks_apply.forgotten),
         _for(cr.EndpointSet, callbacks_apply.endpoint_set),
         _for(cr.SecretSet, callbacks_apply.secret_set),
+        _for(VersionAdded, deploys_apply.added),
+        _for(RolloutSet, deploys_apply.rolled),
+        _for(VersionsForgotten, deploys_apply.forgotten),
     ]
 )

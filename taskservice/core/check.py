@@ -30,6 +30,7 @@ def check(state: State) -> None:
     _check_operations(state)
     _check_schedules(state)
     _check_outbox(state)
+    _check_versions(state, counts)
 
 
 def _require(holds: bool, message: str) -> None:
@@ -97,6 +98,9 @@ def _check_leases(state: State, counts: dict[tuple[Leaf, TaskState], int]) -> No
                 lease.open[task.no].expires_ms == task.expires_ms, f"lease and table know {task.no} to expire otherwise"
             )
             _require(task.state is TaskState.RUNNING and task.token == token, f"{token} does not hold {task}")
+            _require(
+                task.version == lease.version, f"task {task.no} runs on {task.version}, its lease on {lease.version}"
+            )
             known = lease.open[task.no]
             _require(
                 (known.attempt, known.crashes, known.losses, known.preempted, known.throttles)
@@ -171,6 +175,21 @@ def _check_outbox(state: State) -> None:
     _require(known == owed, f"of endpoints something is due at {known}, and in the table at {owed}")
     open_ = sorted(key for key in owed if not state.outbox.is_disabled(key))
     _require(sorted(state.outbox.due(2**62)) == open_, f"of {open_} only {list(state.outbox.due(2**62))} have a turn")
+
+
+def _check_versions(state: State, counts: dict[tuple[Leaf, TaskState], int]) -> None:
+    apps = state.apps
+    for app, rollout in apps.rollouts.items():
+        versions = apps.versions.get(app, {})
+        for number in (rollout.current, *([rollout.canary] if rollout.canary else [])):
+            _require(number in versions, f"app {app} runs version {number}, and there is none")
+        _require(
+            max(versions) <= rollout.last, f"app {app} has version {max(versions)}, and gave {rollout.last} numbers"
+        )
+    for (leaf, task_state), count in counts.items():
+        if leaf.pin and count and task_state not in TERMINAL_STATES:
+            known = (leaf.function, leaf.pin) in apps.specs
+            _require(known, f"tasks of {leaf} stay on a version that there is not")
 
 
 def _check_schedules(state: State) -> None:

@@ -11,13 +11,14 @@ from typing import TypeVar, cast
 
 from msgspec.structs import replace
 
-from taskservice.core import bulk, callbacks, history, operate, query, schedule_requests
+from taskservice.core import bulk, callbacks, deploys, history, operate, query, schedule_requests
 from taskservice.core import callback_events as ce
 from taskservice.core import events as e
 from taskservice.core.admit import admit
 from taskservice.core.backlog import BacklogAsked
 from taskservice.core.decision import Decision
 from taskservice.core.demanded import backlog
+from taskservice.core.deploying import AppDeployed, AppsAsked, RolloutAsked
 from taskservice.core.effects import DoneAnswer, Ordered
 from taskservice.core.follow_up import follow_ups
 from taskservice.core.insight import TimelineAsked, UsageAsked, WhyAsked
@@ -150,6 +151,9 @@ _DECIDE = dict(
         _for(ce.EndpointEnabled, callbacks.enable),
         _for(ce.SecretPut, callbacks.put_secret),
         _for(BacklogAsked, lambda state, event, now_ms, rng: Decision(answer=backlog(state, now_ms), near=True)),
+        _for(AppDeployed, lambda state, event, now_ms, rng: deploys.deploy(state, event, now_ms)),
+        _for(RolloutAsked, lambda state, event, now_ms, rng: deploys.move(state, event, now_ms)),
+        _for(AppsAsked, lambda state, event, now_ms, rng: Decision(answer=deploys.listing(state, event))),
         _for(e.OperationTurn, lambda state, event, now_ms, rng: bulk.go_on(state, now_ms)),
     ]
 )

@@ -9,6 +9,7 @@ from msgspec import Struct
 from taskservice.core.backlog import KindPlan, ShapePlan
 from taskservice.core.callback_events import CallbackAnswer
 from taskservice.core.deadlines import Kept
+from taskservice.core.deploying import DeployAnswer
 from taskservice.core.insight import InsightAnswer
 from taskservice.core.lease_wire import LeaseSpec, ReportAck
 from taskservice.core.operations import Operation
@@ -237,6 +238,7 @@ AnswerValue = (
     | CountAnswer
     | InsightAnswer
     | CallbackAnswer
+    | DeployAnswer
 )
 
 

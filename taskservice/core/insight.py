@@ -105,6 +105,8 @@ class Stage(Struct, frozen=True):
     attempt: int | None = None
     runner: RunnerId | None = None
     message: str = ""
+    version: int = 0
+    """Of an attempt: that of the code; 0: it has none."""
 
 
 class TimelineAnswer(Struct, frozen=True):

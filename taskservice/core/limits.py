@@ -67,3 +67,5 @@ class Limits(Struct, frozen=True, array_like=True):
     """How long a signing secret signs beside the one that has taken its place."""
     metrics_owners_max: int = 500
     """Pairs of tenant and function that are counted apart; the rest is summed."""
+    versions_max: int = 20
+    """Versions of one app that are kept: the oldest that no task needs are forgotten first."""

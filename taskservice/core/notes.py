@@ -16,6 +16,7 @@ from taskservice.core.schedules import Progress, Schedule, ScheduleKey, Schedule
 from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant, policy_key
 from taskservice.core.table import TaskTable
 from taskservice.core.types import FunctionName, Leaf, TenantId, Token
+from taskservice.core.versions import Apps, Rollout, Version
 
 TENANT = "tenant"
 KEY = "key"
@@ -28,6 +29,8 @@ SCHEDULE = "schedule"
 DEADLINES = "deadlines"
 ENDPOINT = "endpoint"
 SECRET = "signing secret"
+VERSION = "version"
+ROLLOUT = "rollout"
 PROGRESS = "schedule progress"
 """Apart from the schedule: it changes with every task, and the payload is not written again."""
 
@@ -109,6 +112,18 @@ def outbox(table: TaskTable) -> Outbox:
     return found
 
 
+def note_version(table: TaskTable, version: Version) -> None:
+    table.note(VERSION, f"{version.app}/{version.number}", _encoder.encode(version))
+
+
+def forget_version(table: TaskTable, app: str, number: int) -> None:
+    table.note(VERSION, f"{app}/{number}", None)
+
+
+def note_rollout(table: TaskTable, rollout: Rollout) -> None:
+    table.note(ROLLOUT, rollout.app, _encoder.encode(rollout))
+
+
 def _name(key: ScheduleKey) -> str:
     return f"{key.tenant}/{key.id}"
 
@@ -155,6 +170,16 @@ def deadlines(table: TaskTable) -> Deadlines:
     for name, value in table.notes(DEADLINES).items():
         tenant, _, function = name.partition("/")
         found.by_owner[TenantId(tenant), FunctionName(function)] = msgspec.msgpack.decode(value, type=Kept)
+    return found
+
+
+def apps(table: TaskTable) -> Apps:
+    """All apps, with their versions in the order in which they were deployed."""
+    found = Apps()
+    for value in table.notes(VERSION).values():
+        found.add(msgspec.msgpack.decode(value, type=Version))
+    for value in table.notes(ROLLOUT).values():
+        found.roll(msgspec.msgpack.decode(value, type=Rollout))
     return found
 
 

@@ -70,9 +70,11 @@ def _learn(state: State, lease: Lease, reports: Sequence[LeaseReport], *, done: 
     back = len(known) - len(ended)
     vanished = len(lease.open) - len(known) if done else 0
     _speed(state, lease, ended)
+    state.apps.learn(lease.leaf, lease.version, ended)
     state.turns.ended(lease.leaf, ended, back, vanished, now_ms)
     state.meters.attempted(lease.leaf, ended, _waits_ms(lease, ended), back, vanished)
-    seconds = sum(outcome.duration_us for outcome in ended) / 1e6 / state.functions[lease.leaf.function].concurrency
+    concurrency = state.function_of(lease.leaf, lease.version).concurrency
+    seconds = sum(outcome.duration_us for outcome in ended) / 1e6 / concurrency
     return state.costs.report(lease.token, len(ended), seconds, back)
 
 

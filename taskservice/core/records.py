@@ -11,13 +11,14 @@ from msgspec import Struct
 from taskservice.core.callback_records import CallbackRecord
 from taskservice.core.changes import Change
 from taskservice.core.checkpoints import CheckpointsSaved
+from taskservice.core.deploying import DeployRecord
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.orders import OrderRecord
 from taskservice.core.past import HistoryFile
 from taskservice.core.press_records import PressRecord
-from taskservice.core.schedules import Progress, Schedule, ScheduleId, ScheduleKey
+from taskservice.core.schedule_records import ScheduleFired, ScheduleRemoved, ScheduleSet
 from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
-from taskservice.core.types import ErrorInfo, Lane, Leaf, ListFilter, RunnerId, Task, TaskNo, TenantId, Token
+from taskservice.core.types import ErrorInfo, Lane, Leaf, ListFilter, RunnerId, Task, TaskNo, Token
 
 
 class EpochOpened(Struct, frozen=True, array_like=True, tag="epoch"):
@@ -71,6 +72,8 @@ class LeaseGranted(Struct, frozen=True, array_like=True, tag="lease"):
     runner: RunnerId
     leaf: Leaf
     nos: tuple[TaskNo, ...]
+    version: int = 0
+    """Of its function's app: the code that it runs; 0: the code has no versions."""
 
 
 class TasksSucceeded(Struct, frozen=True, array_like=True, tag="succeeded"):
@@ -231,39 +234,6 @@ class OperationCaught(Struct, frozen=True, array_like=True, tag="operation_caugh
     """As in `OperationStep`."""
 
 
-class ScheduleSet(Struct, frozen=True, array_like=True, tag="schedule"):
-    """There is such a schedule, or it is like that now."""
-
-    at_ms: int
-    schedule: Schedule
-    progress: Progress
-
-
-class ScheduleRemoved(Struct, frozen=True, array_like=True, tag="schedule_removed"):
-    """There is no such schedule any more. The tasks that it made go on."""
-
-    at_ms: int
-    tenant: TenantId
-    id: ScheduleId
-
-    @property
-    def key(self) -> ScheduleKey:
-        return ScheduleKey(self.tenant, self.id)
-
-
-class ScheduleFired(Struct, frozen=True, array_like=True, tag="schedule_fired"):
-    """The schedule has come so far. The tasks that it has made on the way were accepted in a record of the same segment."""
-
-    at_ms: int
-    tenant: TenantId
-    id: ScheduleId
-    progress: Progress
-
-    @property
-    def key(self) -> ScheduleKey:
-        return ScheduleKey(self.tenant, self.id)
-
-
 Record = (
     EpochOpened
     | TenantSet
@@ -293,4 +263,5 @@ Record = (
     | ScheduleRemoved
     | ScheduleFired
     | CallbackRecord
+    | DeployRecord
 )

@@ -27,8 +27,9 @@ from taskservice.core.records import (
 )
 from taskservice.core.specs import FunctionSpec
 from taskservice.core.state import Lease, OpenAttempt, State
-from taskservice.core.types import RETRY_LANES, ErrorInfo, Leaf, OutcomeKind, TaskNo, Token
+from taskservice.core.types import RETRY_LANES, ErrorInfo, OutcomeKind, TaskNo, Token
 from taskservice.core.values import MARK, keys_of
+from taskservice.core.versions import app_of, name_of
 
 LOST_LOG = "~"
 """Before where a task's log is: the attempt that came after that was lost, and with it whatever it had written."""
@@ -170,7 +171,7 @@ def _settle(state: State, lease: Lease, reports: list[LeaseReport], now_ms: int,
         elif lease.preempted and outcome.kind in STOPPED:
             rows.preempted.setdefault(log, []).append(outcome.no)
         else:
-            _settle_bad(state, function, lease.leaf, attempt, outcome, rows, now_ms, rng, log)
+            _settle_bad(state, function, lease, attempt, outcome, rows, now_ms, rng, log)
 
     for lease_report in reports:
         for outcome in lease_report.outcomes:
@@ -188,7 +189,7 @@ def _settle(state: State, lease: Lease, reports: list[LeaseReport], now_ms: int,
 def _settle_bad(
     state: State,
     function: FunctionSpec,
-    leaf: Leaf,
+    lease: Lease,
     attempt: OpenAttempt,
     outcome: Outcome,
     rows: _Sorted,
@@ -196,11 +197,11 @@ def _settle_bad(
     rng: Random,
     log: str,
 ) -> None:
-    rule = RULES[outcome.kind]
+    rule, leaf = RULES[outcome.kind], lease.leaf
     crashes = attempt.crashes + rule.crash
     losses = attempt.losses + rule.loss
     throttles = attempt.throttles + rule.throttle
-    error = ErrorInfo(outcome.kind.value, outcome.message, outcome.detail)
+    error = ErrorInfo(outcome.kind.value, outcome.message + _said_of_version(state, lease, outcome), outcome.detail)
     given_up = _given_up(state, function, crashes, losses, rule)
     if rule.throttle and throttles >= state.limits.throttles_max:
         given_up = f"its downstream had no room {throttles} times (throttles_max {state.limits.throttles_max})"
@@ -225,6 +226,17 @@ def _settle_bad(
             attempt.no, due_ms, error, charged, crashes, losses, outcome.duration_us, lane, memory_bytes, throttles, log
         )
     )
+
+
+def _said_of_version(state: State, lease: Lease, outcome: Outcome) -> str:
+    """Whether a payload is refused by another version than the one that it was accepted under."""
+    version = state.apps.versions.get(app_of(lease.leaf.function), {}).get(lease.version)
+    if outcome.kind is not OutcomeKind.BAD_PAYLOAD or version is None:
+        return ""
+    rollout = state.apps.rollouts[version.app]
+    if outcome.no >= version.from_no and version.number != rollout.canary:
+        return ""
+    return f"; it was accepted under another version than {name_of(version.number)}, which it ran on"
 
 
 def _given_up(state: State, function: FunctionSpec, crashes: int, losses: int, rule: Rule) -> str:

@@ -43,6 +43,7 @@ def restore(table: TaskTable, limits: Limits) -> State:
         operations=notes.operations(table),
         deadlines=notes.deadlines(table),
         outbox=notes.outbox(table),
+        apps=notes.apps(table),
     )
     state.leases = {grant.token: _lease(table, grant) for grant in table.grants()}
     for token, orders in notes.orders(table).items():
@@ -61,7 +62,8 @@ def restore(table: TaskTable, limits: Limits) -> State:
 
 def _lease(table: TaskTable, grant: Grant) -> Lease:
     tasks = table.load(grant.nos)
-    return Lease(grant.token, grant.runner, tasks[0].leaf, {task.no: open_attempt(task) for task in tasks})
+    open_ = {task.no: open_attempt(task) for task in tasks}
+    return Lease(grant.token, grant.runner, tasks[0].leaf, open_, version=tasks[0].version)
 
 
 def _restore_queue(state: State, queue: LeafQueue, count: int) -> None:

@@ -30,6 +30,7 @@ from taskservice.core.table import TaskTable
 from taskservice.core.timetable import Timetable
 from taskservice.core.turns import Turns
 from taskservice.core.types import FunctionName, Leaf, RunnerId, Task, TaskId, TaskNo, TenantId, Token
+from taskservice.core.versions import Apps
 
 NO_TASKS: frozenset[TaskNo] = frozenset()
 
@@ -87,6 +88,8 @@ class Lease:
     """What its supervisor has been told, or is being told."""
     logs: dict[TaskNo, str] = field(default_factory=dict, compare=False)
     """Volatile. Where logs of open attempts are stored, as far as they are: if the lease is lost, that is all there is."""
+    version: int = 0
+    """Of its function's app: the code that it runs."""
 
     @property
     def preempted(self) -> bool:
@@ -132,6 +135,8 @@ class State:
     """How many were kept, and how many missed."""
     outbox: Outbox = field(default_factory=Outbox)
     """Who is to be told of what has ended."""
+    apps: Apps = field(default_factory=Apps)
+    """The versions of apps; what they have learnt of each is volatile."""
     queues: dict[Leaf, LeafQueue] = field(default_factory=dict)
     """A queue for each leaf that has queued tasks; its head is a cache of the table."""
 
@@ -151,12 +156,15 @@ class State:
     """The tasks of `queues`, counted."""
 
     def __post_init__(self) -> None:
-        self.turns = Turns(self.tenants, self.functions, self.policies, self.running, self.limits)
+        self.turns = self._new_turns()
         self.meters = Meters(self.limits.metrics_owners_max)
+
+    def _new_turns(self) -> Turns:
+        return Turns(self.tenants, self.functions, self.policies, self.running, self.limits, self.apps.specs)
 
     def begin_turns(self, now_ms: int) -> None:
         """Everybody's turns begin anew: what was learnt of them while a journal was read is not what happened."""
-        self.turns = Turns(self.tenants, self.functions, self.policies, self.running, self.limits)
+        self.turns = self._new_turns()
         self.turns.begin(now_ms)
         self.meters = Meters(self.limits.metrics_owners_max)
         self.preemption = Preemption()
@@ -170,6 +178,10 @@ class State:
             for order in lease.orders:
                 if order.kind is OrderKind.PREEMPT:
                     yield token, Told(owner_of(lease.leaf), self.turns.demand_of(lease.leaf), lease.runner), order
+
+    def function_of(self, leaf: Leaf, version: int) -> FunctionSpec:
+        """What the version says of the leaf's function; the function as it is, if there is no such version."""
+        return self.apps.specs.get((leaf.function, version)) or self.functions[leaf.function]
 
     def queue(self, leaf: Leaf) -> LeafQueue:
         """The leaf's queue, which stands in the order as long as it is not `emptied`."""

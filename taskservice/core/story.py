@@ -65,7 +65,7 @@ def _line(record: r.Record, no: TaskNo) -> str:
                 if task.no == no:
                     return _accepted(task)
         case r.LeaseGranted(nos=nos) if no in nos:
-            return f"leased to {record.runner} under {_token(record.token)} with {len(nos) - 1} others"
+            return _leased(record)
         case r.TasksSucceeded(rows=rows):
             for row in rows:
                 if row[0] == no:
@@ -112,6 +112,11 @@ def _line(record: r.Record, no: TaskNo) -> str:
         case _:
             pass
     return ""
+
+
+def _leased(record: r.LeaseGranted) -> str:
+    version = f", for v{record.version}" if record.version else ""
+    return f"leased to {record.runner} under {_token(record.token)} with {len(record.nos) - 1} others{version}"
 
 
 def _accepted(task: Task) -> str:

@@ -115,8 +115,8 @@ class TaskTable(Protocol):
     def make_due(self, nos: Sequence[TaskNo]) -> None:
         """scheduled, retrying -> queued."""
 
-    def lease(self, nos: Sequence[TaskNo], token: Token, runner: RunnerId, at_ms: int) -> list[Task]:
-        """queued -> running under `token` on `runner`; attempt + 1; started_ms = at_ms. Gives them as they are now."""
+    def lease(self, nos: Sequence[TaskNo], token: Token, runner: RunnerId, at_ms: int, version: int = 0) -> list[Task]:
+        """queued -> running under `token` on `runner`; attempt + 1; started_ms = at_ms; the version. Gives them as they are now."""
 
     def succeed(self, rows: Sequence[tuple[TaskNo, bytes, int, int]], token: Token, at_ms: int, log: str = "") -> None:
         """running -> succeeded; rows as in `TasksSucceeded`; ended_ms = at_ms; the token is cleared.

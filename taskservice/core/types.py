@@ -114,6 +114,8 @@ class Leaf(NamedTuple):
     lane: Lane = Lane.MAIN
     memory_bytes: int = 0
     """What a lease asks for, if that is more than its function says: these have run out of less. See `memory`."""
+    pin: int = 0
+    """The version of its app that these stay on; 0: they take whatever is current. See `versions`."""
 
     @property
     def plain(self) -> Leaf:
@@ -226,10 +228,14 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
     hooks: Hooks | None = None
     log: str = ""
     """Where the log of its last attempts is, those of runs before included: see `taskservice.logs.places`."""
+    pin: int = 0
+    """As in `Leaf`."""
+    version: int = 0
+    """The version of its app that its last lease was for; 0: none, or its code has no versions."""
 
     @property
     def leaf(self) -> Leaf:
-        return Leaf(self.tenant, self.function, self.priority, self.key, self.lane, self.memory_bytes)
+        return Leaf(self.tenant, self.function, self.priority, self.key, self.lane, self.memory_bytes, self.pin)
 
 
 class ListFilter(Struct, frozen=True, array_like=True):

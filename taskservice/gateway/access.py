@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -10,6 +11,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 
 from taskservice.actors.ports import DispatcherPort
+from taskservice.code.deploying import CodeKeeper
 from taskservice.core.specs import ApiKey
 from taskservice.core.types import TenantId
 from taskservice.gateway.catalog import Catalog
@@ -38,6 +40,10 @@ class Gateway:
     now_ms: Callable[[], int]
     measures: Measures
     followers: Followers = field(default_factory=Followers)
+    code: CodeKeeper | None = None
+    """None in tests of other things: then nothing can be deployed."""
+    deploying: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by whoever deploys: one at a time, for each has an archive in RAM."""
 
 
 async def gateway_of(request: Request) -> Gateway:

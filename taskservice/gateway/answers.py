@@ -15,6 +15,7 @@ from taskservice.core.follow_up import follow_up_id, function_after
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.specs import ApiKey, Tenant
 from taskservice.core.types import PRESSED_LANES, TERMINAL_STATES, ErrorInfo, Hooks, Priority, Task, TaskState
+from taskservice.core.versions import name_of
 from taskservice.gateway.amounts import QuotaView, RateView, quota_view, rate_view
 from taskservice.gateway.problems import ProblemDocument
 from taskservice.gateway.times import iso
@@ -64,6 +65,8 @@ class TaskView(Struct, frozen=True, kw_only=True):
     """How often it was stopped so that others got what is their own."""
     duration_ms: float | None
     error: ErrorView | None
+    version: str | None
+    """Of its app: what its last attempt ran, or what it stays on if it has not run; null: neither is known."""
     key: str | UnsetType = UNSET
     """Only if it has one: what its function counts running tasks by."""
     callback_url: str | UnsetType = UNSET
@@ -316,6 +319,7 @@ def task_view(
         crashes=task.crashes,
         memory_bytes=task.memory_bytes or None,
         preempted=task.preempted,
+        version=_version(task),
         duration_ms=None if task.duration_us is None else task.duration_us / 1000,
         error=None if task.error is None else _error_view(task.error),
         callback_url=hooks.callback_url or UNSET,
@@ -328,6 +332,11 @@ def task_view(
         duplicate=duplicate,
         cancelling=cancelling or UNSET,
     )
+
+
+def _version(task: Task) -> str | None:
+    number = task.version if task.attempt and task.version else task.pin
+    return name_of(number) if number else None
 
 
 def _error_view(error: ErrorInfo) -> ErrorView:

@@ -11,9 +11,11 @@ from contextlib import asynccontextmanager, suppress
 from fastapi import FastAPI
 
 from taskservice.actors.ports import DispatcherPort
+from taskservice.code.deploying import CodeKeeper
 from taskservice.errors import BackOffError
 from taskservice.gateway import (
     admin,
+    apps,
     callbacks,
     changes,
     cluster,
@@ -43,7 +45,8 @@ _LOG = logging.getLogger(__name__)
 
 ROUTERS = (
     submit.routes, query.routes, log_routes.routes, changes.routes, insight.routes, operations.routes, schedules.routes,
-    policies.routes, callbacks.routes, cluster.routes, admin.routes, health.routes, metrics.routes, dead_letters.routes,
+    policies.routes, callbacks.routes, cluster.routes, admin.routes, apps.routes, health.routes, metrics.routes,
+    dead_letters.routes,
 )  # fmt: skip
 
 
@@ -54,6 +57,7 @@ def create_app(
     values: ValueStore,
     history: HistoryReader,
     *,
+    code: CodeKeeper | None = None,
     clock_s: Callable[[], float] = time.monotonic,
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
 ) -> FastAPI:
@@ -70,7 +74,7 @@ def create_app(
     )
     measures = Measures()
     app.state.gateway = Gateway(
-        dispatcher, settings, logs, GatewayValues(values, settings), history, catalog, now_ms, measures
+        dispatcher, settings, logs, GatewayValues(values, settings), history, catalog, now_ms, measures, code=code
     )
     app.add_middleware(SafeHeaders)
     app.add_middleware(Measured, measures=measures)

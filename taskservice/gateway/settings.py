@@ -55,6 +55,10 @@ class GatewaySettings:
     """When a tenant whose queue is full is asked to come back."""
     catalog_wait_s: float = 20.0
     """How long one question for news of the catalog stays open."""
+    code_bytes_max: int = 64 << 20
+    """Of an app's code that is deployed, packed."""
+    code_unpacked_bytes_max: int = 256 << 20
+    """Of the files in it."""
     catalog_refresh_interval_s: float = 1.0
     """An unknown key or function makes the gateway ask the dispatcher at once, but not more often than this."""
 

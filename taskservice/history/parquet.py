@@ -83,6 +83,7 @@ SCHEMA = pa.schema(
         pa.field("on_success", _TEXT),
         pa.field("on_failure", _TEXT),
         pa.field("log_at", _TEXT),
+        pa.field("version", pa.int32()),
     ],
     metadata={_VERSION_KEY: str(VERSION).encode()},
 )
@@ -143,6 +144,7 @@ def batch(tasks: Sequence[Task]) -> pa.RecordBatch:
         [task.hooks and (task.hooks.on_success or None) for task in tasks],
         [task.hooks and (task.hooks.on_failure or None) for task in tasks],
         [task.log or None for task in tasks],
+        [task.version for task in tasks],
     ]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
     return pa.record_batch(arrays, schema=SCHEMA)
@@ -234,6 +236,7 @@ def _task(row: dict[str, Any]) -> Task:
         throttles=row["throttles"] or 0,
         hooks=_hooks(row),
         log=row["log_at"] or "",
+        version=row["version"] or 0,
     )
 
 

@@ -23,6 +23,7 @@ from taskservice.core.checkpoints import CheckpointsSaved
 from taskservice.core.deliveries import Endpoint, SigningSecret
 from taskservice.core.filters import touches
 from taskservice.core.orders import Order, OrdersGiven, TasksPreempted, TasksStopped
+from taskservice.core.schedule_records import ScheduleFired, ScheduleRemoved, ScheduleSet
 from taskservice.core.story import story
 from taskservice.core.types import Leaf, Task, TaskId, TaskNo, TenantId, Token
 from taskservice.journal.folding import Folding, decode_at
@@ -108,9 +109,9 @@ class Wanted:
                 return record if self._may_change(record) else None
             case r.OperationStep():
                 return record if self._comes_past(record) else None
-            case r.ScheduleSet(schedule=schedule):
+            case ScheduleSet(schedule=schedule):
                 return record if self.task is None and schedule.tenant == self.tenant else None
-            case r.ScheduleRemoved(tenant=tenant) | r.ScheduleFired(tenant=tenant):
+            case ScheduleRemoved(tenant=tenant) | ScheduleFired(tenant=tenant):
                 return record if self.task is None and tenant == self.tenant else None
             case DeliveriesTried():
                 return _with_rows(record, "rows", [row for row in record.rows if self._has(row.no)])

@@ -166,6 +166,12 @@ def _add_logs(db: sqlite3.Connection) -> None:
     db.execute("ALTER TABLE task ADD COLUMN log TEXT NOT NULL DEFAULT ''")
 
 
+def _add_versions(db: sqlite3.Connection) -> None:
+    """Version 11 knows the version of the code that a task's last lease was for, and leaves whose tasks stay on one."""
+    db.execute("ALTER TABLE task ADD COLUMN version INTEGER NOT NULL DEFAULT 0")
+    db.execute("ALTER TABLE leaf ADD COLUMN pin INTEGER NOT NULL DEFAULT 0")
+
+
 STEPS: Mapping[int, Step] = {
     1: _add_values_and_history,
     2: _add_pauses_and_expiry,
@@ -176,6 +182,7 @@ STEPS: Mapping[int, Step] = {
     7: _add_checkpoints,
     8: _add_hooks,
     9: _add_logs,
+    10: _add_versions,
 }
 """From a version to the next one. They say what the schema was then, and take nothing from `mapping`, which goes on."""
 

@@ -60,3 +60,9 @@ class RuntimeOptions(Struct, frozen=True, array_like=True):
     """Those of a user of its own, on this machine."""
     open_files_max: int = 16_384
     file_bytes_max: int = 16 << 30
+    code_dir: str = ""
+    """Where code is unpacked that is not in a folder of its own."""
+    code_unpacked_bytes_max: int = 256 * 1024 * 1024
+    """Of the files of one app's code."""
+    code_unused_s: float = 604_800.0
+    """Code that nobody has used for so long is removed from this machine."""

@@ -6,16 +6,22 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
+from taskservice.code.cache import CodeCache, HeldCode
+from taskservice.code.store import code_in
 from taskservice.core.lease_wire import LeaseSpec
+from taskservice.core.specs import Bundle
+from taskservice.core.types import OutcomeKind
 from taskservice.runtime.fitting import ChildKey, key_of
 from taskservice.runtime.memory import OomKills
 from taskservice.runtime.options import RuntimeOptions
-from taskservice.runtime.process import Child, LoadError
+from taskservice.runtime.process import MEANWHILE_S, Child, LoadError
 from taskservice.runtime.process_env import devices
 from taskservice.runtime.scratch import Scratch, scratch_root
 from taskservice.runtime.secret_files import NoSecret, SecretFiles
+from taskservice.values import ValueLost, ValuesAway
 
 CROWD_S_MIN = 0.02
 """A lease that was over sooner has not left many processes or threads behind."""
@@ -27,6 +33,8 @@ class ChildPool:
     def __init__(self, options: RuntimeOptions) -> None:
         """What supervisors before have left of their children's files is removed meanwhile."""
         self._options = options
+        store = code_in(options.state_dir)
+        self._code = CodeCache(Path(options.code_dir), store, options.code_unpacked_bytes_max, options.code_unused_s)
         self._idle: dict[ChildKey, Child] = {}
         self._secrets = SecretFiles(Path(options.secrets_dir))
         self._scratch = Scratch(scratch_root(options))
@@ -41,7 +49,7 @@ class ChildPool:
             secrets = self._secrets.values(spec.tenant, spec.secrets)
         except NoSecret as error:
             raise LoadError(str(error), "") from None
-        child = self._warm(key, spec.resources.memory_bytes) or self._new(key, meanwhile)
+        child = self._warm(key, spec.resources.memory_bytes) or self.new(key, meanwhile)
         child.taken_s = time.monotonic()
         if secrets:
             child.give_secrets(secrets)
@@ -54,14 +62,37 @@ class ChildPool:
             return None
         return child
 
-    def _new(self, key: ChildKey, meanwhile: Callable[[], None]) -> Child:
-        child = Child(key, self._options, self._scratch)
+    def new(self, key: ChildKey, meanwhile: Callable[[], None]) -> Child:
+        """A new child with the bundle's app imported. Raises as `Child.load` does."""
+        child = Child(key, self._options, self._scratch, self._held(key.bundle, meanwhile))
         try:
             child.load(self._options.load_timeout_s, meanwhile)
         except BaseException:
             child.close()
             raise
         return child
+
+    def _held(self, bundle: Bundle, meanwhile: Callable[[], None]) -> HeldCode | None:
+        """The bundle's code on this machine, fetched if need be; None if it has a folder of its own."""
+        if not bundle.sha256:
+            return None
+        held = self._code.here(bundle)
+        if held is not None:
+            return held
+        threads = ThreadPoolExecutor(1, "code")
+        try:
+            fetching = threads.submit(self._code.fetch, bundle)
+            while not wait([fetching], MEANWHILE_S).done:
+                meanwhile()
+            return fetching.result()
+        except ValuesAway as error:
+            raise LoadError(f"its code cannot be fetched: {error}", "", OutcomeKind.STORE_AWAY) from error
+        except ValueLost as error:
+            raise LoadError(f"its code is lost, deploy it again: {error}", "") from error
+        except OSError as error:
+            raise LoadError(f"its code cannot be unpacked on this machine: {error}", "") from error
+        finally:
+            threads.shutdown(wait=False)
 
     def give(self, child: Child) -> None:
         """The child is idle, and may be taken again, unless others would have too little room beside what was left in it."""

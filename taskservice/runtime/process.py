@@ -17,8 +17,11 @@ from pathlib import Path
 
 import msgspec
 import psutil
+from msgspec.structs import replace
 
+from taskservice.code.cache import HeldCode
 from taskservice.core.specs import Bundle, FunctionSpec
+from taskservice.core.types import OutcomeKind
 from taskservice.runtime.boxes import Box
 from taskservice.runtime.family import MARK, end_family, threads_of
 from taskservice.runtime.fitting import ChildKey, box_for
@@ -54,28 +57,44 @@ KILL_ROUND_S = 0.002
 
 
 class LoadError(Exception):
-    """The app cannot be imported. `detail`: its traceback, or what its process said last."""
+    """The app cannot be imported. `detail`: its traceback, or what its process said last. `kind`: what its tasks come to."""
 
-    def __init__(self, message: str, detail: str) -> None:
+    def __init__(self, message: str, detail: str, kind: OutcomeKind = OutcomeKind.IMPORT_FAILED) -> None:
         super().__init__(message)
         self.detail = detail
+        self.kind = kind
 
 
 def _with_place(message: str, bundle: Bundle) -> str:
     """Why an app cannot be imported, and whether that is because its code is on other machines only."""
-    if Path(bundle.path).is_dir():
+    if bundle.sha256 or Path(bundle.path).is_dir():
         return message
     machine = socket.gethostname()
     return f"{message}; machine {machine} has no folder {bundle.path}: an app's code has to be at the same path on all"
 
 
+def _loading(bundle: Bundle, options: RuntimeOptions, box: Box) -> Load:
+    return Load(
+        bundle,
+        options.result_bytes_max,
+        options.log_bytes_max,
+        options.child_idle_s,
+        options.task_checkpoint_bytes_max,
+        options.task_checkpoint_interval_s,
+        box,
+    )
+
+
 class Child:
     """A child. What it can be used for never changes."""
 
-    def __init__(self, key: ChildKey, options: RuntimeOptions, scratch: Scratch) -> None:
-        """The process is started, and told what it is closed in and what to import. Raises LoadError if it cannot be closed in."""
+    def __init__(self, key: ChildKey, options: RuntimeOptions, scratch: Scratch, code: HeldCode | None = None) -> None:
+        """The process is started, and told what it is closed in and what to import. `code`: the folder where that is, if the bundle
+        names none; held as long as the process lives. Raises LoadError if it cannot be closed in."""
         self.key = key
+        self._code = code
         self.bundle = key.bundle
+        self._here = key.bundle if code is None else replace(key.bundle, path=code.path)
         self.functions: tuple[FunctionSpec, ...] = ()
         self.slots = Slots()
         self.tail = b""
@@ -99,7 +118,7 @@ class Child:
         self.output, output = os.pipe()
         self._folder: Path | None = None
         try:
-            box, self._folder = _boxed(key, options, scratch)
+            box, self._folder = _boxed(key._replace(bundle=self._here), options, scratch)
             self.temp_dir = box.temp_dir
             self._process = self._start(box, theirs.fileno(), output)
         except BaseException:
@@ -112,17 +131,7 @@ class Child:
         self.exit = os.pidfd_open(self._process.pid)
         self.control.setblocking(False)
         os.set_blocking(self.output, False)
-        self.send(
-            Load(
-                key.bundle,
-                options.result_bytes_max,
-                options.log_bytes_max,
-                options.child_idle_s,
-                options.task_checkpoint_bytes_max,
-                options.task_checkpoint_interval_s,
-                box,
-            )
-        )
+        self.send(_loading(self._here, options, box))
 
     def _start(self, box: Box, control: int, output: int) -> subprocess.Popen[bytes]:
         """Our own module, told numbers only. Its output is its user's, for programs open /dev/stdout."""
@@ -139,7 +148,7 @@ class Child:
             stdout=output,
             stderr=output,
             env=environment | {MARK: self._mark},
-            cwd=self.bundle.path if Path(self.bundle.path).is_dir() else "/",
+            cwd=self._here.path if Path(self._here.path).is_dir() else "/",
             pass_fds=(control, self.slots.descriptor),
             start_new_session=True,
         )  # fmt: skip
@@ -324,6 +333,8 @@ class Child:
         self.slots.close()
         if self._folder is not None:
             remove(self._folder)
+        if self._code is not None:
+            self._code.close()
 
 
 def _boxed(key: ChildKey, options: RuntimeOptions, scratch: Scratch) -> tuple[Box, Path]:

@@ -14,7 +14,6 @@ import selectors
 import time
 
 from taskservice.core.lease_wire import LeaseSpec
-from taskservice.core.types import OutcomeKind
 from taskservice.runtime.checkpoints import LeaseCheckpoints
 from taskservice.runtime.endings import Deaths, Endings
 from taskservice.runtime.hearing import Hearing
@@ -86,7 +85,7 @@ class _LeaseRun:
                 if not self._reporting.stopped:
                     self._tasks.hand_back(self._tasks.unsettled)
             except LoadError as error:
-                self._tasks.settle_all(OutcomeKind.IMPORT_FAILED, str(error), error.detail)
+                self._tasks.settle_all(error.kind, str(error), error.detail)
 
     def _use_a_child(self) -> None:
         """A child has been given what waits; it goes on to others if it was good for all of it. Raises LoadError or _Gone."""

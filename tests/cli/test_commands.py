@@ -340,7 +340,9 @@ def test_no_service_ends_with_3_and_at_once(run, monkeypatch):
     assert "taskservice up" in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["submit"], ["list", "--limit", "0"], ["show", "a", "b"], ["up"]])
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["submit"], ["list", "--limit", "0"], ["show", "a", "b"], ["up", "--app"]]
+)
 def test_wrong_use_ends_with_2(run, arguments):
     assert run(*arguments).exit_code == 2
 

@@ -12,9 +12,10 @@ import sys
 import jsonschema_rs
 import pytest
 
+from taskservice.cli.deploying import parse_app
 from taskservice.cli.sample import sample, sample_command
 from taskservice.cli.serving import serve
-from taskservice.cli.up import is_loopback, parse_app
+from taskservice.cli.up import is_loopback
 from taskservice.config import load_settings
 from taskservice.errors import RequestError
 

@@ -28,6 +28,7 @@ from helpers.unreliable_objects import UnreliableObjects
 from taskservice.actors.archiver import Archiver
 from taskservice.actors.dispatcher import Dispatcher
 from taskservice.actors.ports import DispatcherPort
+from taskservice.code.archive import Packed
 from taskservice.core.effects import CatalogAnswer, ItemAnswer, ItemsAnswer
 from taskservice.core.events import RunnerDraining, RunnerJoined
 from taskservice.core.lease_wire import LeaseReport, LeaseSpec, Outcome, RunnerReport
@@ -37,6 +38,7 @@ from taskservice.core.shard import Shard
 from taskservice.core.specs import ApiKey, Bundle, FunctionSpec, Resources, Tenant
 from taskservice.core.state import State
 from taskservice.core.types import FunctionName, ListFilter, NewTask, OutcomeKind, RunnerId, Task, TenantId, Token
+from taskservice.errors import RequestError
 from taskservice.gateway.app import create_app
 from taskservice.gateway.history import NoHistory
 from taskservice.gateway.keys import hash_secret, key_id
@@ -68,6 +70,8 @@ SETTINGS = GatewaySettings(
     value_timeout_s=5.0,
     values_in_hand_bytes_max=1_000,
     result_streamed_bytes_min=3 << 20,
+    code_bytes_max=4_000,
+    code_unpacked_bytes_max=20_000,
 )
 
 SCHEMA = {
@@ -169,6 +173,30 @@ class MemoryLogs:
         return LivePart(tuple(self.page[at:]), len(self.page), self.page_is_there)
 
 
+class MemoryCode:
+    """A `CodeKeeper` without processes: each archive has the functions that the test says."""
+
+    def __init__(self) -> None:
+        self.kept: list[Packed] = []
+        self.found: list[FunctionSpec] | RequestError = []
+        """What is found in the next archive, or why it cannot be loaded."""
+        self.looked_into: list[Bundle] = []
+        self.gate: asyncio.Event | None = None
+        """What looking into an archive waits for, if it is set."""
+
+    async def keep(self, archive: Packed) -> str:
+        self.kept.append(archive)
+        return f"code/{archive.sha256}"
+
+    async def functions_of(self, bundle: Bundle) -> list[FunctionSpec]:
+        self.looked_into.append(bundle)
+        if self.gate is not None:
+            await self.gate.wait()
+        if isinstance(self.found, RequestError):
+            raise self.found
+        return [replace(function, bundle=bundle) for function in self.found]
+
+
 @dataclass
 class Service:
     """A gateway, what is behind it, and clients for it."""
@@ -186,6 +214,7 @@ class Service:
     """What the dispatcher's clock says."""
     conforms: Callable[[httpx.Response], object]
     archiver: Archiver
+    code: MemoryCode = field(default_factory=MemoryCode)
     clients: list[httpx.AsyncClient] = field(default_factory=list)
     running: dict[str, LeaseSpec] = field(default_factory=dict)
 
@@ -331,9 +360,11 @@ async def service(anyio_backend: str, conforms: Callable[[httpx.Response], objec
         port = cast(DispatcherPort, watched)
         objects = UnreliableObjects()
         values, history = values_of(objects), HistoryReader(lambda: objects)
-        app = create_app(port, SETTINGS, logs, values, history, clock_s=lambda: seconds[0], now_ms=lambda: now_ms[0])
+        code = MemoryCode()
+        clocks = {"clock_s": lambda: seconds[0], "now_ms": lambda: now_ms[0]}
+        app = create_app(port, SETTINGS, logs, values, history, code=code, **clocks)
         archiver = archiver_of(dispatcher, objects)
-        one = Service(watched, runner, logs, objects, app, SETTINGS, seconds, now_ms, conforms, archiver)
+        one = Service(watched, runner, logs, objects, app, SETTINGS, seconds, now_ms, conforms, archiver, code)
         async with app.router.lifespan_context(app):
             yield one
             for client in one.clients:

@@ -60,6 +60,11 @@ SCOPE_OF = {
     ("GET", "/v1/keys"): "admin",
     ("POST", "/v1/keys"): "admin",
     ("DELETE", "/v1/keys/{id}"): "admin",
+    ("POST", "/v1/apps"): "admin",
+    ("GET", "/v1/apps"): "admin",
+    ("GET", "/v1/apps/{app}"): "admin",
+    ("POST", "/v1/apps/{app}/promote"): "admin",
+    ("POST", "/v1/apps/{app}/rollback"): "admin",
 }
 OPEN = {("GET", "/healthz"), ("GET", "/readyz")}
 TASK_ROUTES = [

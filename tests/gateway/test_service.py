@@ -194,7 +194,9 @@ async def test_the_openapi_document_is_complete(service: Service) -> None:
             assert operation["summary"]
             assert ("requestBody" in operation) == (
                 method in ("post", "patch")
-                and not path.endswith(("{id}/cancel", "{id}/retry", "/deliveries/retry", "/callbacks/secret"))
+                and not path.endswith(
+                    ("{id}/cancel", "{id}/retry", "/deliveries/retry", "/callbacks/secret", "/promote")
+                )
             )
             for status, response in operation["responses"].items():
                 kinds = set(response["content"])

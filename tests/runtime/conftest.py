@@ -132,6 +132,7 @@ class Node:
         checkpoint: bytes = b"",
         cpu_m: int = 1000,
         secrets: tuple[str, ...] = (),
+        bundle: Bundle | None = None,
     ) -> Recorder:
         """The lease is over; each of its tasks was reported once, `done` once and last (unless it was to stop)."""
         tasks = tuple(
@@ -140,7 +141,7 @@ class Node:
                 zip(ids or [f"t{no}" for no in range(1, len(payloads) + 1)], payloads, strict=True), 1
             )
         )
-        bundle = Bundle(module, attribute, str(path))
+        bundle = bundle or Bundle(module, attribute, str(path))
         name = FunctionName(function if "." in function else f"{module}.{function}")
         needs = Resources(cpu_m, memory_bytes=memory_bytes)
         spec = LeaseSpec(

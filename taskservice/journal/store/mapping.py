@@ -13,7 +13,7 @@ from taskservice.core.types import ErrorInfo, Hooks, Leaf, ListFilter, Task, Tas
 APPLICATION_ID = 0x74736B74
 """Says in a file's header that it is one of these."""
 
-SCHEMA_VERSION = 10
+SCHEMA_VERSION = 11
 """Of the files written now; others are not read."""
 
 SCHEMA = (
@@ -49,7 +49,8 @@ SCHEMA = (
         preempted INTEGER NOT NULL DEFAULT 0,
         throttles INTEGER NOT NULL DEFAULT 0,
         hooks TEXT,
-        log TEXT NOT NULL DEFAULT ''
+        log TEXT NOT NULL DEFAULT '',
+        version INTEGER NOT NULL DEFAULT 0
     )
     """,
     "CREATE TABLE payload (no INTEGER PRIMARY KEY, payload BLOB NOT NULL)",
@@ -94,7 +95,8 @@ SCHEMA = (
         past_expired INTEGER NOT NULL DEFAULT 0,
         key TEXT NOT NULL DEFAULT '',
         lane TEXT NOT NULL DEFAULT '',
-        memory_bytes INTEGER NOT NULL DEFAULT 0
+        memory_bytes INTEGER NOT NULL DEFAULT 0,
+        pin INTEGER NOT NULL DEFAULT 0
     )
     """,
     # The leases under which tasks run; `nos` is a JSON list of those to which it was granted.
@@ -120,7 +122,7 @@ SCHEMA = (
 COLUMNS = """
     no, id, leaf, state, payload, tags, created_ms, due_ms, max_attempts, timeout_ms, run, attempt, crashes, losses,
     epoch, seq, started_ms, ended_ms, duration_us, result, error, expires_ms, resume_ms,
-    deadline_ms, press_ms, preempted, throttles, hooks, log
+    deadline_ms, press_ms, preempted, throttles, hooks, log, version
 """
 """What `to_task` wants, in its order: of `task`, and `payload`."""
 
@@ -175,6 +177,7 @@ def to_row(task: Task, tenant: int, leaf: int) -> Row:
         task.throttles,
         None if task.hooks is None else _encode.encode(task.hooks).decode(),
         task.log,
+        task.version,
     )
 
 
@@ -182,8 +185,8 @@ def to_task(row: Row, leaves: list[Leaf]) -> Task:
     """The task of a row of COLUMNS; `leaves` gives the leaf of each number."""
     no, id, leaf, state, payload, tags, created_ms, due_ms, max_attempts, timeout_ms, run, attempt, *rest = row
     crashes, losses, epoch, seq, started_ms, ended_ms, duration_us, result, error, *times = rest
-    expires_ms, resume_ms, deadline_ms, press_ms, preempted, throttles, hooks, log = times
-    tenant, function, priority, key, lane, memory_bytes = leaves[leaf]
+    expires_ms, resume_ms, deadline_ms, press_ms, preempted, throttles, hooks, log, version = times
+    tenant, function, priority, key, lane, memory_bytes, pin = leaves[leaf]
     return Task(
         TaskNo(no),
         TaskId(id),
@@ -218,6 +221,8 @@ def to_task(row: Row, leaves: list[Leaf]) -> Task:
         throttles,
         None if hooks is None else _hooks.decode(hooks),
         log,
+        pin,
+        version,
     )
 
 

@@ -92,9 +92,12 @@ class MemoryTable:
     def make_due(self, nos: Sequence[TaskNo]) -> None:
         self._move(moves.DUE, nos, None, lambda task: replace(task, state=TaskState.QUEUED))
 
-    def lease(self, nos: Sequence[TaskNo], token: Token, runner: RunnerId, at_ms: int) -> list[Task]:
+    def lease(self, nos: Sequence[TaskNo], token: Token, runner: RunnerId, at_ms: int, version: int = 0) -> list[Task]:
         def leased(task: Task) -> Task:
-            return replace(task, state=TaskState.RUNNING, attempt=task.attempt + 1, token=token, started_ms=at_ms)
+            attempt = task.attempt + 1
+            return replace(
+                task, state=TaskState.RUNNING, attempt=attempt, token=token, started_ms=at_ms, version=version
+            )
 
         self._move(moves.LEASE, nos, None, leased)
         self._grants.granted(token, runner, nos)

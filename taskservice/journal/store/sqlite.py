@@ -166,12 +166,12 @@ class SqliteTable(Beside):
         self._counts.moved(before, moves.DUE.target)
         self._counts.queued(self._sizes(nos), +1)
 
-    def lease(self, nos: Sequence[TaskNo], token: Token, runner: RunnerId, at_ms: int) -> list[Task]:
+    def lease(self, nos: Sequence[TaskNo], token: Token, runner: RunnerId, at_ms: int, version: int = 0) -> list[Task]:
         if not nos:
             return []
         self._db.execute("SAVEPOINT before_lease")
         try:
-            leased = self._db.executemany(statements.LEASE, [(*token, at_ms, no) for no in nos])
+            leased = self._db.executemany(statements.LEASE, [(*token, at_ms, version, no) for no in nos])
             if leased.rowcount != len(nos):
                 self._db.execute("ROLLBACK TO before_lease")
                 self._check_idle(moves.LEASE, nos)

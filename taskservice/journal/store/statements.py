@@ -30,7 +30,7 @@ PRAGMAS = (
 
 FOLD = "PRAGMA wal_checkpoint(TRUNCATE)"
 
-INSERT_TASK = f"INSERT INTO task VALUES ({', '.join('?' * 29)})"
+INSERT_TASK = f"INSERT INTO task VALUES ({', '.join('?' * 30)})"
 
 INSERT_PAYLOAD = "INSERT INTO payload VALUES (?, ?)"
 
@@ -43,7 +43,7 @@ MAKE_DUE = "UPDATE task SET state = 'queued' WHERE no = ?"
 
 # A lease's are checked by it, so that they are read but once, when they are loaded.
 LEASE = """
-    UPDATE task SET state = 'running', attempt = attempt + 1, epoch = ?, seq = ?, started_ms = ?
+    UPDATE task SET state = 'running', attempt = attempt + 1, epoch = ?, seq = ?, started_ms = ?, version = ?
     WHERE no = ? AND state = 'queued'
 """
 
@@ -189,13 +189,13 @@ NOTES = "SELECT key, value FROM note WHERE kind = ? ORDER BY rowid"
 INSERT_TENANT = "INSERT INTO tenant VALUES (?, ?)"
 
 INSERT_LEAF = (
-    "INSERT INTO leaf (leaf, tenant, function, priority, key, lane, memory_bytes) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO leaf (leaf, tenant, function, priority, key, lane, memory_bytes, pin) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
 TENANTS = "SELECT tenant, name FROM tenant ORDER BY tenant"
 
 LEAVES = """
-    SELECT leaf, tenant.name, function, priority, key, lane, memory_bytes
+    SELECT leaf, tenant.name, function, priority, key, lane, memory_bytes, pin
     FROM leaf JOIN tenant ON tenant.tenant = leaf.tenant
     ORDER BY leaf
 """

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from helpers.tables import (
     BOOM,
+    LEAF,
     LEASE,
     LEGAL,
     MOVES,
@@ -56,6 +57,17 @@ def test_a_task_without_a_result_differs_from_one_with_an_empty_one(table: TaskT
     table.lease([1, 2], LEASE, RUNNER, 4_000)
     table.succeed([(1, b"", 4_000, 1)], LEASE, 5_000)
     assert [one.result for one in table.load([1, 2])] == [b"", None]
+
+
+def test_a_version_is_that_of_the_last_lease_and_a_pin_stays_with_its_leaf(table: TaskTable) -> None:
+    table.insert([task(1), task(2, pin=3)])
+    (leased,) = table.lease([2], LEASE, RUNNER, 4_000, 3)
+    assert (leased.version, leased.pin, leased.leaf) == (3, 3, LEAF._replace(pin=3))
+    table.hand_back([2], LEASE)
+    assert [key.no for key in table.next_queued(LEAF._replace(pin=3), None, 9)] == [2]
+    assert [key.no for key in table.next_queued(LEAF, None, 9)] == [1]
+    table.lease([1], Token(9, 7), RUNNER, 4_000, 4)
+    assert [(one.version, one.pin) for one in table.load([1, 2])] == [(4, 0), (3, 3)]
 
 
 def test_numbers_need_not_come_in_order(table: TaskTable) -> None:
