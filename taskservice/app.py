@@ -232,18 +232,16 @@ class App:
         name = self._new_name(call)
         if _bounded("concurrency", concurrency, CONCURRENCY_MAX) > 1 and not inspect.iscoroutinefunction(call):
             raise ValueError(f"{name}: concurrency above 1 is for async functions; make it `async def`")
-        retry = retry or Retry()
-        retry.policy()
+        (retry := retry or Retry()).policy()
         signature = Signature(call)
         self._functions[name] = Function(
             name=name,
             call=call,
             signature=signature,
             resources=Resources(
-                _thousandths("cpus", cpus),
-                _thousandths("gpus", gpus),
+                *(_thousandths("cpus", cpus), _thousandths("gpus", gpus)),
                 _memory_bytes(memory, memory_retry_factor, memory_max),
-                tuple((kind, _thousandths(kind, amount)) for kind, amount in sorted((resources or {}).items())),
+                _others(resources or {}),
             ),
             timeout_ms=_positive_ms("timeout", timeout),
             retry=retry,
@@ -274,6 +272,10 @@ class App:
         if name in self._functions:
             raise ValueError(f"{name} is defined twice")
         return name
+
+
+def _others(resources: Mapping[str, float]) -> tuple[tuple[str, int], ...]:
+    return tuple((kind, _thousandths(kind, amount)) for kind, amount in sorted(resources.items()))
 
 
 def _flow(name: FunctionName, signature: Signature, options: FlowOptions) -> Flow:

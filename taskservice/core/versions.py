@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from taskservice.core.lease_wire import Outcome
 from taskservice.core.specs import Bundle, FunctionSpec
-from taskservice.core.types import FunctionName, Leaf, OutcomeKind, TaskNo
+from taskservice.core.types import FunctionName, Leaf, OutcomeKind, Task, TaskNo
 
 NO_VERSION = 0
 """What code has that was registered by its folder, without versions."""
@@ -164,3 +164,9 @@ def app_of(function: FunctionName) -> str:
 def name_of(number: int) -> str:
     """What people call a version."""
     return f"v{number}"
+
+
+def version_of(task: Task) -> str | None:
+    """What the task's last attempt ran, or what it stays on if it has not run; None: neither is known."""
+    number = task.version if task.attempt and task.version else task.pin
+    return name_of(number) if number else None

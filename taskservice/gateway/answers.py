@@ -10,12 +10,12 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 from starlette.responses import Response
 
-from taskservice.core.effects import ItemStatus, RunnerStatus, StatusAnswer
+from taskservice.core.effects import ItemStatus, StatusAnswer
 from taskservice.core.follow_up import follow_up_id, function_after
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.specs import ApiKey, Tenant
 from taskservice.core.types import PRESSED_LANES, TERMINAL_STATES, ErrorInfo, Hooks, Priority, Task, TaskState
-from taskservice.core.versions import name_of
+from taskservice.core.versions import version_of
 from taskservice.gateway.amounts import QuotaView, RateView, quota_view, rate_view
 from taskservice.gateway.problems import ProblemDocument
 from taskservice.gateway.times import iso
@@ -319,7 +319,7 @@ def task_view(
         crashes=task.crashes,
         memory_bytes=task.memory_bytes or None,
         preempted=task.preempted,
-        version=_version(task),
+        version=version_of(task),
         duration_ms=None if task.duration_us is None else task.duration_us / 1000,
         error=None if task.error is None else _error_view(task.error),
         callback_url=hooks.callback_url or UNSET,
@@ -332,11 +332,6 @@ def task_view(
         duplicate=duplicate,
         cancelling=cancelling or UNSET,
     )
-
-
-def _version(task: Task) -> str | None:
-    number = task.version if task.attempt and task.version else task.pin
-    return name_of(number) if number else None
 
 
 def _error_view(error: ErrorInfo) -> ErrorView:
@@ -361,7 +356,10 @@ def operation_view(operation: Operation) -> OperationView:
 def cluster_view(status: StatusAnswer, *, runners: bool) -> ClusterView:
     """The service's state; without `runners` for those who may not see the machines."""
     functions = {str(name): dict(counts) for name, counts in status.functions.items()}
-    machines = [_runner_view(one) for one in status.runners] if runners else []
+    machines = [
+        RunnerView(one.runner, one.node, one.cpus, one.cpus_used, one.leases, one.draining)
+        for one in (status.runners if runners else ())
+    ]
     deadlines = {str(name): DeadlinesView(kept.met, kept.missed) for name, kept in status.deadlines.items()}
     wanted, places = (status.machines, status.places) if runners else ((), ())
     return ClusterView(
@@ -373,10 +371,6 @@ def cluster_view(status: StatusAnswer, *, runners: bool) -> ClusterView:
         [MachinesView(one.kind, one.wanted, one.there, one.leaving, one.why) for one in wanted],
         [PlacesView(one.shape, one.places, one.why) for one in places],
     )
-
-
-def _runner_view(one: RunnerStatus) -> RunnerView:
-    return RunnerView(one.runner, one.node, one.cpus, one.cpus_used, one.leases, one.draining)
 
 
 def tenant_view(tenant: Tenant) -> TenantView:

@@ -141,14 +141,13 @@ class Node:
                 zip(ids or [f"t{no}" for no in range(1, len(payloads) + 1)], payloads, strict=True), 1
             )
         )
-        bundle = bundle or Bundle(module, attribute, str(path))
         name = FunctionName(function if "." in function else f"{module}.{function}")
         needs = Resources(cpu_m, memory_bytes=memory_bytes)
         spec = LeaseSpec(
             Token(1, 1),
             TenantId(tenant),
             name,
-            bundle,
+            bundle or Bundle(module, attribute, str(path)),
             needs,
             is_async,
             concurrency,
