@@ -41,16 +41,17 @@ def is_open_to(request: Request, gateway: Gateway) -> bool:
 async def may_look(
     request: Request,
     gateway: Here,
+    needed: SecurityScopes,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)],
 ) -> None:
     """Raises a 401 or 403 Problem for whoever may not: all tenants are shown."""
     if not is_open_to(request, gateway):
-        await authenticate(gateway, SecurityScopes([SCOPE]), credentials)
+        await authenticate(gateway, needed, credentials)
 
 
 @routes.get(
     "/metrics",
-    dependencies=[Security(may_look)],
+    dependencies=[Security(may_look, scopes=[SCOPE])],
     **documented({200: {"text/plain": {"type": "string"}, "application/openmetrics-text": {"type": "string"}}}),
 )
 async def get_metrics(request: Request, gateway: Here) -> Response:

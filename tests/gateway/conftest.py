@@ -309,8 +309,8 @@ def conforms() -> Callable[[httpx.Response], object]:
         else:
             assert request.url.path == "/openapi.json"
             return
-        body = response.text if kind.startswith("text/") else response.json()
-        body = response.text if kind in {"text/plain", "application/openmetrics-text"} else response.json()
+        is_text = kind.startswith("text/") or kind == "application/openmetrics-text"
+        body = response.text if is_text else response.json()
         jsonschema_rs.validator_for({**schema, "components": document["components"]}).validate(body)
 
     return check

@@ -56,6 +56,8 @@ async def test_the_cluster_shows_the_machines_to_admins_only(service: Service) -
         "functions": {"media.echo": {"queued": 1, "running": 1}},
         "runners": [],
         "deadlines": {},
+        "machines": [],
+        "places": [],
     }
     everything = (await service.client("admin").get("/v1/cluster")).json()
     assert (everything["counts"]["queued"], everything["counts"]["running"]) == (2, 1)
