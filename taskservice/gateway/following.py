@@ -106,18 +106,18 @@ class Follower:
 
     async def events(self) -> AsyncIterator[Event]:
         """Lines, as they come; then one `end` with the state of the task, which is `deleted` if it is not there any more."""
-        known: str | None = None
+        known: tuple[str, TaskState, Token | None] | None = None
         while True:
             found = await self.look()
             if found is None:
                 yield Event("end", '{"state":"deleted"}')
                 return
             task = found.task
-            if task.log != known:
-                first = known is None
+            seen = task.log, task.state, task.token  # two attempts may have their logs in one bundle
+            if seen != known:
+                first, known = known is None, seen
                 for event in await self._stored(found, first=first):
                     yield event
-                known = task.log
             if task.state in TERMINAL_STATES or self._is_over():
                 yield Event("end", f'{{"state":"{task.state.value}"}}')
                 return

@@ -34,6 +34,8 @@ class Scene:
         self.page: list[Written] = []
         self.now_ms = 1_000
         self.reads: list[Wanted] = []
+        self.bundles_of = 1
+        """So many attempts have their logs in one bundle."""
 
     async def look(self) -> Look | None:
         if self.steps:
@@ -50,7 +52,7 @@ class Scene:
         assert self.task is not None
         assert self.task.token is not None
         self.logs.append(AttemptLog(1, 1, self.task.token, (*self.page, *map(remark, remarks))))
-        self.task = replace(self.task, state=state, token=None, log=f"20261130-abc-{len(self.logs)}")
+        self.task = replace(self.task, state=state, token=None, log=f"20261130-abc-{len(self.logs) // self.bundles_of}")
         self.page = []
 
     def stored(self, task: Task, wanted: Wanted, /) -> list[AttemptLog]:
@@ -101,6 +103,16 @@ async def test_through_two_attempts_and_a_runner_that_is_lost() -> None:
     assert await scene.texts() == ["one", "two", "[cut off]", "three", "four", "end: succeeded"]
 
 
+async def test_two_attempts_whose_logs_are_in_one_bundle() -> None:
+    scene = Scene()
+    scene.bundles_of = 9
+    two_attempts(scene)
+    scene.steps[-1:] = [
+        lambda: (scene.page.append(Written(5_000, "stdout", b"five\n")), scene.end(TaskState.SUCCEEDED))[1]
+    ]
+    assert await scene.texts() == ["one", "two", "[cut off]", "three", "four", "five", "end: succeeded"]
+
+
 async def test_what_was_not_seen_on_the_page_comes_from_the_store() -> None:
     scene = Scene()
     scene.steps = [lambda: scene.run(FIRST), lambda: (scene.run(FIRST, "a\n", "b\n"), scene.end(TaskState.FAILED))[0]]
@@ -131,7 +143,7 @@ async def test_of_what_is_stored_only_what_is_new_is_read_again() -> None:
     scene = Scene()
     two_attempts(scene)
     await scene.events()
-    assert [wanted.after for wanted in scene.reads] == [None, FIRST, SECOND]
+    assert [wanted.after for wanted in scene.reads] == [None, FIRST, FIRST, SECOND]
 
 
 async def test_until_a_time_it_ends_by_itself() -> None:
