@@ -1,8 +1,9 @@
 """A Ray cluster of several "machines" on this one, as a program: `machines.py FOLDER COUNT` says its address on standard output.
 
-Each machine has one CPU, a folder for temporary files of its own, `FOLDER/0` and so on, where the service keeps what is a machine's,
-and its number as the variable MACHINE, by which handlers know it. A line `kill N` on standard input kills the raylet of machine N with SIGKILL, `add N` starts
-another in its place; each is answered by a line. It ends with its input. In a process of its own, for the same reason as `two_nodes`.
+Each machine has one CPU, a folder for temporary files of its own, `FOLDER/0` and so on, where the service keeps what is a
+machine's, and its number as the variable MACHINE, by which handlers know it. A line `kill N` on standard input kills the raylet
+of machine N with SIGKILL, `add N` starts another in its place; each is answered by a line. It ends with its input. In a process
+of its own, for the same reason as `two_nodes`.
 """
 
 from __future__ import annotations
