@@ -107,7 +107,7 @@ def start(settings: Settings, bundles: Sequence[Bundle]) -> Service:
     Raises RequestError if it cannot start as it was told to (port in use, an app that cannot be loaded, a cluster
     that does not fit), BackOffError if it did not get ready in time. Nothing is left running then.
     """
-    alone = why_alone(settings, bundles)
+    alone = why_alone(settings)
     ray_ = _enter_ray(settings)
     try:
         functions = asyncio.run(_start_actors(settings, bundles, alone))

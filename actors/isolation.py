@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Sequence
 from contextlib import suppress
 
 from taskservice.config import Settings
@@ -24,12 +23,13 @@ def runtime_options(settings: Settings) -> RuntimeOptions:
     return RuntimeOptions(**{**same, **places})
 
 
-def why_alone(settings: Settings, bundles: Sequence[Bundle]) -> str:
+def why_alone(settings: Settings) -> str:
     """Why there can be one tenant only: two could not be kept apart on this machine, and nobody has said that they need not be.
     Empty if there can be more. Raises RequestError if even one is to be kept apart, and cannot be."""
     if settings.tenant_users == SHARED:
         return ""
-    why = why_not_apart(runtime_options(settings), bundles)
+    options = runtime_options(settings)
+    why = why_not_apart(options, [Bundle("", "", options.code_dir)])
     if why and settings.tenant_users == OWN:
         message = f"tenants cannot have users of their own here, as tenant_users: own demands: {why}"
         raise RequestError(message, code="tenants_not_apart")

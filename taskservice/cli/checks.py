@@ -230,7 +230,7 @@ def check_tenants(settings: Settings) -> Finding:
     from taskservice.actors.isolation import said_of_tenants, why_alone  # noqa: PLC0415 - it imports what handlers need
 
     try:
-        why = why_alone(settings, ())
+        why = why_alone(settings)
     except TaskServiceError as error:
         return fail(error.message, "Set tenant_users: auto, or see docs/isolation.md.")
     said = said_of_tenants(settings, why)

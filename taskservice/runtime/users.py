@@ -129,6 +129,7 @@ def why_not_apart(options: RuntimeOptions, bundles: Iterable[Bundle] = ()) -> st
         _check_rights()
         _check_numbers(options)
         _check_file(Path(options.uid_file))
+        _check_code(options)
         for bundle in bundles:
             covers_of(bundle)
     except NoUser as error:
@@ -158,6 +159,14 @@ def _check_file(file: Path) -> None:
     place = next(each for each in (file, *file.parents) if each.exists())
     if not os.access(place, os.W_OK):
         raise NoUser(f"{place} cannot be written, where it is kept who has which user (uid_file)")
+
+
+def _check_code(options: RuntimeOptions) -> None:
+    if options.code_dir and not _may_mount():
+        raise NoUser(
+            f"the code of apps is unpacked in {options.code_dir}, which is closed to other users as all of the service's home is,"
+            " and root has no CAP_SYS_ADMIN here to show it to them: give it to the container"
+        )
 
 
 def _has(capability: int) -> bool:
