@@ -200,7 +200,8 @@ class Fleet:
         """The runner, which has no leases, is ended, and its node is left alone for a while."""
         member = self._members.get(id)
         if member is not None:
-            await self._give_up(member, "its machine is not needed", self._options.leave_s)
+            log.info("runner %s ends: its machine is not needed", member.id)
+            await self._end(member, self._options.leave_s)
 
     def _find(self, id: RunnerId) -> None:
         parts = id.split(":")
@@ -254,13 +255,17 @@ class Fleet:
             self._awake_since_s = now_s
         self._turn_s = now_s
 
-    async def _give_up(self, member: _Member, why: str, alone_s: float | None = None) -> None:
-        """The runner is killed first, so that its leases do not run beside those that replace them."""
+    async def _give_up(self, member: _Member, why: str) -> None:
         log.warning("runner %s is given up: %s", member.id, why)
+        await self._end(member, self._options.start_pause_s)
+
+    async def _end(self, member: _Member, alone_s: float) -> None:
+        """The runner is killed first, so that its leases do not run beside those that replace them. Its node is left alone for a
+        while."""
         member.stop_watching()
         await self._cluster.kill(member.id)
         self._members.pop(member.id, None)
-        self._not_before_s[member.node] = self._now_s() + (alone_s or self._options.start_pause_s)
+        self._not_before_s[member.node] = self._now_s() + alone_s
         if member.joined_s is not None:
             self._emit(RunnerLost(member.id))
 
