@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
+from taskservice.core.histogram import Histogram
 from taskservice.core.record_sizes import bytes_of
 from taskservice.core.shard import Cut, Shard
 from taskservice.journal import Journal, JournalError
@@ -24,6 +25,10 @@ from taskservice.journal.codec import encode
 from taskservice.objects import StoreError
 
 log = logging.getLogger(__name__)
+
+
+COMMIT_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+SEGMENT_BOUNDS_BYTES = (1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 25)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,10 @@ class Commits:
         """When the oldest record was there that is in no commit yet."""
         self._timer: asyncio.TimerHandle | None = None
         self._closing = False
+        self.taken = Histogram(COMMIT_BOUNDS_S, 1_000_000)
+        """How long appends took that have returned well."""
+        self.segments = Histogram(SEGMENT_BOUNDS_BYTES)
+        """About how many bytes they had."""
         self.appended_bytes = 0
         """About how large the records are that the journal has taken so far: what it costs to apply them once more."""
 
@@ -134,11 +143,13 @@ class Commits:
         return sum(map(bytes_of, cut.records))
 
     def _ended(self, number: int, done: asyncio.Future[int]) -> None:
-        self._under_way.pop(number, None)
+        began_s = self._under_way.pop(number)
         error = done.exception()
         if error is not None:
             self._give_up(error)
             return
+        self.taken.observe(round(1e6 * (self._clock_s() - began_s)))
+        self.segments.observe(done.result())
         self.appended_bytes += done.result()
         self._shard.durable(number)
         self._wake()

@@ -13,23 +13,29 @@ import shlex
 import threading
 import time
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from taskservice.actors.code_keeper import StoredCode
 from taskservice.actors.gateway import listening_socket
+from taskservice.actors.isolation import advice_alone, runtime_options, said_of_tenants, sweep_files, why_alone
 from taskservice.actors.line_ports import dispatcher_line
 from taskservice.actors.network import Network
 from taskservice.actors.ray_env import NAMESPACE, JoinedRay, LocalRay, RayFolder
 from taskservice.actors.tcp_line import new_token
+from taskservice.code.deploying import Code, deploy
+from taskservice.code.folder import packed, survey
+from taskservice.code.store import code_in
 from taskservice.config import Settings
 from taskservice.core.shard import DEFAULT_TENANT
 from taskservice.core.specs import ApiKey, Bundle, FunctionSpec
-from taskservice.core.types import RunnerId
+from taskservice.core.types import FunctionName, RunnerId
+from taskservice.core.versions import app_of
 from taskservice.errors import BackOffError, ConflictError, RequestError, ServiceBug
 from taskservice.gateway.keys import hash_secret, key_id, may_be_secret, new_secret
-from taskservice.runtime.options import RuntimeOptions
 
 if TYPE_CHECKING:
     import ray
@@ -50,10 +56,14 @@ STOP_MARGIN_S = 15.0
 class Service:
     """A service that runs. Its actors live in Ray; this is the hand that started them, and that stops them."""
 
-    def __init__(self, settings: Settings, ray_: LocalRay | JoinedRay, functions: tuple[FunctionSpec, ...]) -> None:
+    def __init__(
+        self, settings: Settings, ray_: LocalRay | JoinedRay, functions: tuple[FunctionSpec, ...], tenants: str
+    ) -> None:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         self.url = f"http://{host}:{settings.port}"
         self.functions = functions
+        self.tenants = tenants
+        """Who their handlers run as, in words."""
         self.ray_temp_dir = ray_.path
         """Where an embedded Ray keeps its sockets and logs; None on a cluster that was there before."""
         self._settings = settings
@@ -80,6 +90,7 @@ class Service:
             asyncio.run(_end_actors() if self._superseded else _stop_actors(self._settings))
         finally:
             self._ray.stop()
+            sweep_files(self._settings)
 
     def _check_superseded(self) -> None:
         from taskservice.actors.processes import superseded_file  # noqa: PLC0415
@@ -96,13 +107,14 @@ def start(settings: Settings, bundles: Sequence[Bundle]) -> Service:
     Raises RequestError if it cannot start as it was told to (port in use, an app that cannot be loaded, a cluster
     that does not fit), BackOffError if it did not get ready in time. Nothing is left running then.
     """
+    alone = why_alone(settings)
     ray_ = _enter_ray(settings)
     try:
-        functions = asyncio.run(_start_actors(settings, bundles))
+        functions = asyncio.run(_start_actors(settings, bundles, alone))
     except BaseException:
         ray_.stop()
         raise
-    return Service(settings, ray_, functions)
+    return Service(settings, ray_, functions, said_of_tenants(settings, alone))
 
 
 def _enter_ray(settings: Settings) -> LocalRay | JoinedRay:
@@ -111,6 +123,7 @@ def _enter_ray(settings: Settings) -> LocalRay | JoinedRay:
     try:
         listening_socket(settings.host, settings.port).close()
         settings.home.mkdir(parents=True, exist_ok=True)
+        settings.home.chmod(0o700)  # keys, logs and working tables are in it
         if folder is None:
             return JoinedRay(settings.address)
         return LocalRay(folder, settings.home, settings.cpus or os.cpu_count() or 1, settings.object_store_bytes)
@@ -133,11 +146,13 @@ def spawn_dispatcher(settings: Settings, node: str, network: Network | None) -> 
     return handle
 
 
-def spawn_gateway(settings: Settings, node: str, network: Network | None) -> ray.actor.ActorHandle[Any]:
-    """The gateway starts; its first call is answered when it listens."""
+def spawn_gateway(settings: Settings, node: str, network: Network | None, alone: str) -> ray.actor.ActorHandle[Any]:
+    """The gateway starts; its first call is answered when it listens. `alone`: what is told to who wants a second tenant."""
     from taskservice.actors.processes import GATEWAY, GatewayProcess  # noqa: PLC0415
 
-    handle: ray.actor.ActorHandle[Any] = _detached(GatewayProcess, GATEWAY, node, restarts=-1).remote(settings, network)
+    handle: ray.actor.ActorHandle[Any] = _detached(GatewayProcess, GATEWAY, node, restarts=-1).remote(
+        settings, inspect, network, alone
+    )
     return handle
 
 
@@ -148,15 +163,15 @@ def spawn_runner(settings: Settings, id: RunnerId, node: str, network: Network |
     _detached(RunnerProcess, id, node, restarts=0).remote(settings, id, node, lease_launcher, network)
 
 
-def lease_launcher(settings: Settings, id: RunnerId, node: str) -> RayLauncher:
-    """Starts leases for this runner, as tasks of the process that calls this."""
+def lease_launcher(settings: Settings, id: RunnerId, node: str, logs: Path) -> RayLauncher:
+    """Starts leases for this runner, as tasks of the process that calls this. `logs`: where theirs are spooled."""
     from taskservice.actors.lease_task import run_lease_task  # noqa: PLC0415
     from taskservice.actors.line_ports import runner_socket  # noqa: PLC0415
     from taskservice.actors.processes import run_dir  # noqa: PLC0415
     from taskservice.actors.ray_port import RayLauncher  # noqa: PLC0415
 
     socket = str(runner_socket(run_dir(settings), id))
-    return RayLauncher(_remote(run_lease_task), socket, node, _runtime_options(settings))
+    return RayLauncher(_remote(run_lease_task), socket, node, _runtime_options(settings, logs))
 
 
 def _detached(kind: type, name: str, node: str, restarts: int) -> Any:
@@ -180,42 +195,41 @@ def _remote(what: Any) -> Any:
     return ray.remote(what)
 
 
-def _runtime_options(settings: Settings) -> bytes:
-    return msgspec.msgpack.encode(
-        RuntimeOptions(
-            logs_dir=str(settings.home / "logs" / "tasks"),
-            result_bytes_max=settings.result_bytes_max,
-            log_bytes_max=settings.log_bytes_max,
-            children_max=settings.children_max,
-            child_idle_s=settings.child_idle_s,
-            load_timeout_s=settings.load_timeout_s,
-            state_dir=settings.state_dir,
-            inline_bytes_max=settings.inline_bytes_max,
-            value_timeout_s=settings.value_timeout_s,
-            result_patience_s=settings.result_patience_s,
-            task_checkpoint_bytes_max=settings.task_checkpoint_bytes_max,
-            task_checkpoint_interval_s=settings.task_checkpoint_interval_s,
-        )
-    )
+def _runtime_options(settings: Settings, logs: Path) -> bytes:
+    return msgspec.msgpack.encode(msgspec.structs.replace(runtime_options(settings), logs_dir=str(logs)))
 
 
-def _inspect(settings: Settings, node: str, bundle: Bundle) -> ray.ObjectRef[list[FunctionSpec]]:
-    """Loads an app where user code belongs: in a child of a Ray task."""
+async def inspect(settings: Settings, node: str, bundle: Bundle) -> list[FunctionSpec]:
+    """The functions of an app, which is loaded where user code belongs: in a child of a Ray task of this node."""
+    from taskservice.actors import ray_port  # noqa: PLC0415
     from taskservice.actors.lease_task import inspect_task  # noqa: PLC0415
 
     options: dict[str, Any] = {"num_cpus": 0, "max_retries": 0, "label_selector": {"ray.io/node-id": node}}
     found: ray.ObjectRef[list[FunctionSpec]] = (
-        _remote(inspect_task).options(**options).remote(bundle, _runtime_options(settings))
+        _remote(inspect_task).options(**options).remote(bundle, _runtime_options(settings, Path()))
     )
-    return found
+    return await ray_port.answer(found, settings.load_timeout_s + settings.ready_timeout_s)
 
 
 # Life
 
 
-async def _start_actors(settings: Settings, bundles: Sequence[Bundle]) -> tuple[FunctionSpec, ...]:
-    """Dispatcher, functions, gateway: in this order, so that whoever gets an answer gets a whole one."""
-    from taskservice.actors import processes, ray_port  # noqa: PLC0415
+def code_of(bundle: Bundle, settings: Settings) -> Code:
+    """What is in the bundle's folder, packed; without what the service itself keeps there. Raises RequestError."""
+    outside = [settings.home, *([Path(settings.state_dir)] if settings.state_is_local else [])]
+    found = survey(Path(bundle.path), settings.code_unpacked_bytes_max, outside)
+    for left_out in found.left_out:
+        log.warning("%s is not in the code of %s: %s", left_out.path, bundle.module, left_out.why)
+    return Code(bundle.module, bundle.attribute, packed(found, settings.code_bytes_max))
+
+
+async def _start_actors(settings: Settings, bundles: Sequence[Bundle], why: str) -> tuple[FunctionSpec, ...]:
+    """Dispatcher, functions, gateway: in this order, so that whoever gets an answer gets a whole one.
+
+    `why`: there can be one tenant only.
+    """
+    alone = advice_alone(why) if why else ""
+    from taskservice.actors import ray_port  # noqa: PLC0415
 
     await _end_remains()
     _refuse_unfit(settings)
@@ -225,17 +239,44 @@ async def _start_actors(settings: Settings, bundles: Sequence[Bundle]) -> tuple[
     network = Network(node, new_token()) if settings.address and not settings.state_is_local else None
     try:
         dispatcher = spawn_dispatcher(settings, node, network)
-        inspections = [_inspect(settings, node, bundle) for bundle in bundles]
         await _ready(dispatcher, "status", "dispatcher", settings)
-        wait_s = settings.load_timeout_s + settings.ready_timeout_s
-        functions = [function for found in inspections for function in await ray_port.answer(found, wait_s)]
-        async with dispatcher_line(processes.run_dir(settings)) as line:
-            await line.register(functions)
-        await _ready(spawn_gateway(settings, node, network), "ready", "gateway", settings)
+        if alone:
+            await _refuse_tenants(settings, alone)
+        functions = await _deploy(settings, node, bundles)
+        await _ready(spawn_gateway(settings, node, network, alone), "ready", "gateway", settings)
     except BaseException:
         await _end_actors()
         raise
-    return tuple(functions)
+    return functions
+
+
+async def _refuse_tenants(settings: Settings, alone: str) -> None:
+    """Raises RequestError if there are several tenants, and why that cannot be is `alone`."""
+    from taskservice.actors import processes  # noqa: PLC0415
+
+    async with dispatcher_line(processes.run_dir(settings)) as line:
+        catalog = await line.catalog()
+    if catalog is not None and len(catalog.tenants) > 1:
+        raise RequestError(f"The state has {len(catalog.tenants)} tenants. {alone}", code="tenants_not_apart")
+
+
+async def _deploy(settings: Settings, node: str, bundles: Sequence[Bundle]) -> tuple[FunctionSpec, ...]:
+    """What is in these folders are the current versions of their apps; gives their functions. Without any, what was current is."""
+    from taskservice.actors import processes  # noqa: PLC0415
+
+    keeper = StoredCode(code_in(settings.state_dir), partial(inspect, settings, node))
+    functions: dict[FunctionName, FunctionSpec] = {}
+    async with dispatcher_line(processes.run_dir(settings)) as line:
+        for bundle in bundles:
+            code = await asyncio.to_thread(code_of, bundle, settings)
+            deployed = await deploy(line, keeper, code, taken=[app_of(name) for name in functions])
+            if deployed.answer.refusal is not None:
+                raise RequestError(deployed.answer.message, code=deployed.answer.refusal.value)
+            functions.update((function.name, function) for function in deployed.functions)
+        known = None if bundles else await line.catalog()
+    if known is not None:
+        return tuple(function for function in known.functions if not function.missing)
+    return tuple(functions.values())
 
 
 async def _ready(actor: ray.actor.ActorHandle[Any], method: str, what: str, settings: Settings) -> None:

@@ -14,15 +14,18 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from taskservice.actors.bulk import BulkTurns
+from taskservice.actors.callback_calls import CallbackCalls
 from taskservice.actors.commits import Commits
-from taskservice.actors.dispatcher_options import DispatcherOptions
+from taskservice.actors.deploy_calls import DeployCalls
+from taskservice.actors.dispatcher_options import Counts, DispatcherOptions
 from taskservice.actors.insight_calls import InsightCalls
 from taskservice.actors.keeper import Keeper
+from taskservice.actors.metrics_calls import Turns, metrics_of
 from taskservice.actors.notifier import Notifier
 from taskservice.actors.pauses import Pauses
 from taskservice.actors.pushes import Push, pushed
@@ -32,6 +35,7 @@ from taskservice.actors.ticks import Ticks
 from taskservice.core import effects as fx
 from taskservice.core import events as e
 from taskservice.core.lease_wire import LeaseSpec, ReportAck, RunnerReport
+from taskservice.core.metrics import MetricsAnswer
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.orders import Order
 from taskservice.core.shard import Shard
@@ -48,15 +52,7 @@ REST_S_MAX = 1.0
 """A commit that takes longer is not waited for with everything else."""
 
 
-class Counts(NamedTuple):
-    """What one turn did."""
-
-    events: int
-    leases: int
-    effects: int
-
-
-class Dispatcher(ScheduleCalls, InsightCalls):
+class Dispatcher(ScheduleCalls, InsightCalls, CallbackCalls, DeployCalls):
     """One shard, recovered and open, in its shell. Everything but the journal's writes happens on the loop that calls
     `start`."""
 
@@ -98,6 +94,7 @@ class Dispatcher(ScheduleCalls, InsightCalls):
         self._keeper = keeper(self._wake.set, self._die) if keeper is not None else None
         self._remover = remover
         self._tasks: list[asyncio.Task[None]] = []
+        self._turns = Turns()
         self._pauses = Pauses()
         self._ticks = Ticks(shard, self._pauses)
         self._bulk = BulkTurns(shard, self._pauses)
@@ -108,7 +105,8 @@ class Dispatcher(ScheduleCalls, InsightCalls):
 
     def start(self) -> None:
         """The consumer runs on this loop."""
-        self._notifier.catalog_changed(self._shard.state.catalog_version)
+        self._notifier.catalog.changed(self._shard.state.catalog_version)
+        self._notifier.owed.changed(self._journal.epoch << 32)
         self._keep(asyncio.get_running_loop().create_task(self._consume()))
         self._keep(asyncio.get_running_loop().create_task(self._look_after_the_journal()))
         self._wake.set()
@@ -141,7 +139,7 @@ class Dispatcher(ScheduleCalls, InsightCalls):
             await self._wake.wait()
             self._wake.clear()
             try:
-                self.run_once()
+                self._turns.run(self.run_once)
             except Exception as error:  # a bug: nothing that follows from it may be believed
                 log.exception("the shard is in doubt and stops")
                 self._die(error)
@@ -248,7 +246,9 @@ class Dispatcher(ScheduleCalls, InsightCalls):
                 case fx.Ended(_, tasks) | fx.Deleted(tasks):
                     self._notifier.ended(tasks)
                 case fx.CatalogChanged(version):
-                    self._notifier.catalog_changed(version)
+                    self._notifier.catalog.changed(version)
+                case fx.CallbacksOwed():
+                    self._notifier.owed.changed(self._notifier.owed.version + 1)
                 case fx.ValuesDropped(keys) if self._remover is not None:
                     self._remover.remove(keys)
         for runner, leases in launches.items():
@@ -363,7 +363,7 @@ class Dispatcher(ScheduleCalls, InsightCalls):
 
     async def catalog(self, known_version: int = -1, wait_s: float = 0.0) -> fx.CatalogAnswer | None:
         """See `DispatcherPort`."""
-        if known_version >= 0 and not await self._notifier.catalog_other_than(known_version, wait_s):
+        if known_version >= 0 and not await self._notifier.catalog.other_than(known_version, wait_s):
             return None
         return await self.ask(e.CatalogAsked, fx.CatalogAnswer)
 
@@ -382,6 +382,10 @@ class Dispatcher(ScheduleCalls, InsightCalls):
     async def put_key(self, key: ApiKey) -> None:
         """See `DispatcherPort`."""
         await self.ask(lambda ref: e.KeyPut(ref, key), fx.DoneAnswer)
+
+    async def metrics(self) -> MetricsAnswer:
+        """See `DispatcherPort`."""
+        return await metrics_of(self._shard, self._commits, self._turns, self.waits, self._now_ms())
 
     async def report(self, body: bytes) -> bytes:
         """See `DispatcherPort`."""

@@ -1,8 +1,9 @@
-"""What bounds the dispatcher."""
+"""What bounds the dispatcher, and what one turn of it comes to."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from taskservice.actors.commits import CommitOptions
 
@@ -19,3 +20,11 @@ class DispatcherOptions:
     heartbeat_s: float = 60.0
     """How often a dispatcher asks whether the journal is still its own, while it commits nothing."""
     commits: CommitOptions = field(default_factory=CommitOptions)
+
+
+class Counts(NamedTuple):
+    """What one turn did."""
+
+    events: int
+    leases: int
+    effects: int

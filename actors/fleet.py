@@ -74,6 +74,8 @@ class FleetOptions:
     ask_again_s: float = 0.25
     start_pause_s: float = 2.0
     """After a runner has failed, its node is left alone for so long."""
+    leave_s: float = 60.0
+    """After its runner was ended to make the machine go, a node is left alone for so long; then it may have another one."""
     interval_s: float = 0.5
     """Between two looks at the cluster, unless something is heard before."""
 
@@ -188,6 +190,19 @@ class Fleet:
             self._emit_draining(member)
         return [member.id for member in members]
 
+    def retire(self, id: RunnerId) -> None:
+        """The runner gets no more leases; nothing happens if it is not there."""
+        member = self._members.get(id)
+        if member is not None and member.joined_s is not None:
+            self._emit_draining(member)
+
+    async def end(self, id: RunnerId) -> None:
+        """The runner, which has no leases, is ended, and its node is left alone for a while."""
+        member = self._members.get(id)
+        if member is not None:
+            log.info("runner %s ends: its machine is not needed", member.id)
+            await self._end(member, self._options.leave_s)
+
     def _find(self, id: RunnerId) -> None:
         parts = id.split(":")
         if id.startswith(_PREFIX) and len(parts) == 4:
@@ -241,12 +256,16 @@ class Fleet:
         self._turn_s = now_s
 
     async def _give_up(self, member: _Member, why: str) -> None:
-        """The runner is killed first, so that its leases do not run beside those that replace them."""
         log.warning("runner %s is given up: %s", member.id, why)
+        await self._end(member, self._options.start_pause_s)
+
+    async def _end(self, member: _Member, alone_s: float) -> None:
+        """The runner is killed first, so that its leases do not run beside those that replace them. Its node is left alone for a
+        while."""
         member.stop_watching()
         await self._cluster.kill(member.id)
-        del self._members[member.id]
-        self._not_before_s[member.node] = self._now_s() + self._options.start_pause_s
+        self._members.pop(member.id, None)
+        self._not_before_s[member.node] = self._now_s() + alone_s
         if member.joined_s is not None:
             self._emit(RunnerLost(member.id))
 

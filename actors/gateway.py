@@ -9,6 +9,7 @@ import socket
 import uvicorn
 
 from taskservice.actors.ports import DispatcherPort
+from taskservice.code.deploying import CodeKeeper
 from taskservice.errors import RequestError
 from taskservice.gateway.app import create_app
 from taskservice.gateway.history import HistoryReader
@@ -33,6 +34,7 @@ class HttpServer:
         history: HistoryReader,
         host: str,
         port: int,
+        code: CodeKeeper | None = None,
     ) -> None:
         """The address is taken; nobody is answered yet. `port` 0: any that is free.
 
@@ -40,7 +42,7 @@ class HttpServer:
         """
         self._socket = listening_socket(host, port)
         config = uvicorn.Config(
-            create_app(dispatcher, settings, logs, values, history),
+            create_app(dispatcher, settings, logs, values, history, code=code),
             http="httptools",
             log_config=None,
             access_log=False,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from taskservice.core import events as e
+from taskservice.core.backlog import BacklogAnswer, BacklogAsked
 from taskservice.core.effects import DoneAnswer
 from taskservice.core.insight import TimelineAnswer, TimelineAsked, UsageAnswer, UsageAsked, WhyAnswer, WhyAsked
 from taskservice.core.specs import Policy
@@ -31,6 +32,10 @@ class InsightCalls(ABC):
 
     async def usage(self, tenant: TenantId | None) -> UsageAnswer:
         return await self.ask(lambda ref: UsageAsked(ref, tenant), UsageAnswer)
+
+    async def backlog(self) -> BacklogAnswer:
+        """What waits for machines, and what bounds it."""
+        return await self.ask(BacklogAsked, BacklogAnswer)
 
     async def put_policy(self, policy: Policy) -> None:
         await self.ask(lambda ref: e.PolicyPut(ref, policy), DoneAnswer)

@@ -12,6 +12,8 @@ from typing import Any
 from taskservice.actors.line import Line, LineServer, Method
 from taskservice.actors.ports import DispatcherPort
 from taskservice.actors.runner import Runner
+from taskservice.core import callback_events as ce
+from taskservice.core.deploying import AppsAnswer, RolloutAnswer, RolloutMove
 from taskservice.core.effects import (
     CatalogAnswer,
     ItemsAnswer,
@@ -23,10 +25,11 @@ from taskservice.core.effects import (
     TasksAnswer,
 )
 from taskservice.core.insight import TimelineAnswer, UsageAnswer, WhyAnswer
+from taskservice.core.metrics import MetricsAnswer
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.orders import Order
 from taskservice.core.schedules import ScheduleId, ScheduleKey, ScheduleSpec
-from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
+from taskservice.core.specs import ApiKey, Bundle, FunctionSpec, Policy, Tenant
 from taskservice.core.types import ListFilter, NewTask, RunnerId, TaskId, TaskNo, TenantId, Token
 from taskservice.errors import BackOffError
 
@@ -54,7 +57,19 @@ DISPATCHER_METHODS = {
     "why": Method(tuple[TenantId, TaskId], WhyAnswer),
     "timeline": Method(tuple[TenantId, TaskId], TimelineAnswer),
     "usage": Method(tuple[TenantId | None], UsageAnswer),
+    "metrics": Method(tuple[()], MetricsAnswer),
+    "deploy": Method(tuple[str, Bundle, list[FunctionSpec], float], RolloutAnswer),
+    "roll": Method(tuple[str, RolloutMove, int], RolloutAnswer),
+    "apps": Method(tuple[str | None], AppsAnswer),
     "report": Method(tuple[bytes], bytes),
+    "callbacks": Method(tuple[int, list[ce.Busy]], ce.CallbacksAnswer),
+    "callbacks_attempted": Method(tuple[list[ce.Attempted]], None),
+    "callbacks_owed": Method(tuple[int, float], int),
+    "deliveries": Method(tuple[TenantId, TaskId], ce.DeliveriesAnswer),
+    "redeliver": Method(tuple[TenantId, TaskId], ce.DeliveriesAnswer),
+    "endpoints": Method(tuple[TenantId | None], ce.EndpointsAnswer),
+    "enable_endpoint": Method(tuple[TenantId, str], ce.EndpointsAnswer),
+    "put_secret": Method(tuple[TenantId, bytes, bool], ce.SecretAnswer),
 }
 RUNNER_METHODS = {
     "launch": Method(tuple[int, bytes], bool),
@@ -203,8 +218,57 @@ class LineDispatcher:
         answer: UsageAnswer = await self._ask("usage", tenant)
         return answer
 
+    async def metrics(self) -> MetricsAnswer:
+        answer: MetricsAnswer = await self._ask("metrics")
+        return answer
+
+    async def deploy(
+        self, app: str, bundle: Bundle, functions: Sequence[FunctionSpec], share: float = 1.0
+    ) -> RolloutAnswer:
+        answer: RolloutAnswer = await self._ask("deploy", app, bundle, functions, share)
+        return answer
+
+    async def roll(self, app: str, move: RolloutMove, version: int = 0) -> RolloutAnswer:
+        answer: RolloutAnswer = await self._ask("roll", app, move, version)
+        return answer
+
+    async def apps(self, app: str | None = None) -> AppsAnswer:
+        answer: AppsAnswer = await self._ask("apps", app)
+        return answer
+
     async def report(self, body: bytes) -> bytes:
         answer: bytes = await self._ask("report", body)
+        return answer
+
+    async def callbacks(self, limit: int, busy: Sequence[ce.Busy]) -> ce.CallbacksAnswer:
+        answer: ce.CallbacksAnswer = await self._ask("callbacks", limit, list(busy))
+        return answer
+
+    async def callbacks_attempted(self, attempts: Sequence[ce.Attempted]) -> None:
+        await self._ask("callbacks_attempted", list(attempts))
+
+    async def callbacks_owed(self, known_version: int, wait_s: float) -> int:
+        answer: int = await self._ask("callbacks_owed", known_version, wait_s, wait_s=wait_s)
+        return answer
+
+    async def deliveries(self, tenant: TenantId, id: TaskId) -> ce.DeliveriesAnswer:
+        answer: ce.DeliveriesAnswer = await self._ask("deliveries", tenant, id)
+        return answer
+
+    async def redeliver(self, tenant: TenantId, id: TaskId) -> ce.DeliveriesAnswer:
+        answer: ce.DeliveriesAnswer = await self._ask("redeliver", tenant, id)
+        return answer
+
+    async def endpoints(self, tenant: TenantId | None) -> ce.EndpointsAnswer:
+        answer: ce.EndpointsAnswer = await self._ask("endpoints", tenant)
+        return answer
+
+    async def enable_endpoint(self, tenant: TenantId, origin: str) -> ce.EndpointsAnswer:
+        answer: ce.EndpointsAnswer = await self._ask("enable_endpoint", tenant, origin)
+        return answer
+
+    async def put_secret(self, tenant: TenantId, secret: bytes, rotate: bool) -> ce.SecretAnswer:
+        answer: ce.SecretAnswer = await self._ask("put_secret", tenant, secret, rotate)
         return answer
 
 

@@ -18,14 +18,43 @@ if TYPE_CHECKING:
 Key = tuple["TenantId", "TaskId"]
 
 
+class News:
+    """Something that changes now and then, and those who wait for that. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self._waits: list[asyncio.Future[None]] = []
+
+    def changed(self, version: int) -> None:
+        """It is another one: whoever waits for that goes on."""
+        self.version = version
+        waits, self._waits = self._waits, []
+        for future in waits:
+            if not future.done():
+                future.set_result(None)
+
+    async def other_than(self, version: int, wait_s: float) -> bool:
+        """Whether it is another one than `version`, now or within `wait_s`."""
+        if self.version != version:
+            return True
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waits.append(future)
+        done, _ = await asyncio.wait([future], timeout=wait_s)
+        if not done:
+            self._waits = [wait for wait in self._waits if wait is not future]
+        return bool(done)
+
+
 class Notifier:
-    """Waits for tasks to end, and for the catalog to change. Belongs to one event loop."""
+    """Waits for tasks to end, and for news. Belongs to one event loop."""
 
     def __init__(self) -> None:
         self._waits: dict[Key, list[asyncio.Future[None]]] = {}
         """Futures of those who wait; no key without one."""
-        self._catalog_version = 0
-        self._catalog_waits: list[asyncio.Future[None]] = []
+        self.catalog = News()
+        """Tenants, keys, functions and policies."""
+        self.owed = News()
+        """Callbacks that may be sent."""
 
     @contextmanager
     def waiting(self, tenant: TenantId, id: TaskId) -> Iterator[asyncio.Future[None]]:
@@ -51,25 +80,6 @@ class Notifier:
             for future in self._waits.pop(key, ()):
                 if not future.done():
                     future.set_result(None)
-
-    def catalog_changed(self, version: int) -> None:
-        """The catalog is another one: whoever waits for that goes on."""
-        self._catalog_version = version
-        waits, self._catalog_waits = self._catalog_waits, []
-        for future in waits:
-            if not future.done():
-                future.set_result(None)
-
-    async def catalog_other_than(self, version: int, wait_s: float) -> bool:
-        """Whether the catalog is another one than `version`, now or within `wait_s`."""
-        if self._catalog_version != version:
-            return True
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._catalog_waits.append(future)
-        done, _ = await asyncio.wait([future], timeout=wait_s)
-        if not done:
-            self._catalog_waits = [wait for wait in self._catalog_waits if wait is not future]
-        return bool(done)
 
     @property
     def waits(self) -> int:

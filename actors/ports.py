@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from taskservice.core import callback_events as ce
+from taskservice.core.deploying import AppsAnswer, RolloutAnswer, RolloutMove
 from taskservice.core.effects import (
     CatalogAnswer,
     ItemsAnswer,
@@ -17,9 +19,10 @@ from taskservice.core.effects import (
 )
 from taskservice.core.insight import TimelineAnswer, UsageAnswer, WhyAnswer
 from taskservice.core.lease_wire import HeldLease
+from taskservice.core.metrics import MetricsAnswer
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.schedules import ScheduleId, ScheduleKey, ScheduleSpec
-from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
+from taskservice.core.specs import ApiKey, Bundle, FunctionSpec, Policy, Tenant
 from taskservice.core.types import ListFilter, NewTask, TaskId, TaskNo, TenantId
 
 
@@ -92,8 +95,46 @@ class DispatcherPort(Protocol):
     async def usage(self, tenant: TenantId | None) -> UsageAnswer:
         """Who has how much of what; the tenant, or everybody."""
 
+    async def metrics(self) -> MetricsAnswer:
+        """What was counted and how things stand: of all tenants, and perhaps ahead of the journal by a commit."""
+
+    async def deploy(
+        self, app: str, bundle: Bundle, functions: Sequence[FunctionSpec], share: float = 1.0
+    ) -> RolloutAnswer:
+        """The code is a version of the app, and its new leases run it; with a `share` below 1 that part of them."""
+
+    async def roll(self, app: str, move: RolloutMove, version: int = 0) -> RolloutAnswer:
+        """The app's canary is promoted or over, or an earlier version (0: the one before) is current again."""
+
+    async def apps(self, app: str | None = None) -> AppsAnswer:
+        """The app with its versions, or all that there are."""
+
     async def report(self, body: bytes) -> bytes:
         """A runner's report (msgpack of `RunnerReport`) is durable; gives msgpack of `ReportAck`."""
+
+    async def callbacks(self, limit: int, busy: Sequence[ce.Busy]) -> ce.CallbacksAnswer:
+        """What can be delivered now, at most so many, beside what is being delivered."""
+
+    async def callbacks_attempted(self, attempts: Sequence[ce.Attempted]) -> None:
+        """What came of attempts to deliver is on record."""
+
+    async def callbacks_owed(self, known_version: int, wait_s: float) -> int:
+        """Another version than this as soon as there may be something to deliver; the same one if that took over `wait_s`."""
+
+    async def deliveries(self, tenant: TenantId, id: TaskId) -> ce.DeliveriesAnswer:
+        """The callbacks of the tenant's task."""
+
+    async def redeliver(self, tenant: TenantId, id: TaskId) -> ce.DeliveriesAnswer:
+        """The last of the task's callbacks is owed again; the answer has all of them."""
+
+    async def endpoints(self, tenant: TenantId | None) -> ce.EndpointsAnswer:
+        """The endpoints that fail or are disabled: the tenant's, or all."""
+
+    async def enable_endpoint(self, tenant: TenantId, origin: str) -> ce.EndpointsAnswer:
+        """The endpoint is told again what it is owed."""
+
+    async def put_secret(self, tenant: TenantId, secret: bytes, rotate: bool) -> ce.SecretAnswer:
+        """The tenant's callbacks are signed with this, unless it has a secret and this is not to take its place."""
 
 
 class RunnerPort(Protocol):

@@ -13,14 +13,18 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from taskservice.actors.archiver import Archiver, ArchiverOptions
-from taskservice.actors.commits import CommitOptions
+from msgspec import structs
+
+from taskservice.actors.archiver import Archiver
+from taskservice.actors.callback_http import CallbackHttp
+from taskservice.actors.callbacks import CallbackSender
+from taskservice.actors.code_keeper import StoredCode
 from taskservice.actors.dispatcher import Dispatcher
-from taskservice.actors.dispatcher_options import DispatcherOptions
 from taskservice.actors.far_lines import (
     line_to_dispatcher,
     line_to_runner,
@@ -29,20 +33,28 @@ from taskservice.actors.far_lines import (
 )
 from taskservice.actors.fleet import Fleet, FleetOptions
 from taskservice.actors.gateway import HttpServer
-from taskservice.actors.keeper import Keeper, KeeperOptions
+from taskservice.actors.keeper import Keeper
 from taskservice.actors.line_ports import LineDispatcher, LineRunners, refuse_callers, serve_dispatcher, serve_runner
-from taskservice.actors.network import Network, node_of, settings_on
-from taskservice.actors.ray_port import RayCluster, ask_runners, restarted, this_node
+from taskservice.actors.log_keeper import KeeperOptions as LogKeeperOptions
+from taskservice.actors.log_keeper import LogKeeper
+from taskservice.actors.log_sweeper import LogSweeper
+from taskservice.actors.network import Network, settings_on
+from taskservice.actors.process_options import archiver_options, dispatcher_options, gateway_settings, keeper_options
+from taskservice.actors.ray_port import RayCluster, RayRunner, ask_runners, restarted, this_node
 from taskservice.actors.remover import Remover
 from taskservice.actors.runner import LeaseLauncher, Runner
+from taskservice.actors.scaling import autoscaler
 from taskservice.actors.sweeper import Sweeper, SweeperOptions
-from taskservice.actors.task_logs import ClusterLogs, LocalLogs, read_out
+from taskservice.actors.task_logs import ClusterNodes, LocalNodes, TaskLogs, read_waiting, session_of, watch_log
 from taskservice.actors.tcp_line import Address
+from taskservice.autoscaler.loop import Autoscaler
+from taskservice.code.store import CodeStore, code_in
 from taskservice.config import Settings
-from taskservice.core.types import RunnerId, TaskId, TenantId
+from taskservice.core.effects import StatusAnswer
+from taskservice.core.specs import Bundle, FunctionSpec
+from taskservice.core.types import RunnerId, TaskNo, TenantId, Token
 from taskservice.errors import BackOffError
 from taskservice.gateway.logs import LogReader
-from taskservice.gateway.settings import GatewaySettings
 from taskservice.history.reader import HistoryReader
 from taskservice.journal.checkpointer import Checkpointer
 from taskservice.journal.failures import check_room
@@ -51,7 +63,6 @@ from taskservice.journal.recovery import recover
 from taskservice.journal.store.place import take_place
 from taskservice.journal.tenure import Superseded, Tenure
 from taskservice.objects.location import open_objects
-from taskservice.runtime.logstore import LogStore
 from taskservice.values import Values, values_in
 
 log = logging.getLogger(__name__)
@@ -69,6 +80,8 @@ DRAIN_MARGIN_S = 10.0
 
 class DispatcherProcess(Dispatcher):
     """A dispatcher with its journal, its table and its fleet."""
+
+    _autoscaler: Autoscaler | None = None
 
     async def __init__(  # type: ignore[misc]  # Ray awaits it, so that loops can be started here
         self,
@@ -122,6 +135,14 @@ class DispatcherProcess(Dispatcher):
             now_ms=now_ms,
         )
         self._sweeper_loop = end_with(asyncio.create_task(sweeper.run(_die)))
+        code_sweeper = Sweeper(
+            CodeStore(lambda: self._state.store),
+            self.code_referred,
+            self._state.ownership.check,
+            SweeperOptions(age_s=settings.orphan_age_s),
+            now_ms=now_ms,
+        )
+        self._code_sweeper_loop = end_with(asyncio.create_task(code_sweeper.run(_die)))
         archiver = Archiver(
             self.ask,
             self._state.store,
@@ -130,6 +151,19 @@ class DispatcherProcess(Dispatcher):
             archiver_options(settings),
         )
         self._archiver_loop = end_with(asyncio.create_task(archiver.run()))
+        log_sweeper = LogSweeper(self._state.store, settings.logs_keep_s, now_ms)
+        self._log_sweeper_loop = end_with(asyncio.create_task(log_sweeper.run()))
+        if settings.autoscaler is not None:
+            self._autoscaler = autoscaler(settings.autoscaler, self.backlog, self._fleet)
+            self._autoscaler_loop = end_with(asyncio.create_task(self._autoscaler.run()))
+
+    async def status(self, tenant: TenantId | None = None) -> StatusAnswer:
+        """See `DispatcherPort`; with what the autoscaler wants."""
+        answer = await super().status(tenant)
+        if self._autoscaler is None:
+            return answer
+        plan = self._autoscaler.plan
+        return structs.replace(answer, machines=plan.kinds, places=plan.shapes)
 
     async def where(self) -> Address | None:
         """Where runners of other machines call."""
@@ -174,7 +208,12 @@ class DispatcherProcess(Dispatcher):
         durable."""
         self._fleet_loop.cancel()
         self._sweeper_loop.cancel()
+        self._code_sweeper_loop.cancel()
         self._archiver_loop.cancel()
+        self._log_sweeper_loop.cancel()
+        if self._autoscaler is not None:
+            self._autoscaler_loop.cancel()
+            await self._autoscaler.close()
         grace_s = self._settings.stop_grace_s
         ports = [self._cluster.port(id) for id in self._fleet.drain_all()]
         results = await asyncio.gather(
@@ -193,31 +232,49 @@ class RunnerProcess(Runner):
         settings: Settings,
         id: RunnerId,
         node: str,
-        launcher: Callable[[Settings, RunnerId, str], LeaseLauncher],
+        launcher: Callable[[Settings, RunnerId, str, Path], LeaseLauncher],
         network: Network | None = None,
     ) -> None:
         """The runner reports to the dispatcher from now on."""
         settings = settings_on(node, settings, network)
         _log_to_file(settings)
-        self._logs = LogStore(logs_dir(settings))
+        self._logs = LogKeeper(
+            logs_dir(settings),
+            session_of(id),
+            partial(open_objects, settings.state_dir),
+            now_ms,
+            LogKeeperOptions(buffer_bytes_max=settings.log_buffer_bytes_max),
+        )
         super().__init__(
             id,
             # The runner itself tries on, for as long as it takes.
             LineDispatcher(run_dir(settings), patience_s=0, line=line_to_dispatcher(DISPATCHER, node, network)),
-            launcher(settings, id, node),
+            launcher(settings, id, node, self._logs.folder),
             heartbeat_ms=settings.runner_heartbeat_ms,
+            salvage=self._logs.salvage,
         )
         self._server = await serve_runner(self, run_dir(settings))
         self._address = await listen_to_dispatcher(self._server, node, network)
         self._loop = end_with(asyncio.create_task(self.run()))
+        self._logs_loop = end_with(asyncio.create_task(self._logs.run()))
+
+    async def drain(self, grace_ms: int) -> None:
+        """See `Runner.drain`. The logs are stored then, or wait on this machine."""
+        await super().drain(grace_ms)
+        self._logs_loop.cancel()
+        await self._logs.close()
 
     async def where(self) -> Address | None:
         """Where a dispatcher on another machine calls."""
         return self._address
 
-    async def read_log(self, tenant: TenantId, id: TaskId) -> bytes:
-        """What this node has of the task's log, for `ClusterLogs`."""
-        return await asyncio.to_thread(read_out, self._logs, tenant, id)
+    async def read_waiting(self, place: str, no: TaskNo) -> bytes:
+        """What a task has in a bundle that waits on this node, for `ClusterNodes`."""
+        return await asyncio.to_thread(read_waiting, self._logs.folder.parent, place, no)
+
+    async def watch_log(self, no: TaskNo, epoch: int, seq: int, at: int, wait_s: float) -> bytes:
+        """What comes on the page of an attempt that runs here, for `ClusterNodes`."""
+        return await watch_log(self._logs.folder, no, Token(epoch, seq), at, wait_s)
 
     async def until_death(self) -> None:
         """Never returns: the call ends with the process."""
@@ -228,21 +285,34 @@ class GatewayProcess(HttpServer):
     """The HTTP API."""
 
     async def __init__(  # type: ignore[misc]  # Ray awaits it, as above
-        self, settings: Settings, network: Network | None = None
+        self,
+        settings: Settings,
+        inspect: Callable[[Settings, str, Bundle], Awaitable[list[FunctionSpec]]],
+        network: Network | None = None,
+        alone: str = "",
     ) -> None:
-        """Requests are answered from now on. Raises RequestError if the address cannot be had."""
+        """Requests are answered from now on. Raises RequestError if the address cannot be had. `inspect`: looks into a bundle, by
+        a task on this node. `alone`: see `GatewaySettings`."""
         _log_to_file(settings)
         dispatcher = LineDispatcher(run_dir(settings), patience_s=settings.commit_timeout_s)
         super().__init__(
             dispatcher,
-            gateway_settings(settings),
+            replace(gateway_settings(settings), tenant_alone=alone),
             logs_of(settings, network),
             values_in(settings.state_dir, settings.value_timeout_s),
             HistoryReader(partial(open_objects, settings.state_dir)),
             settings.host,
             settings.port,
+            StoredCode(code_in(settings.state_dir), partial(inspect, settings, this_node())),
         )
         end_with(self.start())
+        http = CallbackHttp(
+            timeout_s=settings.callback_timeout_s,
+            at_once_max=settings.callbacks_at_once_max,
+            private_networks=settings.callback_private_networks,
+        )
+        sender = CallbackSender(dispatcher, http.post, settings.callbacks_at_once_max)
+        self._callbacks_loop = end_with(asyncio.create_task(sender.run()))
 
     async def ready(self) -> None:
         """It is there to be called."""
@@ -250,14 +320,14 @@ class GatewayProcess(HttpServer):
 
 def logs_of(settings: Settings, network: Network | None) -> LogReader:
     """The logs of tasks, wherever they ran."""
-    here = LogStore(logs_dir(settings))
-    if network is None:
-        return LocalLogs(here)
+    here = LocalNodes(logs_dir(settings))
+    nodes = here if network is None else ClusterNodes(here, ask_runners, _follow_log)
+    return TaskLogs(partial(open_objects, settings.state_dir), nodes, settings.logs_keep_s)
 
-    def elsewhere(id: RunnerId) -> bool:
-        return node_of(id) != network.home_node
 
-    return ClusterLogs(here, partial(ask_runners, elsewhere, "read_log"))
+async def _follow_log(runner: RunnerId, no: int, epoch: int, seq: int, at: int, wait_s: float) -> bytes:
+    answer: bytes = await RayRunner(runner, patience_s=0.0).ask("watch_log", no, epoch, seq, at, wait_s)
+    return answer
 
 
 YOUNG_OBJECTS = 10_000
@@ -276,50 +346,6 @@ def freeze_heap() -> None:
 def now_ms() -> int:
     """The time, in milliseconds since the Unix epoch."""
     return time.time_ns() // 1_000_000
-
-
-def dispatcher_options(settings: Settings) -> DispatcherOptions:
-    """The dispatcher's limits, from the settings."""
-    commits = CommitOptions(
-        interval_s=settings.commit_interval_ms / 1000,
-        bytes_max=settings.commit_bytes_max,
-        lazy_s=settings.commit_lazy_ms / 1000,
-    )
-    return DispatcherOptions(
-        commit_timeout_s=settings.commit_timeout_s, heartbeat_s=settings.journal_check_s, commits=commits
-    )
-
-
-def keeper_options(settings: Settings) -> KeeperOptions:
-    """When checkpoints are made, from the settings."""
-    return KeeperOptions(
-        wal_bytes_max=settings.table_log_bytes_max,
-        interval_s=settings.checkpoint_interval_s,
-        journal_bytes_max=settings.checkpoint_journal_bytes_max,
-    )
-
-
-def archiver_options(settings: Settings) -> ArchiverOptions:
-    """How history is made, from the settings."""
-    return ArchiverOptions(
-        file_tasks_max=settings.history_file_tasks_max,
-        file_bytes_max=settings.history_file_bytes_max,
-        turn_tasks_max=settings.history_turn_tasks_max,
-        interval_s=settings.history_interval_s,
-    )
-
-
-def gateway_settings(settings: Settings) -> GatewaySettings:
-    """The gateway's limits, from the settings of the same names."""
-    return GatewaySettings(
-        payload_bytes_max=settings.payload_bytes_max,
-        inline_bytes_max=settings.inline_bytes_max,
-        value_timeout_s=settings.value_timeout_s,
-        body_bytes_max=settings.body_bytes_max,
-        batch_tasks_max=settings.batch_tasks_max,
-        wait_s_max=settings.wait_s_max,
-        list_limit_max=settings.list_limit_max,
-    )
 
 
 def run_dir(settings: Settings) -> Path:

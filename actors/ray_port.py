@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
 
 import ray
+import ray.autoscaler.sdk
 import ray.util
 from ray.actor import ActorHandle
+from ray.core.generated import autoscaler_pb2
 from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
 from ray.experimental import internal_kv
 from ray.remote_function import RemoteFunction
@@ -30,6 +33,8 @@ from taskservice.core.types import RunnerId
 from taskservice.errors import BackOffError, ServiceBug, TaskServiceError
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 CALL_TIMEOUT_S = 30.0
 """An actor that has not answered by then counts as not reachable; far above what any call may take."""
@@ -269,6 +274,29 @@ def kill_actor(name: str) -> None:
     """The actor is ended and will not be restarted; nothing happens if there is none. Blocks."""
     with contextlib.suppress(ActorGone):
         ray.kill(actor_named(name), no_restart=True)
+
+
+def request_machines(machines: Sequence[tuple[Mapping[str, float], Mapping[str, str]]]) -> None:
+    """Ray's autoscaler keeps the cluster large enough for all of these, each with its resources and labels. Raises BackOffError. Blocks."""
+    bundles = [dict(resources) for resources, _ in machines]
+    labels = [dict(found) for _, found in machines] if any(found for _, found in machines) else None
+    try:
+        ray.autoscaler.sdk.request_resources(bundles=bundles, bundle_label_selectors=labels)
+    except (RayError, RuntimeError) as error:
+        raise BackOffError(f"Ray's autoscaler cannot be told: {_first_line(error)}") from error
+
+
+def drain_node(node: str) -> bool:
+    """Whether Ray ends this node, because it is idle. Raises BackOffError. Blocks."""
+    client = internal_kv.internal_kv_get_gcs_client()  # type: ignore[no-untyped-call]
+    reason = autoscaler_pb2.DRAIN_NODE_REASON_IDLE_TERMINATION  # type: ignore[attr-defined]
+    try:
+        accepted, why = client.drain_node(node, reason, "taskservice needs it no more", 0)
+    except (RayError, RuntimeError) as error:
+        raise BackOffError(f"Ray does not answer: {_first_line(error)}") from error
+    if not accepted:
+        log.info("node %s is not ended yet: %s", node, why)
+    return bool(accepted)
 
 
 class RayLease:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -83,6 +84,10 @@ class Sent(NamedTuple):
     """False: the dispatcher cannot be reached; the same news go again."""
 
 
+Salvage = Callable[[Token, Sequence[TaskNo]], Sequence[tuple[TaskNo, str]]]
+"""Keeps what is left of the logs of attempts whose process has died, and says where: `LogKeeper.salvage`."""
+
+
 @dataclass(slots=True)
 class _Lease:
     token: Token
@@ -95,6 +100,8 @@ class _Lease:
     """Its last report is in hand: nothing more comes from it."""
     stop: bool = False
     killer: asyncio.TimerHandle | None = None
+    logs: dict[TaskNo, str] = field(default_factory=dict)
+    """Where logs of its attempts are stored so far."""
     orders: list[Order] = field(default_factory=list)
     """In the order in which they came; none of them twice."""
     news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -110,9 +117,9 @@ class _Lease:
             self.next_seq += 1
         return ready
 
-    def broken_off(self, why: str) -> LeaseReport:
+    def broken_off(self, why: str, salvage: Salvage) -> LeaseReport:
         """The last report of a lease that ended without one: what had overtaken missing news counts; the rest is lost,
-        or handed back if it was us who stopped the lease."""
+        or handed back if it was us who stopped the lease. Of their logs there is what `salvage` finds."""
         late = [self.early[seq] for seq in sorted(self.early)]
         outcomes = [outcome for report in late for outcome in report.outcomes]
         handed_back = [no for report in late for no in report.handed_back]
@@ -122,7 +129,9 @@ class _Lease:
         else:
             outcomes += [Outcome(no, OutcomeKind.LOST, message=why) for no in sorted(self.unreported)]
         saved = tuple(checkpoint for report in late for checkpoint in report.checkpoints)
-        return LeaseReport(self.token, tuple(outcomes), tuple(handed_back), done=True, checkpoints=saved)
+        logs = tuple(salvage(self.token, sorted(self.unreported)))
+        ended = (tuple(outcomes), tuple(handed_back))
+        return LeaseReport(self.token, *ended, done=True, checkpoints=saved, logs=logs)
 
 
 class Runner:
@@ -135,6 +144,7 @@ class Runner:
         launcher: LeaseLauncher,
         heartbeat_ms: int,
         kill_after_ms: int = 5_000,
+        salvage: Salvage = lambda token, nos: (),
     ) -> None:
         """`heartbeat_ms`: silence after which an empty report is sent. `kill_after_ms`: what a lease that was told to
         stop has left before it is killed."""
@@ -143,6 +153,7 @@ class Runner:
         self._launcher = launcher
         self._heartbeat_s = heartbeat_ms / 1000
         self._kill_after_s = kill_after_ms / 1000
+        self._salvage = salvage
         self._epoch = 0
         self._leases: dict[Token, _Lease] = {}
         self._past: dict[Token, None] = {}
@@ -201,7 +212,7 @@ class Runner:
     async def list_leases(self) -> list[HeldLease]:
         """Every lease that runs, or whose last report is not acknowledged yet."""
         self._listed += 1
-        return [HeldLease(lease.token, lease.resources) for lease in self._leases.values()]
+        return [HeldLease(lease.token, lease.resources, tuple(lease.logs.items())) for lease in self._leases.values()]
 
     async def report(self, body: bytes) -> bytes:
         """A supervisor's news (msgpack of `SupervisorNews`) are in the runner's care. Gives GO_ON or STOP."""
@@ -264,7 +275,7 @@ class Runner:
             lease.run = self._launcher.start(body, spec)
         except Exception as error:
             log.exception("lease %s could not be started", spec.token)
-            self._pass_on(lease, lease.broken_off(_describe(error)))
+            self._pass_on(lease, lease.broken_off(_describe(error), self._salvage))
             return
         follower = asyncio.create_task(self._follow(lease, lease.run))
         self._followers.add(follower)
@@ -279,10 +290,11 @@ class Runner:
             why = _describe(error)
         if not lease.over:
             log.log(logging.INFO if lease.stop else logging.WARNING, "lease %s broke off: %s", lease.token, why)
-            self._pass_on(lease, lease.broken_off(why))
+            self._pass_on(lease, lease.broken_off(why, self._salvage))
 
     def _pass_on(self, lease: _Lease, report: LeaseReport) -> None:
         lease.unreported.difference_update(report.handed_back, (outcome.no for outcome in report.outcomes))
+        lease.logs.update(report.logs)
         if report.done:
             lease.over = True
             lease.news.set()
@@ -363,7 +375,8 @@ def _kill(lease: _Lease) -> None:
 
 
 def _has_news(report: LeaseReport) -> bool:
-    return bool(report.done or report.outcomes or report.handed_back or report.checkpoints)
+    ended = report.done or report.outcomes or report.handed_back
+    return bool(ended or report.checkpoints or report.logs)
 
 
 def _describe(error: Exception) -> str:

@@ -13,15 +13,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from taskservice.errors import BackOffError
 from taskservice.journal import JournalError
 from taskservice.objects import StoreError
-from taskservice.values import Values, ValuesAway
+from taskservice.values import ValuesAway
 
 log = logging.getLogger(__name__)
 
@@ -49,12 +49,20 @@ class Swept(NamedTuple):
     removed: int
 
 
+class Objects(Protocol):
+    """What is swept: large values, or archives of code. Both calls block, and raise ValuesAway."""
+
+    def older_than(self, before_ms: int) -> Iterator[str]: ...
+
+    def remove(self, keys: Sequence[str]) -> None: ...
+
+
 class Sweeper:
     """Belongs to one event loop; what blocks is done on threads."""
 
     def __init__(
         self,
-        values: Values,
+        values: Objects,
         referred: Callable[[Sequence[str]], Awaitable[Sequence[str]]],
         check_owner: Callable[[], None],
         options: SweeperOptions | None = None,

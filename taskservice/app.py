@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
@@ -28,6 +28,7 @@ R = TypeVar("R")
 CONCURRENCY_MAX = 1_000
 """Attempts that one process may run at the same time."""
 MEMORY_FACTOR_MIN, MEMORY_FACTOR_MAX = 1.1, 100.0
+_SECRET = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")
 
 
@@ -95,6 +96,8 @@ class Function:
     flow: Flow
     preemptible: bool | None
     grace_ms: int
+    secrets: tuple[str, ...]
+    pin: bool
 
     @property
     def is_async(self) -> bool:
@@ -125,6 +128,8 @@ class Function:
             memory_max_bytes=self.memory_max_bytes,
             preemptible=self.preemptible,
             grace_ms=self.grace_ms,
+            secrets=self.secrets,
+            pin=self.pin,
             **self.flow._asdict(),
         )
 
@@ -168,6 +173,8 @@ class App:
         memory_max: str | int | None = None,
         preemptible: bool | None = None,
         grace: str | float = "5s",
+        secrets: Sequence[str] = (),
+        pin: bool = False,
         **flow: Unpack[FlowOptions],
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
@@ -188,6 +195,8 @@ class App:
         what the largest machine has; None: as much again.
         `preemptible`: whether its tasks may be stopped, and run again later, so that others get what is their own; None: unless
         they are critical. `grace`: how long one that is asked to stop, or whose time is over, has before it is ended by force.
+        `secrets`: names of the operator's secrets that its attempts may read with `Context.secret`; no other function can.
+        `pin`: tasks that wait while another version is deployed stay on the one that they were submitted under.
         Raises TypeError or ValueError for an option that cannot be.
         """
         if function is not None:
@@ -216,23 +225,23 @@ class App:
         memory_max: str | int | None = None,
         preemptible: bool | None = None,
         grace: str | float = "5s",
+        secrets: Sequence[str] = (),
+        pin: bool = False,
         **flow: Unpack[FlowOptions],
     ) -> Callable[..., Any]:
         name = self._new_name(call)
         if _bounded("concurrency", concurrency, CONCURRENCY_MAX) > 1 and not inspect.iscoroutinefunction(call):
             raise ValueError(f"{name}: concurrency above 1 is for async functions; make it `async def`")
-        retry = retry or Retry()
-        retry.policy()
+        (retry := retry or Retry()).policy()
         signature = Signature(call)
         self._functions[name] = Function(
             name=name,
             call=call,
             signature=signature,
             resources=Resources(
-                _thousandths("cpus", cpus),
-                _thousandths("gpus", gpus),
+                *(_thousandths("cpus", cpus), _thousandths("gpus", gpus)),
                 _memory_bytes(memory, memory_retry_factor, memory_max),
-                tuple((kind, _thousandths(kind, amount)) for kind, amount in sorted((resources or {}).items())),
+                _others(resources or {}),
             ),
             timeout_ms=_positive_ms("timeout", timeout),
             retry=retry,
@@ -248,6 +257,8 @@ class App:
             memory_max_bytes=None if memory_max is None else parse_bytes(memory_max),
             preemptible=None if preemptible is None else _yes_or_no("preemptible", preemptible),
             grace_ms=parse_duration_ms(grace),
+            secrets=_secrets(secrets),
+            pin=_yes_or_no("pin", pin),
             flow=_flow(name, signature, flow),
         )
         return call
@@ -261,6 +272,10 @@ class App:
         if name in self._functions:
             raise ValueError(f"{name} is defined twice")
         return name
+
+
+def _others(resources: Mapping[str, float]) -> tuple[tuple[str, int], ...]:
+    return tuple((kind, _thousandths(kind, amount)) for kind, amount in sorted(resources.items()))
 
 
 def _flow(name: FunctionName, signature: Signature, options: FlowOptions) -> Flow:
@@ -294,6 +309,13 @@ def _labels(labels: object) -> tuple[tuple[str, str], ...]:
     if not all(isinstance(name, str) and name and isinstance(value, str) for name, value in pairs):
         raise TypeError(f'labels must map names to texts, such as {{"zone": "a"}}, not {labels!r:.100}')
     return tuple(sorted((str(name), str(value)) for name, value in pairs))
+
+
+def _secrets(names: object) -> tuple[str, ...]:
+    listed = [] if isinstance(names, str) or not isinstance(names, Sequence) else list(names)
+    if (names and not listed) or not all(isinstance(name, str) and _SECRET.fullmatch(name) for name in listed):
+        raise ValueError(f'secrets must be a list of names such as ["STRIPE_KEY"], not {names!r:.100}')
+    return tuple(sorted(set(listed)))
 
 
 def _memory_bytes(memory: str | int, factor: object, most: str | int | None) -> int:

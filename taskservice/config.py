@@ -7,15 +7,13 @@ shows them all.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import (
-    BeforeValidator,
     Field,
     PositiveInt,
     ValidationError,
@@ -23,14 +21,16 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from taskservice.callback_settings import CallbackSettings
+from taskservice.config_file import Bytes, FileSource, complaints
 from taskservice.core.limits import SCHEDULE_TIMES_MAX, Limits
 from taskservice.core.off_peak import parse_window
 from taskservice.core.recurrence import BadTiming
 from taskservice.errors import RequestError
-from taskservice.units import parse_bytes
+from taskservice.isolation_settings import IsolationSettings
+from taskservice.scaling import AutoscalerSettings
 
 MIB = 1 << 20
 DAY_S = 86_400.0
@@ -39,19 +39,22 @@ HEARTBEATS_MISSED_MIN = 3
 """A runner is given up for silent only after so many heartbeats in a row did not come."""
 
 
-def _bytes(value: str | int) -> int:
-    """A number of bytes, or a text such as `64MiB`. Variables of the environment are always text."""
-    return int(value) if isinstance(value, str) and value.isdigit() else parse_bytes(value)
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
-Bytes = BeforeValidator(_bytes)
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9._-]+(/[A-Za-z0-9_=-][A-Za-z0-9._=-]*)*/?")
 """A bucket, and below it a prefix of words as object keys have them."""
 _seconds = partial(Field, gt=0, allow_inf_nan=False)
+_kept_s = partial(Field, ge=0, allow_inf_nan=False)
 
 
-class Settings(BaseSettings):
-    """What the service is told when it starts. Raises pydantic's ValidationError; `load_settings` says it in words."""
+class ServiceSettings(BaseSettings):
+    """All settings but those that have a file of their own: see `Settings`."""
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
 
@@ -120,6 +123,10 @@ class Settings(BaseSettings):
     log_bytes_max: Annotated[int, Bytes] = Field(
         MIB, gt=0, description="Bytes that are kept of an attempt's log; what is written after that is dropped."
     )
+    logs_keep_s: float = _kept_s(30 * DAY_S, description="Seconds that logs of tasks are kept; 0 means for ever.")
+    log_buffer_bytes_max: Annotated[int, Bytes] = Field(
+        256 * MIB, gt=0, description="Bytes of logs that wait on a machine's disk while the store is away, at most."
+    )
 
     lease_target_ms: int = Field(80, gt=0, description="Milliseconds of work aimed at in one lease of short tasks.")
     lease_tasks_max: int = Field(256, gt=0, description="Tasks in one lease.")
@@ -179,11 +186,8 @@ class Settings(BaseSettings):
         description="Part of the pool; while less is in use, off-peak tasks may start as well. 0 means only in the "
         "windows; with no window either, they start like all others.",
     )
-    off_peak_idle_s: float = Field(
-        60.0,
-        ge=0,
-        allow_inf_nan=False,
-        description="Seconds for which other tasks must have used less than that before.",
+    off_peak_idle_s: float = _kept_s(
+        60.0, description="Seconds for which other tasks must have used less than that before."
     )
     placement: Literal["least_loaded", "pack"] = Field(
         "least_loaded",
@@ -221,29 +225,19 @@ class Settings(BaseSettings):
         60.0, description="Seconds after which an idle dispatcher asks whether the journal is still its own."
     )
 
-    retention_s: float = Field(
+    retention_s: float = _kept_s(
         DAY_S,
-        ge=0,
-        allow_inf_nan=False,
         description="Seconds that a task stays in the working table after it succeeded, was cancelled or has expired.",
     )
-    retention_failed_s: float = Field(
-        30 * DAY_S,
-        ge=0,
-        allow_inf_nan=False,
-        description="Seconds that a dead letter stays in the working table.",
+    retention_failed_s: float = _kept_s(
+        30 * DAY_S, description="Seconds that a dead letter stays in the working table."
     )
-    dedup_window_s: float = Field(
+    dedup_window_s: float = _kept_s(
         7 * DAY_S,
-        ge=0,
-        allow_inf_nan=False,
         description="Seconds after its end that a task's id is known, so that the task is shown, and not accepted again.",
     )
-    history_keep_s: float = Field(
-        0,
-        ge=0,
-        allow_inf_nan=False,
-        description="Seconds after its day that a file of history is kept; 0 means for ever.",
+    history_keep_s: float = _kept_s(
+        0, description="Seconds after its day that a file of history is kept; 0 means for ever."
     )
     history_interval_s: float = _seconds(
         900.0, description="Seconds between two looks for tasks that may leave for history, while they are few."
@@ -264,6 +258,28 @@ class Settings(BaseSettings):
     ready_timeout_s: float = _seconds(60.0, description="Seconds that the service may take to get ready.")
     stop_grace_s: float = _seconds(10.0, description="Seconds that running tasks get to end when the service stops.")
 
+    metrics_owners_max: int = Field(
+        500,
+        ge=0,
+        description="Pairs of tenant and function that /metrics shows apart; those that come later are summed as _other.",
+    )
+    metrics_open: bool = Field(
+        False,
+        description="Whether /metrics, which shows tenants and functions, is answered without a key to callers on this "
+        "machine; only if host is a loopback address.",
+    )
+    autoscaler: AutoscalerSettings | None = Field(
+        None,
+        description="Machines that Ray's autoscaler is to start for the service: see docs/autoscaling.md; null: none.",
+    )
+
+    code_bytes_max: Annotated[int, Bytes] = Field(64 * MIB, gt=0, description="Bytes of an app's code, packed.")
+    code_unpacked_bytes_max: Annotated[int, Bytes] = Field(
+        256 * MIB, gt=0, description="Bytes of the files of an app's code."
+    )
+    code_unused_s: float = _seconds(7 * DAY_S, description="Seconds without use after which a machine removes code.")
+    versions_max: int = Field(20, ge=3, description="Versions of one app that are kept, and can be gone back to.")
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -274,7 +290,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags, the environment, the file: the first that says something wins."""
-        return init_settings, env_settings, _File(settings_cls)
+        return init_settings, env_settings, FileSource(settings_cls)
 
     @field_validator("home", mode="after")
     @classmethod
@@ -312,6 +328,10 @@ class Settings(BaseSettings):
             raise ValueError(f"lease_slice_ms cannot be below lease_target_ms ({self.lease_target_ms})")
         if self.dedup_window_s < self.retention_s:
             raise ValueError(f"dedup_window_s cannot be below retention_s ({self.retention_s})")
+        if self.metrics_open and not is_loopback(self.host):
+            raise ValueError(
+                f"metrics_open needs a loopback address as host (it is {self.host}); or give Prometheus a key"
+            )
         if self.runner_silence_ms < heartbeats_ms:
             raise ValueError(
                 f"runner_silence_ms cannot be below {HEARTBEATS_MISSED_MIN} runner_heartbeat_ms ({heartbeats_ms})"
@@ -338,36 +358,8 @@ class Settings(BaseSettings):
         return self.home / "logs" / "service.log"
 
 
-class _File(PydanticBaseSettingsSource):
-    """The file that `config` names, as the sources before this one have it."""
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[object, str, bool]:
-        raise NotImplementedError  # all fields are read at once, below
-
-    def __call__(self) -> dict[str, object]:
-        path = self.current_state.get("config")
-        return {} if not path else read_file(Path(path).expanduser(), self.settings_cls.model_fields)
-
-
-def read_file(path: Path, fields: Mapping[str, FieldInfo]) -> dict[str, object]:
-    """What a YAML or TOML file says about these fields. Raises RequestError for any other file, or any other name."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, yaml.YAMLError) as error:
-        raise RequestError(f"The settings in {path} cannot be read: {error}", code="bad_settings") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise RequestError(f"{path} has to hold names and values, such as `port: 8700`.", code="bad_settings")
-    known = sorted(set(fields) - {"config"})
-    unknown = sorted(str(name) for name in values if name not in known)
-    if unknown:
-        raise RequestError(
-            f"{path} names no setting with {', '.join(unknown)}. The settings are: {', '.join(known)}.",
-            code="bad_settings",
-        )
-    return values
+class Settings(IsolationSettings, CallbackSettings, ServiceSettings):
+    """What the service is told when it starts. Raises pydantic's ValidationError; `load_settings` says it in words."""
 
 
 def load_settings(**flags: Any) -> Settings:
@@ -375,17 +367,7 @@ def load_settings(**flags: Any) -> Settings:
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        raise RequestError("\n".join(_complaints(error)), code="bad_settings") from error
-
-
-def _complaints(error: ValidationError) -> list[str]:
-    """A line for each bad setting: its name, what is wrong, and its value."""
-    lines = []
-    for item in error.errors():
-        message = item["msg"].removeprefix("Value error, ")
-        name = ".".join(str(part) for part in item["loc"])
-        lines.append(f"{name}: {message} (it is {item['input']!r})" if name else message)
-    return lines
+        raise RequestError("\n".join(complaints(error)), code="bad_settings") from error
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from taskservice.checkpoints import Checkpoints
+
+MASKED_CHARS_MIN = 6
+"""Shorter secrets are not looked for in what a handler says."""
 
 
 class Cancelled(BaseException):
@@ -43,6 +46,32 @@ class StopSignal:
         return self.error is not None
 
 
+class SecretValues:
+    """The secrets of one function. Shown by name only, whoever prints them."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, str] | None = None) -> None:
+        self._values = dict(values or {})
+
+    def get(self, name: str) -> str:
+        """The secret's value. Raises LookupError if the function has not declared it."""
+        if name not in self._values:
+            declared = ", ".join(self._values) or "none"
+            raise LookupError(f"the function has not declared the secret {name!r}: secrets=[...] names {declared}")
+        return self._values[name]
+
+    def __repr__(self) -> str:
+        return f"SecretValues({', '.join(self._values)})"
+
+    def masked(self, text: str) -> str:
+        """The text without their values, but for short ones, which are words."""
+        for name, value in self._values.items():
+            if len(value) >= MASKED_CHARS_MIN and value in text:
+                text = text.replace(value, f"<{name}>")
+        return text
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """The attempt, handed to handlers that have a parameter for it."""
@@ -60,6 +89,7 @@ class Context:
     deadline_s: float | None = field(default=None, repr=False, compare=False)
     """The deadline on this machine's monotonic clock, which nobody sets."""
     checkpoints: Checkpoints = field(default_factory=Checkpoints, repr=False, compare=False)
+    secrets: SecretValues = field(default_factory=SecretValues, repr=False, compare=False)
 
     def checkpoint(self, value: object) -> None:
         """The value, JSON or bytes, is what the next attempt finds in `restored` if this one does not succeed. The last one counts.
@@ -94,6 +124,11 @@ class Context:
         error = self.stop_signal.error
         if error is not None:
             raise type(error)(*error.args)
+
+    def secret(self, name: str) -> str:
+        """The value of a secret that the function has declared: `@app.task(secrets=["STRIPE_KEY"])`. Raises LookupError for any
+        other."""
+        return self.secrets.get(name)
 
     @property
     def idempotency_key(self) -> str:

@@ -48,9 +48,12 @@ def test_what_the_makefile_runs_is_there():
 DOCUMENTS = [
     "README.md",
     "ARCHITECTURE.md",
+    "docs/autoscaling.md",
     "docs/cluster.md",
+    "docs/deploy.md",
     "docs/durability.md",
     "docs/import-export.md",
+    "docs/notifications.md",
     "docs/placement.md",
     "docs/schedules.md",
     "docs/scheduling.md",

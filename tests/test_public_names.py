@@ -24,7 +24,7 @@ EXPORTED = {
 COMMANDS = {
     "up", "down", "status", "submit", "list", "show", "logs", "cancel", "pause", "resume", "retry", "delete", "dlq",
     "schedule", "import", "export", "tenant", "key", "deploy", "top", "simulate", "doctor", "journal", "usage", "function",
-    "downstream", "class",
+    "downstream", "class", "callback",
 }  # fmt: skip
 BUILT_COMMANDS = {
     "up", "down", "status", "submit", "list", "show", "cancel", "pause", "resume", "retry", "delete", "schedule",
@@ -72,7 +72,21 @@ def test_importing_the_package_is_light():
         ("Throttled", ["retry_after"]),
         (
             "Client.submit",
-            ["function", "payload", "id", "priority", "delay", "run_at", "tags", "max_attempts", "timeout", "ttl"],
+            [
+                "function",
+                "payload",
+                "id",
+                "priority",
+                "delay",
+                "run_at",
+                "tags",
+                "max_attempts",
+                "timeout",
+                "ttl",
+                "callback_url",
+                "on_success",
+                "on_failure",
+            ],
         ),
         ("Client.map", ["function", "payloads"]),
         ("Client.import_tasks", ["location", "function", "columns", "priority", "tags"]),

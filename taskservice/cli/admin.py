@@ -136,7 +136,8 @@ def _tell_tenant(one: dict[str, Any], *, as_json: bool) -> None:
 def add_key(
     tenant: Annotated[str | None, typer.Option(help="Whose key it is; your own tenant's if not given.")] = None,
     scope: Annotated[
-        list[str] | None, typer.Option(help=f"submit, read, operate or admin; may be repeated. [{DEFAULTS_TEXT}]")
+        list[str] | None,
+        typer.Option(help=f"submit, read, operate, admin or metrics; may be repeated. [{DEFAULTS_TEXT}]"),
     ] = None,
     name: Annotated[str, typer.Option(help="What it is for.")] = "",
     as_json: AsJson = False,

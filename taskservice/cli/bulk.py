@@ -55,7 +55,7 @@ class Wish:
     """What is said of this change beyond what is said of all."""
 
 
-def _filters(
+def filters_of(
     state: list[str],
     function: str | None,
     priority: str | None,
@@ -64,6 +64,7 @@ def _filters(
     created_before: str | None,
     tenant: str | None,
 ) -> ListFilters:
+    """The filters as the client takes them; None where nothing is said."""
     return {
         "state": state or None,
         "function": function,
@@ -89,8 +90,8 @@ def _command(what: Change) -> Callable[..., None]:
         yes: Yes = False,
         as_json: AsJson = False,
     ) -> None:
-        filters = _filters(state, function, priority, tag, created_after, created_before, tenant)
-        _do(Wish(what, ids, filters, dry_run, yes, as_json, {}))
+        filters = filters_of(state, function, priority, tag, created_after, created_before, tenant)
+        carry_out(Wish(what, ids, filters, dry_run, yes, as_json, {}))
 
     command.__name__, command.__doc__ = what, HELP[what] + BY
     return command
@@ -111,14 +112,15 @@ def pause(
     as_json: AsJson = False,
 ) -> None:
     """Pause tasks that have not started, until they are resumed or until a time: by id, or all that fit the filters."""
-    filters = _filters(state, function, priority, tag, created_after, created_before, tenant)
-    _do(Wish("pause", ids, filters, dry_run, yes, as_json, {} if until is None else {"until": until}))
+    filters = filters_of(state, function, priority, tag, created_after, created_before, tenant)
+    carry_out(Wish("pause", ids, filters, dry_run, yes, as_json, {} if until is None else {"until": until}))
 
 
 COMMANDS = (_command("cancel"), pause, _command("resume"), _command("retry"), _command("delete"))
 
 
-def _do(wish: Wish) -> None:
+def carry_out(wish: Wish) -> None:
+    """It is done, and told. Raises RequestError unless ids or filters are named, and not both."""
     by_filter = wish.dry_run or any(value is not None for value in wish.filters.values())
     if bool(wish.ids) == by_filter:
         message = "Name tasks by their ids, or by filters such as --state and --function."

@@ -225,6 +225,20 @@ def check_cluster(settings: Settings) -> Finding:
     return ok(f"{found}, of one or more machines")
 
 
+def check_tenants(settings: Settings) -> Finding:
+    """Whether handlers of several tenants could be kept apart, by whoever runs this. Code is looked at by `up`."""
+    from taskservice.actors.isolation import said_of_tenants, why_alone  # noqa: PLC0415 - it imports what handlers need
+
+    try:
+        why = why_alone(settings)
+    except TaskServiceError as error:
+        return fail(error.message, "Set tenant_users: auto, or see docs/isolation.md.")
+    said = said_of_tenants(settings, why)
+    if why:
+        return warn(said, "For more, see docs/isolation.md; tenant_users: shared if they may share a user.")
+    return ok(said)
+
+
 def check_disk(settings: Settings) -> Finding:
     place, what = (settings.state_dir, "the state") if settings.state_is_local else (settings.home, "the working table")
     free_bytes = shutil.disk_usage(existing(Path(place))).free
@@ -267,6 +281,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("environment", check_environment),
     ("home", check_home),
     ("cluster", check_cluster),
+    ("tenants", check_tenants),
     ("state", check_state_dir),
     ("journal", check_journal),
     ("port", check_port),

@@ -58,6 +58,8 @@ class ServiceReady(Struct, frozen=True):
     """A command that submits a task."""
     new_key: str | None
     """The admin key, if it was made just now."""
+    tenants: str
+    """Who their handlers run as, in words."""
 
 
 def pid_file(home: Path) -> Path:

@@ -152,3 +152,30 @@ def quota_facts(one: Mapping[str, Any]) -> list[tuple[str, object]]:
 
 def _size(size_bytes: float) -> str:
     return f"{size_bytes / 2**30:.3g} GiB" if size_bytes >= 2**30 else f"{size_bytes / 2**20:.3g} MiB"
+
+
+def print_deliveries(found: Mapping[str, Any]) -> None:
+    """A task's callbacks, and what became of them."""
+    rows = [
+        (
+            one["type"],
+            one["run"],
+            one["state"],
+            len(one["attempts"]),
+            _last_answer(one["attempts"]),
+            render.local_time(one["next_at"]),
+            one["url"],
+        )
+        for one in found["deliveries"]
+    ]
+    render.print_table(("CALLBACK", "RUN", "STATE", "TRIES", "LAST ANSWER", "NEXT", "URL"), rows, "No callbacks yet.")
+    endpoint = found["endpoint"]
+    if endpoint is not None and endpoint["disabled_at"]:
+        render.print_line(f"{endpoint['origin']} is disabled: {endpoint['reason']}", "red")
+
+
+def _last_answer(attempts: list[dict[str, Any]]) -> str | None:
+    if not attempts:
+        return None
+    status = attempts[-1]["status"]
+    return f"HTTP {status}" if status else str(attempts[-1]["message"])

@@ -8,6 +8,9 @@ import typer
 from typer.core import TyperGroup
 
 from taskservice.cli import admin, bulk, operating, render, tasks, transfer, up
+from taskservice.cli.callbacks import callback
+from taskservice.cli.deploying import deploy
+from taskservice.cli.dlq import dlq
 from taskservice.cli.doctor import doctor
 from taskservice.cli.journal import journal
 from taskservice.cli.schedules import schedule
@@ -55,6 +58,9 @@ app.add_typer(operating.function, name="function")
 app.add_typer(operating.downstream, name="downstream")
 app.add_typer(operating.class_, name="class")
 app.add_typer(schedule, name="schedule")
+app.add_typer(callback, name="callback")
+app.add_typer(dlq, name="dlq")
+app.add_typer(deploy, name="deploy")
 app.add_typer(journal, name="journal")
 
 

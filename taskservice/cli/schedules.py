@@ -7,7 +7,18 @@ from typing import Annotated, Any
 import typer
 
 from taskservice.cli import render
-from taskservice.cli.tasks import AsJson, OffPeak, Tenant, connected, number_or_text, read_payload, read_tags
+from taskservice.cli.tasks import (
+    AsJson,
+    CallbackUrl,
+    OffPeak,
+    OnFailure,
+    OnSuccess,
+    Tenant,
+    connected,
+    number_or_text,
+    read_payload,
+    read_tags,
+)
 from taskservice.client.schedules import ScheduleOptions
 
 schedule = typer.Typer(help="Schedules: tasks that are made again and again.", no_args_is_help=True)
@@ -40,10 +51,11 @@ def add(
     max_attempts: Annotated[int | None, typer.Option(help="Fewer attempts than the function has.")] = None,
     timeout: Annotated[str | None, typer.Option(help="Less time for each attempt than the function has.")] = None,
     ttl: Annotated[str | None, typer.Option(help="A task expires if it has not started by then: 90s, 5m, 1h.")] = None,
-    deadline: Annotated[
-        str | None, typer.Option(help="When a task is to have ended, from when it is made: 90s, 5m, 1h.")
-    ] = None,
+    deadline: Annotated[str | None, typer.Option(help="When a task is to have ended, from its making: 1h.")] = None,
     off_peak: OffPeak = None,
+    callback_url: CallbackUrl = None,
+    on_success: OnSuccess = None,
+    on_failure: OnFailure = None,
     tag: Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="A tag; may be repeated.")] = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
@@ -65,6 +77,9 @@ def add(
         "ttl": number_or_text(ttl),
         "deadline": number_or_text(deadline),
         "off_peak": off_peak,
+        "callback_url": callback_url,
+        "on_success": on_success,
+        "on_failure": on_failure,
         "tags": read_tags(tag) or None,
     }
     with connected() as client:
@@ -175,6 +190,9 @@ def _print_schedule(one: dict[str, Any]) -> None:
             ("ttl", f"{one['ttl_s']:g} s" if one["ttl_s"] else None),
             ("deadline", f"{one['deadline_s']:g} s" if one["deadline_s"] else None),
             ("off-peak", {True: "yes", False: "no", None: None}[one["off_peak"]]),
+            ("callback", one["callback_url"]),
+            ("on success", one["on_success"]),
+            ("on failure", one["on_failure"]),
             ("tags", one["tags"]),
             ("created", render.local_time(one["created_at"])),
             ("next", "\n".join(map(render.local_time, one["next_at"])) or _next(one)),

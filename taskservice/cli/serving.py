@@ -36,6 +36,9 @@ class RunningService(Protocol):
     def functions(self) -> Sequence[FunctionSpec]: ...
 
     @property
+    def tenants(self) -> str: ...
+
+    @property
     def ray_temp_dir(self) -> Path | None: ...
 
     def ensure_key(self, secret: str | None) -> str: ...
@@ -69,7 +72,7 @@ def serve(
             url = _reachable(settings, service.url)
             write_client_file(settings, url, key)
             claim.tell(url, None if service.ray_temp_dir is None else str(service.ray_temp_dir))
-            on_ready(_ready(url, service.functions, None if key == known_key else key))
+            on_ready(_ready(url, service, None if key == known_key else key))
             service.wait(stop)
         finally:
             log.info("stopping")
@@ -115,7 +118,8 @@ def _reachable(settings: Settings, url: str) -> str:
     return url if reachable is None else f"http://{reachable}:{settings.port}"
 
 
-def _ready(url: str, functions: Sequence[FunctionSpec], new_key: str | None) -> ServiceReady:
+def _ready(url: str, service: RunningService, new_key: str | None) -> ServiceReady:
+    functions = service.functions
     first = functions[0] if functions else None
     try_next = "" if first is None else sample_command(first.name, json.loads(first.payload_schema))
-    return ServiceReady(url, tuple(function.name for function in functions), try_next, new_key)
+    return ServiceReady(url, tuple(function.name for function in functions), try_next, new_key, service.tenants)

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ import typer
 
 from taskservice.cli import explain, render
 from taskservice.client import Client
+from taskservice.client.logs import LogPart
 from taskservice.errors import RequestError
 
 TIMEOUT_S = 15.0
@@ -27,6 +29,15 @@ OffPeak = Annotated[
     typer.Option("--off-peak/--no-off-peak", help="It can wait for off-peak hours or an idle pool; or it cannot."),
 ]
 
+# What follows the end of a task.
+CallbackUrl = Annotated[
+    str | None, typer.Option(metavar="URL", help="Told by a signed request when the task has ended.")
+]
+OnSuccess = Annotated[str | None, typer.Option(metavar="FUNCTION", help="Gets a task when this one has succeeded.")]
+OnFailure = Annotated[
+    str | None, typer.Option(metavar="FUNCTION", help="Gets a task when this one has failed or expired.")
+]
+
 # The filters, of whatever is done to many tasks.
 States = Annotated[list[str], typer.Option("--state", help="In this state; may be repeated.")]
 Function = Annotated[str | None, typer.Option(help="Of this function.")]
@@ -34,6 +45,8 @@ Priority = Annotated[str | None, typer.Option(help="Of this priority.")]
 Tag = Annotated[str | None, typer.Option(metavar="NAME=VALUE", help="With this tag.")]
 Moment = Annotated[str | None, typer.Option(help="ISO 8601 with a zone, or epoch seconds.")]
 Tenant = Annotated[str | None, typer.Option(help="For admins: of this tenant, or * for all.")]
+
+_WRITTEN = "Written then (ISO 8601 with a zone, epoch seconds, or so long ago: 90s, 5m, 1h)"
 
 
 @contextmanager
@@ -59,6 +72,9 @@ def submit(
     off_peak: OffPeak = None,
     tag: Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="A tag; may be repeated.")] = [],  # noqa: B006
     key: Annotated[str | None, typer.Option(help="What its function's key_max_running counts by.")] = None,
+    callback_url: CallbackUrl = None,
+    on_success: OnSuccess = None,
+    on_failure: OnFailure = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
     wait_timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most.")] = None,
     as_json: AsJson = False,
@@ -79,6 +95,9 @@ def submit(
             off_peak=off_peak,
             tags=read_tags(tag) or None,
             key=key,
+            callback_url=callback_url,
+            on_success=on_success,
+            on_failure=on_failure,
         )
         if wait:
             render.print_json(task.result(wait_timeout))
@@ -131,7 +150,12 @@ def show(
         unfinished = task.state not in ENDED
         why = task.why() if unfinished else None
         timeline = task.timeline() if unfinished or with_timeline else None
-    told = {name: value for name, value in (("why", why), ("timeline", timeline)) if value is not None}
+        deliveries = task.deliveries() if "callback_url" in task.info and not unfinished else None
+    told = {
+        name: value
+        for name, value in (("why", why), ("timeline", timeline), ("callbacks", deliveries))
+        if value is not None
+    }
     if as_json:
         render.print_json({**task.info, **told})
         return
@@ -142,12 +166,35 @@ def show(
     if timeline is not None:
         print()
         explain.print_timeline(timeline)
+    if deliveries is not None:
+        print()
+        explain.print_deliveries(deliveries)
 
 
-def logs(id: TaskId) -> None:
-    """Print what a task's attempts have written."""
+def logs(
+    id: TaskId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the task has ended.")] = False,
+    since: Annotated[str | None, typer.Option(help=f"{_WRITTEN} or later.")] = None,
+    until: Annotated[str | None, typer.Option(help="Written before then, likewise.")] = None,
+    attempt: Annotated[int | None, typer.Option(help="Of this attempt; of the latest run, unless --run says.")] = None,
+    run: Annotated[int | None, typer.Option(help="Of this run.")] = None,
+    tail: Annotated[int | None, typer.Option("--tail", "-n", help="So many lines, the last ones.")] = None,
+    timestamps: Annotated[bool, typer.Option("--timestamps", "-t", help="With the time before each line.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print what a task's attempts have written. With --json, an object for each line: when, by which attempt, to which stream."""
+    part: LogPart = {"since": since, "until": until, "attempt": attempt, "run": run, "tail": tail}
     with connected() as client:
-        sys.stdout.write(client.logs(id))
+        if not (follow or as_json or timestamps):
+            sys.stdout.write(client.logs(id, **part))
+            return
+        for line in client.follow_logs(id, **part) if follow else client.log_lines(id, **part):
+            if as_json:
+                print(json.dumps(asdict(line), ensure_ascii=False), flush=follow)
+            else:
+                sys.stdout.write(f"{line.at or '-'} {line.text}" if timestamps else line.text)
+                if follow:
+                    sys.stdout.flush()
 
 
 def read_payload(text: str) -> dict[str, Any]:

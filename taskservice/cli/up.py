@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,15 +13,13 @@ import typer
 
 from taskservice.cli import daemon, render
 from taskservice.cli.daemon import ServiceReady
+from taskservice.cli.deploying import parse_app, survey_of, tell_left_out
 from taskservice.cli.serving import RunningService, serve
 from taskservice.cli.tasks import AsJson, connected
 from taskservice.client import Client
 from taskservice.client.discovery import read_client_file
-from taskservice.config import Settings, load_settings
+from taskservice.config import Settings, is_loopback, load_settings
 from taskservice.core.specs import Bundle
-from taskservice.errors import RequestError
-
-_APP = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
 
 NODE_SHOWN = 12
 """Characters of a node's id in a table: enough to tell nodes apart, and `--json` has it all."""
@@ -33,8 +29,12 @@ ConfigFile = Annotated[Path | None, typer.Option(help="YAML or TOML file with se
 
 def up(
     app: Annotated[
-        list[str], typer.Option(metavar="MODULE:NAME", help="An App, importable from here; may be repeated.")
-    ],
+        list[str],
+        typer.Option(
+            metavar="MODULE:NAME",
+            help="An App of this folder, to be deployed as it is; may be repeated. None: as before.",
+        ),
+    ] = [],  # noqa: B006
     state_dir: Annotated[
         str | None, typer.Option(help="Where the state is: a local directory, or s3://bucket/prefix.")
     ] = None,
@@ -51,6 +51,9 @@ def up(
     flags = {"state_dir": state_dir, "address": address, "host": host, "port": port, "config": config}
     settings = load_settings(**flags)
     bundles = [parse_app(text, Path.cwd()) for text in app]
+    if ready_fd is None:
+        for folder in dict.fromkeys(bundle.path for bundle in bundles):
+            tell_left_out(survey_of(Path(folder), settings))
     if not is_loopback(settings.host):
         warning = f"{settings.host} can be reached from other machines, and HTTP is not encrypted: keys can be read."
         render.console(stderr=True).print(f"Warning: {warning}", style="yellow", markup=False)
@@ -121,6 +124,16 @@ def status(as_json: AsJson = False) -> None:
             for one in answer["runners"]
         ]
         render.print_table(("RUNNER", "NODE", "CPUS USED", "LEASES", "STATE"), rows, "")
+    if answer.get("machines"):
+        print()
+        machines = [
+            (one["kind"], one["wanted"], one["there"], one["leaving"], one["why"]) for one in answer["machines"]
+        ]
+        render.print_table(("MACHINES", "WANTED", "THERE", "LEAVING", "WHY"), machines, "")
+    if answer.get("places"):
+        print()
+        places = [(one["shape"], one["places"], one["why"]) for one in answer["places"]]
+        render.print_table(("PLACES FOR", "WANTED", "WHY"), places, "")
 
 
 def _waiting_and_running(states: dict[str, int]) -> tuple[int, int]:
@@ -132,25 +145,6 @@ def _runner_state(runner: dict[str, object]) -> str:
     return "draining" if runner["draining"] else "ready"
 
 
-def parse_app(text: str, folder: Path) -> Bundle:
-    """Where the app `MODULE:NAME` is, for whoever loads it. Raises RequestError if that is not what `text` says."""
-    match = _APP.fullmatch(text)
-    if match is None or match[1].endswith(".py"):
-        hint = text.split(":", maxsplit=1)[0].removesuffix(".py").strip("./").replace("/", ".") or "tasks"
-        name = text.partition(":")[2] or "app"
-        message = f"--app {text}: write MODULE:NAME, the module with dots, such as {hint}:{name}"
-        raise RequestError(message, code="bad_app")
-    return Bundle(module=match[1], attribute=match[2], path=str(folder.absolute()))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens there."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def announce(settings: Settings, ready: ServiceReady, *, detached: bool) -> None:
     """Whoever started the service knows where it is and what to do next.
 
@@ -160,7 +154,8 @@ def announce(settings: Settings, ready: ServiceReady, *, detached: bool) -> None
     render.print_facts(
         [
             ("taskservice", f"is up at {ready.url}"),
-            ("functions", " ".join(ready.functions) or "none"),
+            ("functions", " ".join(ready.functions) or "none yet: taskservice deploy MODULE:NAME"),
+            ("tenants", ready.tenants),
             ("key", f"in {settings.client_file}, where the SDK and the command line find it"),
             ("new key", None if new_key is None else f"{new_key} (it is shown this once)"),
             ("log", str(settings.service_log) if detached else None),

@@ -15,6 +15,7 @@ from taskservice.client.answers import BatchAnswer
 from taskservice.client.conversation import REFUSED_S, TIMEOUT_S, Patience, Talk
 from taskservice.client.discovery import discover
 from taskservice.client.handle import KnownTask
+from taskservice.client.logs import AsyncLogs, LogLine, LogPart
 from taskservice.client.mapping import map_results
 from taskservice.client.operating_aio import AsyncOperating
 from taskservice.client.requests import Instant, ListFilters, TaskOptions
@@ -25,7 +26,7 @@ from taskservice.client.transfers import AsyncTransfers
 T = TypeVar("T")
 
 
-class AsyncClient(AsyncOperating, AsyncTransfers):
+class AsyncClient(AsyncOperating, AsyncTransfers, AsyncLogs):
     """What `Client` is, for one event loop: the same methods, to be awaited or iterated over with `async for`."""
 
     def __init__(
@@ -92,10 +93,6 @@ class AsyncClient(AsyncOperating, AsyncTransfers):
         """See `Client.list`."""
         async for info in self._stream(self._talk.list_tasks(filters, limit)):
             yield AsyncTaskHandle(self, info)
-
-    async def logs(self, id: str) -> str:
-        """See `Client.logs`."""
-        return await self._run(self._talk.ask_text(requests.get_logs(id)))
 
     async def cancel(self, id: str) -> AsyncTaskHandle:
         """See `Client.cancel`."""
@@ -276,9 +273,17 @@ class AsyncTaskHandle(KnownTask):
         with self._noting_the_end():
             return await self._client.result(self.id, timeout)
 
-    async def logs(self) -> str:
+    async def logs(self, **part: Unpack[LogPart]) -> str:
         """See `TaskHandle.logs`."""
-        return await self._client.logs(self.id)
+        return await self._client.logs(self.id, **part)
+
+    async def log_lines(self, **part: Unpack[LogPart]) -> list[LogLine]:
+        """See `Client.log_lines`."""
+        return await self._client.log_lines(self.id, **part)
+
+    def follow_logs(self, **part: Unpack[LogPart]) -> AsyncIterator[LogLine]:
+        """See `Client.follow_logs`."""
+        return self._client.follow_logs(self.id, **part)
 
     async def why(self) -> JsonObject:
         """See `Client.why`."""
@@ -287,6 +292,10 @@ class AsyncTaskHandle(KnownTask):
     async def timeline(self) -> JsonObject:
         """See `Client.timeline`."""
         return await self._client.timeline(self.id)
+
+    async def deliveries(self) -> JsonObject:
+        """See `Client.deliveries`."""
+        return await self._client.deliveries(self.id)
 
     async def cancel(self) -> Self:
         """See `TaskHandle.cancel`."""

@@ -15,6 +15,7 @@ from taskservice.client.answers import BatchAnswer
 from taskservice.client.conversation import REFUSED_S, TIMEOUT_S, Patience, Talk
 from taskservice.client.discovery import discover
 from taskservice.client.handle import KnownTask
+from taskservice.client.logs import LogLine, LogPart, Logs
 from taskservice.client.mapping import map_results
 from taskservice.client.operating import Operating
 from taskservice.client.requests import Instant, ListFilters, TaskOptions
@@ -25,7 +26,7 @@ from taskservice.client.transfers import Transfers
 T = TypeVar("T")
 
 
-class Client(Operating, Transfers):
+class Client(Operating, Transfers, Logs):
     """The service at `url`, as the owner of `api_key`.
 
     What is not given comes from TASKSERVICE_URL and TASKSERVICE_API_KEY, else from this machine's own service. Each
@@ -109,10 +110,6 @@ class Client(Operating, Transfers):
     def list(self, *, limit: int | None = None, **filters: Unpack[ListFilters]) -> Iterator[TaskHandle]:
         """The tasks that fit the filters, newest first, `limit` at most; pages are fetched as they are needed."""
         return (TaskHandle(self, info) for info in self._stream(self._talk.list_tasks(filters, limit)))
-
-    def logs(self, id: str) -> str:
-        """What the task's attempts have written."""
-        return self._run(self._talk.ask_text(requests.get_logs(id)))
 
     def cancel(self, id: str) -> TaskHandle:
         """The task will not run. If it runs (`info["cancelling"]`), it is asked to stop, ended by force after its grace, and cancelled
@@ -312,9 +309,17 @@ class TaskHandle(KnownTask):
         with self._noting_the_end():
             return self._client.result(self.id, timeout)
 
-    def logs(self) -> str:
-        """What the task's attempts have written."""
-        return self._client.logs(self.id)
+    def logs(self, **part: Unpack[LogPart]) -> str:
+        """What the task's attempts have written, as text: all of it, or the part that is wanted."""
+        return self._client.logs(self.id, **part)
+
+    def log_lines(self, **part: Unpack[LogPart]) -> list[LogLine]:
+        """See `Client.log_lines`."""
+        return self._client.log_lines(self.id, **part)
+
+    def follow_logs(self, **part: Unpack[LogPart]) -> Iterator[LogLine]:
+        """See `Client.follow_logs`."""
+        return self._client.follow_logs(self.id, **part)
 
     def why(self) -> JsonObject:
         """Why the task does not run yet: see `Client.why`."""
@@ -323,6 +328,10 @@ class TaskHandle(KnownTask):
     def timeline(self) -> JsonObject:
         """What the task has gone through: see `Client.timeline`."""
         return self._client.timeline(self.id)
+
+    def deliveries(self) -> JsonObject:
+        """What became of the task's callbacks: see `Client.deliveries`."""
+        return self._client.deliveries(self.id)
 
     def cancel(self) -> Self:
         """See `Client.cancel`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TypeVar, Unpack
 
-from taskservice.client import settings
+from taskservice.client import callbacks, deploys, settings
 from taskservice.client.conversation import Talk
 from taskservice.client.settings import ClassChanges, DownstreamChanges, FunctionChanges, TenantLimits
 from taskservice.client.steps import Conversation, JsonObject, JsonObjects, Request
@@ -89,3 +89,46 @@ class Operating(ABC):
     def change_tenant(self, id: str, **limits: Unpack[TenantLimits]) -> JsonObject:
         """The tenant has these limits; what is not named stays. For admins. Raises NotFoundError."""
         return self._object(settings.change("tenants", id, limits))
+
+    def deliveries(self, id: str) -> JsonObject:
+        """The callbacks of the task (`deliveries`), with each attempt and when the next one is, and their `endpoint`. Raises NotFoundError."""
+        return self._object(callbacks.deliveries(id))
+
+    def redeliver(self, id: str) -> JsonObject:
+        """The end of the task is told again, under the same `webhook-id`. Raises NotFoundError, and ConflictError if nobody is to be told."""
+        return self._object(callbacks.redeliver(id))
+
+    def callback_endpoints(self, *, tenant: str | None = None) -> JsonObjects:
+        """The endpoints of callbacks that fail or are disabled, and why; for admins `*`: of all tenants."""
+        found: JsonObjects = (self._object(callbacks.endpoints(tenant)))["endpoints"]
+        return found
+
+    def enable_callback_endpoint(self, origin: str, *, tenant: str | None = None) -> JsonObject:
+        """The endpoint is told again what it is owed."""
+        return self._object(callbacks.enable_endpoint(origin, tenant))
+
+    def rotate_callback_secret(self, *, tenant: str | None = None) -> JsonObject:
+        """A new `secret` that callbacks are signed with, which is shown this once; the one before signs as well until `previous_until`."""
+        return self._object(callbacks.rotate_secret(tenant))
+
+    def deploy(self, archive: bytes, app: str, *, canary: float | None = None) -> JsonObject:
+        """The code in the archive (see `taskservice deploy`) is a version of its app `MODULE:NAME`: new leases run it, or the part of
+        them that `canary` says. For admins. Raises RequestError, with a traceback in `detail`, if it cannot be loaded."""
+        return self._object(deploys.deploy(archive, app, canary))
+
+    def apps(self) -> JsonObjects:
+        """All apps that have been deployed, with their versions. For admins."""
+        found: JsonObjects = (self._object(deploys.listing()))["apps"]
+        return found
+
+    def app(self, name: str) -> JsonObject:
+        """The app with its versions, the newest first. For admins. Raises NotFoundError."""
+        return self._object(deploys.find(name))
+
+    def promote(self, app: str) -> JsonObject:
+        """The app's canary is current. For admins. Raises ConflictError if there is none."""
+        return self._object(deploys.promote(app))
+
+    def roll_back(self, app: str, version: str | None = None) -> JsonObject:
+        """The app's canary is over; or the version that is named, or the one before, is current again. For admins."""
+        return self._object(deploys.roll_back(app, version))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TypeVar, Unpack
 
-from taskservice.client import settings
+from taskservice.client import callbacks, deploys, settings
 from taskservice.client.conversation import Talk
 from taskservice.client.settings import ClassChanges, DownstreamChanges, FunctionChanges, TenantLimits
 from taskservice.client.steps import Conversation, JsonObject, JsonObjects, Request
@@ -88,3 +88,46 @@ class AsyncOperating(ABC):
     async def change_tenant(self, id: str, **limits: Unpack[TenantLimits]) -> JsonObject:
         """See `Client.change_tenant`."""
         return await self._object(settings.change("tenants", id, limits))
+
+    async def deliveries(self, id: str) -> JsonObject:
+        """See `Client.deliveries`."""
+        return await self._object(callbacks.deliveries(id))
+
+    async def redeliver(self, id: str) -> JsonObject:
+        """See `Client.redeliver`."""
+        return await self._object(callbacks.redeliver(id))
+
+    async def callback_endpoints(self, *, tenant: str | None = None) -> JsonObjects:
+        """See `Client.callback_endpoints`."""
+        found: JsonObjects = (await self._object(callbacks.endpoints(tenant)))["endpoints"]
+        return found
+
+    async def enable_callback_endpoint(self, origin: str, *, tenant: str | None = None) -> JsonObject:
+        """See `Client.enable_callback_endpoint`."""
+        return await self._object(callbacks.enable_endpoint(origin, tenant))
+
+    async def rotate_callback_secret(self, *, tenant: str | None = None) -> JsonObject:
+        """See `Client.rotate_callback_secret`."""
+        return await self._object(callbacks.rotate_secret(tenant))
+
+    async def deploy(self, archive: bytes, app: str, *, canary: float | None = None) -> JsonObject:
+        """The code in the archive (see `taskservice deploy`) is a version of its app `MODULE:NAME`: new leases run it, or the part of
+        them that `canary` says. For admins. Raises RequestError, with a traceback in `detail`, if it cannot be loaded."""
+        return await self._object(deploys.deploy(archive, app, canary))
+
+    async def apps(self) -> JsonObjects:
+        """All apps that have been deployed, with their versions. For admins."""
+        found: JsonObjects = (await self._object(deploys.listing()))["apps"]
+        return found
+
+    async def app(self, name: str) -> JsonObject:
+        """The app with its versions, the newest first. For admins. Raises NotFoundError."""
+        return await self._object(deploys.find(name))
+
+    async def promote(self, app: str) -> JsonObject:
+        """The app's canary is current. For admins. Raises ConflictError if there is none."""
+        return await self._object(deploys.promote(app))
+
+    async def roll_back(self, app: str, version: str | None = None) -> JsonObject:
+        """The app's canary is over; or the version that is named, or the one before, is current again. For admins."""
+        return await self._object(deploys.roll_back(app, version))

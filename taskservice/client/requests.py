@@ -49,6 +49,12 @@ class TaskOptions(TypedDict, total=False):
     tags: Mapping[str, str] | None
     key: str | None
     """What its function's `key_max_running` counts by; the value of the parameter that the function names if not given."""
+    callback_url: str | None
+    """Is told by a signed request when the task has ended."""
+    on_success: str | None
+    """A function that gets a task `{"task": {...}}` when this one has succeeded."""
+    on_failure: str | None
+    """A function that gets a task `{"task": {...}}` when this one has failed or expired."""
 
 
 class ListFilters(TypedDict, total=False):
@@ -123,7 +129,8 @@ def in_json(value: object) -> object:
     return value.total_seconds() if isinstance(value, timedelta) else value
 
 
-def _task_path(task_id: str, rest: str = "") -> str:
+def task_path(task_id: str, rest: str = "") -> str:
+    """Of a task, or of something that belongs to it."""
     return f"/v1/tasks/{quote(task_id, safe='')}{rest}"
 
 
@@ -141,15 +148,11 @@ def submit_batch(lines: Iterable[Line]) -> Request:
 
 def get_task(task_id: str, wait_s: float = 0.0, tenant: str | None = None) -> Request:
     whose = () if tenant is None else (("tenant", tenant),)
-    return Request("GET", _task_path(task_id), (*_wait(wait_s), *whose), wait_s=wait_s)
+    return Request("GET", task_path(task_id), (*_wait(wait_s), *whose), wait_s=wait_s)
 
 
 def get_result(task_id: str, wait_s: float = 0.0) -> Request:
-    return Request("GET", _task_path(task_id, "/result"), _wait(wait_s), wait_s=wait_s)
-
-
-def get_logs(task_id: str) -> Request:
-    return Request("GET", _task_path(task_id, "/logs"))
+    return Request("GET", task_path(task_id, "/result"), _wait(wait_s), wait_s=wait_s)
 
 
 def list_tasks(filters: ListFilters, cursor: str | None, limit: int, *, values: bool = False) -> Request:
@@ -175,7 +178,7 @@ def _said(filters: ListFilters) -> dict[str, object]:
 
 
 def change(what: Change, task_id: str) -> Request:
-    return Request("POST", _task_path(task_id, f"/{what}"))
+    return Request("POST", task_path(task_id, f"/{what}"))
 
 
 def change_many(what: Change, task_ids: Iterable[str], until: Instant | None = None) -> Request:

@@ -40,6 +40,12 @@ class ScheduleOptions(TypedDict, total=False):
     off_peak: bool | None
     """Each task can wait for off-peak hours or an idle pool, while its deadline leaves time."""
     tags: Mapping[str, str] | None
+    callback_url: str | None
+    """Is told by a signed request when a task has ended."""
+    on_success: str | None
+    """A function that gets a task when one has succeeded."""
+    on_failure: str | None
+    """A function that gets a task when one has failed or expired."""
 
 
 class ScheduleChanges(ScheduleOptions, total=False):

@@ -28,6 +28,7 @@ class Request:
     """How long the service is asked to hold its answer back."""
     repeatable: bool = True
     """Asking twice has the effect of asking once."""
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ def outgoing(step: Send) -> Outgoing:
         "url": request.path,
         "params": request.params,
         "content": request.body,
-        "headers": {} if request.body is None else {"content-type": request.body_type},
+        "headers": {**dict(request.headers), **({} if request.body is None else {"content-type": request.body_type})},
         "timeout": httpx.Timeout(step.timeout_s, connect=min(CONNECT_TIMEOUT_S, step.timeout_s)),
     }
 

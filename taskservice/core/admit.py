@@ -20,6 +20,7 @@ from taskservice.core.specs import FunctionSpec, Tenant
 from taskservice.core.state import State
 from taskservice.core.types import TERMINAL_STATES, FunctionName, Lane, NewTask, Task, TaskId, TaskNo, TaskState
 from taskservice.core.values import digest, same
+from taskservice.core.versions import app_of
 
 
 class Unfit(NamedTuple):
@@ -70,15 +71,16 @@ class Admission:
         now_ms: int,
         *,
         rated: bool = False,
+        bounded: bool = True,
     ) -> None:
         """`known`: of all the ids that will be asked about. `accepted` is added to; there may be others' in it. `rated`: they may come
-        only as fast as may be submitted."""
+        only as fast as may be submitted. `bounded`: no more of them than the tenant has room for."""
         self._state = state
         self._tenant = tenant
         self._accepted = accepted
         self._now_ms = now_ms
         self._known, self._past = known
-        self._room = _room(state, tenant)
+        self._room = _room(state, tenant) if bounded else None
         self._rated = rated
         self._taken: Counter[Name] = Counter()
         self._bounded: dict[FunctionName, list[Name]] = {}
@@ -208,6 +210,9 @@ def unfit(state: State, new: NewTask, now_ms: int) -> Unfit | None:
     function = state.functions.get(new.function)
     if function is None:
         return Unfit(Refusal.UNKNOWN_FUNCTION, f"there is no function {new.function!r}")
+    if function.missing:
+        message = f"the current version of app {app_of(new.function)!r} has no function {new.function!r} any more"
+        return Unfit(Refusal.UNKNOWN_FUNCTION, message)
     attempts_max = function.retry.max_attempts
     if new.max_attempts is not None and new.max_attempts > attempts_max:
         message = f"max_attempts {new.max_attempts} is above the function's limit of {attempts_max}"
@@ -246,6 +251,8 @@ def _task(state: State, tenant: Tenant, new: NewTask, no: TaskNo, now_ms: int) -
         key=new.key if function.key_max_running is not None else "",
         expires_ms=None if ttl_ms is None else now_ms + ttl_ms,
         deadline_ms=_deadline_ms(new, function, now_ms),
+        hooks=new.hooks,
+        pin=state.apps.pin_of(function),
     )
 
 

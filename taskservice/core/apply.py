@@ -9,18 +9,30 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
+from operator import attrgetter
 from typing import TypeVar, cast
 
-from taskservice.core import bulk_apply, change_apply, closing, orders_apply, schedules_apply
+from taskservice.core import (
+    bulk_apply,
+    callbacks_apply,
+    catalog_apply,
+    change_apply,
+    closing,
+    deploys_apply,
+    orders_apply,
+    schedules_apply,
+)
+from taskservice.core import callback_records as cr
 from taskservice.core import records as r
 from taskservice.core.checkpoints import CheckpointsSaved
-from taskservice.core.effects import CatalogChanged, Ended, Held, Launch
+from taskservice.core.deploying import RolloutSet, VersionAdded, VersionsForgotten
+from taskservice.core.effects import Deleted, Ended, Held, Launch
 from taskservice.core.lease import launch_spec
-from taskservice.core.notes import note_function, note_key, note_policy, note_tenant
+from taskservice.core.meters import Owner
 from taskservice.core.orders import OrdersGiven, TasksPreempted, TasksStopped
 from taskservice.core.press_records import PressesPutOff, TasksPressed
 from taskservice.core.queues import HeadEntry
-from taskservice.core.specs import policy_key
+from taskservice.core.schedule_records import ScheduleFired, ScheduleRemoved, ScheduleSet
 from taskservice.core.state import Lease, State, open_attempt
 from taskservice.core.table import QueueKey
 from taskservice.core.types import Leaf, Task, TaskNo, TaskState, TenantId
@@ -87,7 +99,7 @@ def apply(state: State, record: r.Record) -> list[Held]:
     held = _APPLY[type(record)](state, record)
     if state.schedules.watched:
         for _, effect in held:
-            if isinstance(effect, Ended):
+            if isinstance(effect, Ended | Deleted):
                 state.schedules.ended(effect.tasks)
     return held
 
@@ -98,43 +110,15 @@ def _epoch_opened(state: State, record: r.EpochOpened) -> list[Held]:
     return []
 
 
-def _tenant_set(state: State, record: r.TenantSet) -> list[Held]:
-    state.tenants[record.tenant.id] = record.tenant
-    note_tenant(state.table, record.tenant)
-    state.turns.tenant_changed(record.tenant.id)
-    return _catalog_changed(state)
-
-
-def _key_set(state: State, record: r.KeySet) -> list[Held]:
-    state.keys[record.key.id] = record.key
-    note_key(state.table, record.key)
-    return _catalog_changed(state)
-
-
-def _functions_set(state: State, record: r.FunctionsSet) -> list[Held]:
-    for function in record.functions:
-        state.functions[function.name] = function
-        note_function(state.table, function)
-        state.turns.function_changed(function.name)
-    return _catalog_changed(state)
-
-
-def _policy_set(state: State, record: r.PolicySet) -> list[Held]:
-    state.policies[policy_key(record.policy)] = record.policy
-    note_policy(state.table, record.policy)
-    state.turns.policy_changed(record.policy)
-    return _catalog_changed(state)
-
-
-def _catalog_changed(state: State) -> list[Held]:
-    state.catalog_version += 1
-    return [(state.segment, CatalogChanged(state.catalog_version))]
+_OWNER: Callable[[Task], Owner] = attrgetter("tenant", "function")
 
 
 def _accepted(state: State, record: r.TasksAccepted) -> list[Held]:
     state.table.insert(record.tasks)
-    for tenant, count in Counter([task.tenant for task in record.tasks]).items():
+    counts = Counter(map(_OWNER, record.tasks)).items()
+    for (tenant, _), count in counts:
         _bump(state.unfinished, tenant, count)
+    state.meters.accepted(counts)
     for task in record.tasks:
         if task.state is TaskState.QUEUED:
             _enqueue(state, task.leaf, QueueKey(task.due_ms, task.no, task.expires_ms), len(task.payload))
@@ -150,17 +134,16 @@ def _due(state: State, record: r.TasksDue) -> list[Held]:
 
 
 def _granted(state: State, record: r.LeaseGranted) -> list[Held]:
-    tasks = state.table.lease(record.nos, record.token, record.runner, record.at_ms)
+    tasks = state.table.lease(record.nos, record.token, record.runner, record.at_ms, record.version)
     entries = state.queue(record.leaf).remove(record.nos, _payload_bytes(tasks), state.table, state.segment)
     state.emptied(record.leaf)
-    state.leases[record.token] = Lease(
-        record.token, record.runner, record.leaf, {task.no: open_attempt(task) for task in tasks}
-    )
+    open_ = {task.no: open_attempt(task) for task in tasks}
+    state.leases[record.token] = Lease(record.token, record.runner, record.leaf, open_, version=record.version)
     state.next_lease = record.token.seq + 1
     state.running.change(record.leaf, len(tasks))
-    function = state.functions[record.leaf.function]
-    checkpoints = state.table.checkpoints.of(record.nos)
-    spec = launch_spec(record.token, record.leaf, function, tasks, state.limits, checkpoints)
+    function = state.function_of(record.leaf, record.version)
+    checkpoints, apart = state.table.checkpoints.of(record.nos), len(state.tenants) > 1
+    spec = launch_spec(record.token, record.leaf, function, tasks, state.limits, checkpoints, apart=apart)
     return [(_safe_after(state, tasks, entries), Launch(record.runner, spec))]
 
 
@@ -181,17 +164,18 @@ def _safe_after(state: State, tasks: Sequence[Task], entries: Sequence[HeadEntry
 
 def _succeeded(state: State, record: r.TasksSucceeded) -> list[Held]:
     nos = [row[0] for row in record.rows]
-    state.table.succeed(record.rows, record.token, record.at_ms)
+    state.table.succeed(record.rows, record.token, record.at_ms, record.log)
     return closing.ended(state, record, nos, TaskState.SUCCEEDED) + _without_checkpoints(state, nos)
 
 
 def _failed(state: State, record: r.TasksFailed) -> list[Held]:
     state.table.fail(record.rows, record.token, record.at_ms)
+    state.meters.died(state.leases[record.token].leaf, [row.error.reason for row in record.rows])
     return closing.ended(state, record, [row.no for row in record.rows], TaskState.FAILED)
 
 
 def _stopped(state: State, record: TasksStopped) -> list[Held]:
-    state.table.cancel(record.nos, record.token, record.at_ms)
+    state.table.cancel(record.nos, record.token, record.at_ms, record.log)
     return closing.ended(state, record, record.nos, TaskState.CANCELLED)
 
 
@@ -211,7 +195,7 @@ def _without_checkpoints(state: State, nos: Sequence[TaskNo]) -> list[Held]:
 
 def _handed_back(state: State, record: r.TasksHandedBack | TasksPreempted) -> list[Held]:
     stopped, lease = isinstance(record, TasksPreempted), state.leases[record.token]
-    (state.table.preempt if stopped else state.table.hand_back)(record.nos, record.token)
+    (state.table.preempt if stopped else state.table.hand_back)(record.nos, record.token, record.log)
     for no in record.nos:
         attempt = lease.open[no]
         expires_ms = None if stopped else attempt.expires_ms
@@ -255,10 +239,10 @@ def _for(kind: type[R], how: Callable[[State, R], list[Held]]) -> tuple[type, Ca
 _APPLY = dict(
     [
         _for(r.EpochOpened, _epoch_opened),
-        _for(r.TenantSet, _tenant_set),
-        _for(r.KeySet, _key_set),
-        _for(r.FunctionsSet, _functions_set),
-        _for(r.PolicySet, _policy_set),
+        _for(r.TenantSet, catalog_apply.tenant_set),
+        _for(r.KeySet, catalog_apply.key_set),
+        _for(r.FunctionsSet, catalog_apply.functions_set),
+        _for(r.PolicySet, catalog_apply.policy_set),
         _for(r.TasksAccepted, _accepted),
         _for(r.TasksDue, _due),
         _for(r.LeaseGranted, _granted),
@@ -281,8 +265,16 @@ _APPLY = dict(
         _for(r.OperationBegun, bulk_apply.begun),
         _for(r.OperationStep, bulk_apply.stepped),
         _for(r.OperationCaught, bulk_apply.caught),
-        _for(r.ScheduleSet, schedules_apply.was_set),
-        _for(r.ScheduleRemoved, schedules_apply.removed),
-        _for(r.ScheduleFired, schedules_apply.fired),
+        _for(ScheduleSet, schedules_apply.was_set),
+        _for(ScheduleRemoved, schedules_apply.removed),
+        _for(ScheduleFired, schedules_apply.fired),
+        _for(cr.DeliveriesTried, callbacks_apply.tried),
+        _for(cr.DeliveryRenewed, callbacks_apply.renew),
+        _for(cr.DeliveriesForgotten, callbacks_apply.forgotten),
+        _for(cr.EndpointSet, callbacks_apply.endpoint_set),
+        _for(cr.SecretSet, callbacks_apply.secret_set),
+        _for(VersionAdded, deploys_apply.added),
+        _for(RolloutSet, deploys_apply.rolled),
+        _for(VersionsForgotten, deploys_apply.forgotten),
     ]
 )

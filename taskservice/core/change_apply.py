@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from taskservice.core import records as r
+from taskservice.core.callbacks_apply import owe
 from taskservice.core.changes import Change
 from taskservice.core.effects import Deleted, Effect, Ended, Held, ValuesDropped
 from taskservice.core.operations import OperationKind
@@ -66,9 +67,14 @@ def follow(state: State, found: Sequence[Changed], tell: Tell | None, refill_max
         if each.entered:
             state.queue(each.leaf).add_all(each.entered, each.entered_bytes, state.segment)
         effects += drop_values(state, each.values)
+        effects += owe(state, each.hooked)
     tasks = tuple((each.leaf.tenant, id) for each in found for id in each.ids)
     if tell is not None and tasks:
-        effects.append((state.segment, tell(tasks)))
+        told = tell(tasks)
+        effects.append((state.segment, told))
+        if isinstance(told, Ended):
+            for each in found:
+                state.meters.ended(each.leaf, told.state, len(each.ids))
     return effects
 
 

@@ -5,10 +5,12 @@ Each line says what can never be seen; a violation is a bug, and prints the stor
 
 from __future__ import annotations
 
+from collections import Counter
+
 from taskservice.core.queues import LeafQueue
 from taskservice.core.resources import Amounts, add
 from taskservice.core.state import State
-from taskservice.core.types import TERMINAL_STATES, Leaf, TaskNo, TaskState, TenantId
+from taskservice.core.types import TERMINAL_STATES, FunctionName, Leaf, TaskNo, TaskState, TenantId
 
 
 class Corrupt(Exception):
@@ -21,11 +23,14 @@ def check(state: State) -> None:
     _check_queues(state, counts)
     _check_leases(state, counts)
     _check_tenants(state, counts)
+    _check_totals(state, counts)
     _check_pool(state)
     _check_gates(state)
     _check_past(state)
     _check_operations(state)
     _check_schedules(state)
+    _check_outbox(state)
+    _check_versions(state, counts)
 
 
 def _require(holds: bool, message: str) -> None:
@@ -42,8 +47,29 @@ def _check_queues(state: State, counts: dict[tuple[Leaf, TaskState], int]) -> No
         _require(queue.count == queued, f"{leaf}: the queue counts {queue.count}, the table {queued}")
         _require(queued > 0, f"{leaf} has a queue and no queued task")
         _check_head(state, queue)
+    stock = {leaf: (group.tasks, group.queues) for leaf, group in state.stock.groups.items()}
+    _require(stock == _stocked(state), f"the stock says {stock}, the queues {_stocked(state)}")
     standing = [leaf for leaf, _ in state.turns.tree.leaves()]
     _require(sorted(standing) == sorted(state.queues), f"of {list(state.queues)} only {standing} have their turns")
+
+
+def _check_totals(state: State, counts: dict[tuple[Leaf, TaskState], int]) -> None:
+    for tenant in state.tenants:
+        summed = Counter[tuple[FunctionName, TaskState]]()
+        for (leaf, task_state), count in counts.items():
+            if leaf.tenant == tenant:
+                summed[leaf.function, task_state] += count
+        totals = {place: count for place, count in state.table.totals(tenant).items() if count}
+        _require(totals == +summed, f"{tenant}: the totals are {totals}, the counts {dict(summed)}")
+
+
+def _stocked(state: State) -> dict[Leaf, tuple[int, int]]:
+    """Tasks and queues by group."""
+    found: dict[Leaf, tuple[int, int]] = {}
+    for leaf, queue in state.queues.items():
+        tasks, queues = found.get(leaf.group, (0, 0))
+        found[leaf.group] = tasks + queue.count, queues + 1
+    return found
 
 
 def _check_head(state: State, queue: LeafQueue) -> None:
@@ -72,6 +98,9 @@ def _check_leases(state: State, counts: dict[tuple[Leaf, TaskState], int]) -> No
                 lease.open[task.no].expires_ms == task.expires_ms, f"lease and table know {task.no} to expire otherwise"
             )
             _require(task.state is TaskState.RUNNING and task.token == token, f"{token} does not hold {task}")
+            _require(
+                task.version == lease.version, f"task {task.no} runs on {task.version}, its lease on {lease.version}"
+            )
             known = lease.open[task.no]
             _require(
                 (known.attempt, known.crashes, known.losses, known.preempted, known.throttles)
@@ -139,6 +168,28 @@ def _check_operations(state: State) -> None:
     _require(not under_way or operations.next() is not None, "all operations under way wait for others")
     for each in under_way.values():
         _require(each.upto_no < state.next_no, f"{each.id} means tasks that there are not yet")
+
+
+def _check_outbox(state: State) -> None:
+    known, owed = state.outbox.first_ms, state.table.deliveries.endpoints()
+    _require(known == owed, f"of endpoints something is due at {known}, and in the table at {owed}")
+    open_ = sorted(key for key in owed if not state.outbox.is_disabled(key))
+    _require(sorted(state.outbox.due(2**62)) == open_, f"of {open_} only {list(state.outbox.due(2**62))} have a turn")
+
+
+def _check_versions(state: State, counts: dict[tuple[Leaf, TaskState], int]) -> None:
+    apps = state.apps
+    for app, rollout in apps.rollouts.items():
+        versions = apps.versions.get(app, {})
+        for number in (rollout.current, *([rollout.canary] if rollout.canary else [])):
+            _require(number in versions, f"app {app} runs version {number}, and there is none")
+        _require(
+            max(versions) <= rollout.last, f"app {app} has version {max(versions)}, and gave {rollout.last} numbers"
+        )
+    for (leaf, task_state), count in counts.items():
+        if leaf.pin and count and task_state not in TERMINAL_STATES:
+            known = (leaf.function, leaf.pin) in apps.specs
+            _require(known, f"tasks of {leaf} stay on a version that there is not")
 
 
 def _check_schedules(state: State) -> None:

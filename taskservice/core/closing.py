@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskservice.core import records as r
+from taskservice.core.callbacks_apply import owe
 from taskservice.core.effects import Ended, Held
 from taskservice.core.notes import note_deadlines, note_orders
 from taskservice.core.orders import TasksStopped
@@ -24,14 +25,17 @@ def ended(
         if kept is not None:
             note_deadlines(state.table, lease.leaf, kept)
     state.unfinished[tenant] = state.unfinished.get(tenant, 0) - len(nos)
+    hooked = [no for no in nos if lease.open[no].hooked]
+    state.meters.ended(lease.leaf, how, len(nos))
     close(state, lease, nos)
-    return [(state.segment, Ended(how, tasks))]
+    return [(state.segment, Ended(how, tasks)), *owe(state, hooked)]
 
 
 def close(state: State, lease: Lease, nos: Sequence[TaskNo]) -> None:
     """These attempts of the lease are over; when all are, there is no such lease any more."""
     for no in nos:
         del lease.open[no]
+        lease.logs.pop(no, None)
     state.running.change(lease.leaf, -len(nos))
     state.turns.gates.freed(lease.leaf)
     if not lease.open:

@@ -9,11 +9,18 @@ from collections.abc import Callable
 from random import Random
 from typing import TypeVar, cast
 
-from taskservice.core import bulk, history, operate, query, schedule_requests
+from msgspec.structs import replace
+
+from taskservice.core import bulk, callbacks, deploys, history, operate, query, schedule_requests
+from taskservice.core import callback_events as ce
 from taskservice.core import events as e
 from taskservice.core.admit import admit
+from taskservice.core.backlog import BacklogAsked
 from taskservice.core.decision import Decision
+from taskservice.core.demanded import backlog
+from taskservice.core.deploying import AppDeployed, AppsAsked, RolloutAsked
 from taskservice.core.effects import DoneAnswer, Ordered
+from taskservice.core.follow_up import follow_ups
 from taskservice.core.insight import TimelineAsked, UsageAsked, WhyAsked
 from taskservice.core.records import FunctionsSet, KeySet, PolicySet, TenantSet
 from taskservice.core.report import lost, report
@@ -30,7 +37,9 @@ Decider = Callable[[State, E, int, Random], Decision]
 
 def decide(state: State, event: e.Event, now_ms: int, rng: Random) -> Decision:
     """The records that `event` calls for, and the answer to whoever caused it."""
-    return _DECIDE[type(event)](state, event, now_ms, rng)
+    decision = _DECIDE[type(event)](state, event, now_ms, rng)
+    following = follow_ups(state, decision.records, now_ms)
+    return decision if following is None else replace(decision, records=(*decision.records, following))
 
 
 def _functions(state: State, event: e.FunctionsRegistered, now_ms: int, rng: Random) -> Decision:
@@ -134,6 +143,17 @@ _DECIDE = dict(
         _for(WhyAsked, lambda state, event, now_ms, rng: Decision(answer=why(state, event, now_ms))),
         _for(TimelineAsked, lambda state, event, now_ms, rng: Decision(answer=timeline(state, event, now_ms))),
         _for(UsageAsked, lambda state, event, now_ms, rng: Decision(answer=usage(state, event, now_ms))),
+        _for(ce.CallbacksAsked, callbacks.asked),
+        _for(ce.CallbacksAttempted, callbacks.attempted),
+        _for(ce.DeliveriesAsked, lambda state, event, now_ms, rng: Decision(answer=callbacks.deliveries(state, event))),
+        _for(ce.RedeliveryAsked, callbacks.again),
+        _for(ce.EndpointsAsked, lambda state, event, now_ms, rng: Decision(answer=callbacks.endpoints(state, event))),
+        _for(ce.EndpointEnabled, callbacks.enable),
+        _for(ce.SecretPut, callbacks.put_secret),
+        _for(BacklogAsked, lambda state, event, now_ms, rng: Decision(answer=backlog(state, now_ms), near=True)),
+        _for(AppDeployed, lambda state, event, now_ms, rng: deploys.deploy(state, event, now_ms)),
+        _for(RolloutAsked, lambda state, event, now_ms, rng: deploys.move(state, event, now_ms)),
+        _for(AppsAsked, lambda state, event, now_ms, rng: Decision(answer=deploys.listing(state, event))),
         _for(e.OperationTurn, lambda state, event, now_ms, rng: bulk.go_on(state, now_ms)),
     ]
 )

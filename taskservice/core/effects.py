@@ -6,7 +6,10 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from taskservice.core.backlog import KindPlan, ShapePlan
+from taskservice.core.callback_events import CallbackAnswer
 from taskservice.core.deadlines import Kept
+from taskservice.core.deploying import DeployAnswer
 from taskservice.core.insight import InsightAnswer
 from taskservice.core.lease_wire import LeaseSpec, ReportAck
 from taskservice.core.operations import Operation
@@ -137,6 +140,10 @@ class StatusAnswer(Struct, frozen=True):
     runners: tuple[RunnerStatus, ...]
     deadlines: dict[FunctionName, Kept] = {}
     """What became of the deadlines of tasks that have ended."""
+    machines: tuple[KindPlan, ...] = ()
+    """What the autoscaler wants, if there is one."""
+    places: tuple[ShapePlan, ...] = ()
+    """What it wants them for."""
 
 
 class CatalogAnswer(Struct, frozen=True):
@@ -230,6 +237,8 @@ AnswerValue = (
     | KeysAnswer
     | CountAnswer
     | InsightAnswer
+    | CallbackAnswer
+    | DeployAnswer
 )
 
 
@@ -279,7 +288,11 @@ class ValuesDropped(Struct, frozen=True):
     keys: tuple[str, ...]
 
 
-Effect = Answer | Launch | Ordered | Ended | Deleted | CatalogChanged | ValuesDropped
+class CallbacksOwed(Struct, frozen=True):
+    """Somebody is to be told of the end of a task, or can be told again: whoever sends callbacks may look."""
+
+
+Effect = Answer | Launch | Ordered | Ended | Deleted | CatalogChanged | ValuesDropped | CallbacksOwed
 
 Held = tuple[int, Effect]
 """An effect and the segment it waits for."""

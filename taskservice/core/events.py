@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from taskservice.core.callback_events import CallbackEvent
+from taskservice.core.deploying import Deploying
 from taskservice.core.insight import Insight
 from taskservice.core.lease_wire import HeldLease, RunnerReport
 from taskservice.core.operations import OperationKind
@@ -280,4 +282,6 @@ Event = (
     | StrangersAsked
     | OperationTurn
     | Insight
+    | CallbackEvent
+    | Deploying
 )

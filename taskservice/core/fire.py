@@ -15,8 +15,9 @@ from msgspec.structs import replace
 from taskservice.core.admit import Admission, find
 from taskservice.core.effects import ItemStatus, Refusal
 from taskservice.core.limits import Limits
-from taskservice.core.records import Record, ScheduleFired, TasksAccepted
+from taskservice.core.records import Record, TasksAccepted
 from taskservice.core.recurrence import BadTiming, passed, task_id
+from taskservice.core.schedule_records import ScheduleFired
 from taskservice.core.schedules import (
     CatchUp,
     FireError,

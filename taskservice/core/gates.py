@@ -3,13 +3,13 @@
 - a tenant: its rate, its running_max
 - a function: paused, its rate, its max_running, its downstream's window; and, since it says what a task takes: the maximum of
   its class, of its tenant and of itself
-- a leaf: key_max_running; for retries the function's budget; for the off-peak lanes the hours, or an idle pool
+- a leaf: that the current version has its function; key_max_running; for retries the function's budget; for the off-peak lanes the hours, or an idle pool
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from taskservice.core.downstreams import Downstreams
@@ -17,7 +17,7 @@ from taskservice.core.fair.line import Line
 from taskservice.core.fair.lines import Lines, Name
 from taskservice.core.fair.tree import Path
 from taskservice.core.flow.bucket import Bucket, RateLimit
-from taskservice.core.flow.gate import Reason
+from taskservice.core.flow.gate import Closed, Reason
 from taskservice.core.flow.off_peak import NAME, OffPeak, OffPeakGate
 from taskservice.core.flow.quota import Owner, QuotaGate, Usage, owners
 from taskservice.core.flow.running import AtMost, Running, key_name
@@ -38,23 +38,6 @@ from taskservice.core.specs import (
 from taskservice.core.types import PRESSED_LANES, RETRY_LANES, FunctionName, Leaf, Priority, Task, TenantId
 
 
-@dataclass(frozen=True, slots=True)
-class Paused:
-    """A gate that an operator has closed."""
-
-    name: str
-
-    def room(self, now_ms: int) -> int:
-        return 0
-
-    def opens_ms(self, now_ms: int) -> int | None:
-        """When the operator opens it."""
-        return None
-
-    def reason(self, now_ms: int) -> Reason:
-        return Reason(self.name, 0, 0)
-
-
 @dataclass(slots=True)
 class Gates:
     """All gates of a shard, and the lines before them; each is made when somebody first comes to it."""
@@ -66,6 +49,8 @@ class Gates:
     usage: Usage
     stirred: dict[Line, None]
     limits: Limits
+    function_of: Callable[[Leaf], FunctionSpec]
+    """A leaf's function, as its tasks have it."""
     downstreams: Downstreams = field(init=False)
     off_peak: OffPeak = field(init=False)
     buckets: dict[Name, Bucket] = field(default_factory=dict)
@@ -199,7 +184,7 @@ class Gates:
     def _of_function(self, priority: Priority, tenant: TenantId, name: FunctionName) -> Iterator[Line]:
         function, policy = self.functions[name], self._policy(name)
         if policy.paused:
-            yield self._lines.before(Paused("function.paused"), ("function.paused", name))
+            yield self._lines.before(Closed("function.paused"), ("function.paused", name))
         yield from self._rated("function.rate", name)
         max_running = function.max_running if policy.max_running is None else policy.max_running
         yield from self._at_most("function.max_running", self.running.functions, name, max_running)
@@ -224,7 +209,9 @@ class Gates:
         function = self.functions[leaf.function]
         if leaf.key:
             yield from self._at_most("key.max_running", self.running.keys, key_name(leaf), function.key_max_running)
-        resources = resources_of(function, leaf)
+        if function.missing and not leaf.pin:
+            yield self._lines.before(Closed("function.missing"), ("function.missing", leaf.function))
+        resources = resources_of(self.function_of(leaf), leaf)
         if resources != function.resources:
             yield from self._maxima_of(leaf.priority, leaf.tenant, leaf.function, amounts(resources))
         if leaf.lane in RETRY_LANES.values():

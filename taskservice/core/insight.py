@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from taskservice.core.backlog import BacklogAnswer, BacklogAsked
 from taskservice.core.flow.gate import Reason
 from taskservice.core.past import Past
 from taskservice.core.specs import Quota
@@ -38,7 +39,7 @@ class UsageAsked(Struct, frozen=True, tag=True):
     tenant: TenantId | None = None
 
 
-Insight = WhyAsked | TimelineAsked | UsageAsked
+Insight = WhyAsked | TimelineAsked | UsageAsked | BacklogAsked
 
 # Why
 
@@ -104,6 +105,8 @@ class Stage(Struct, frozen=True):
     attempt: int | None = None
     runner: RunnerId | None = None
     message: str = ""
+    version: int = 0
+    """Of an attempt: that of the code; 0: it has none."""
 
 
 class TimelineAnswer(Struct, frozen=True):
@@ -195,4 +198,4 @@ class UsageAnswer(Struct, frozen=True):
     windows: tuple[WindowUse, ...]
 
 
-InsightAnswer = WhyAnswer | TimelineAnswer | UsageAnswer
+InsightAnswer = WhyAnswer | TimelineAnswer | UsageAnswer | BacklogAnswer

@@ -67,8 +67,10 @@ def launch_spec(
     tasks: Sequence[Task],
     limits: Limits,
     checkpoints: Mapping[TaskNo, bytes],
+    *,
+    apart: bool,
 ) -> LeaseSpec:
-    """What the supervisor of the lease is told. `checkpoints`: those that the tasks have."""
+    """What the supervisor of the lease is told. `checkpoints`: those that the tasks have. `apart`: there are other tenants."""
     return LeaseSpec(
         token=token,
         tenant=leaf.tenant,
@@ -88,8 +90,11 @@ def launch_spec(
                 task.timeout_ms,
                 task.tags,
                 checkpoints.get(task.no, b""),
+                task.log,
             )
             for task in tasks
         ),
         grace_ms=function.grace_ms,
+        apart=apart,
+        secrets=function.secrets,
     )

@@ -25,6 +25,8 @@ class LeaseTask(Struct, frozen=True, array_like=True, gc=False):
     checkpoint: bytes = b""
     """The last one of the attempts before; empty if there is none. JSON text, or `BYTES` and bytes; or a reference to that where
     that is what the task has: as with the payload."""
+    log: str = ""
+    """Where the log of the attempts before is."""
 
 
 class LeaseSpec(Struct, frozen=True, array_like=True):
@@ -42,6 +44,10 @@ class LeaseSpec(Struct, frozen=True, array_like=True):
     tasks: tuple[LeaseTask, ...]
     grace_ms: int = 0
     """What an attempt has when its time is over, before it is ended by force."""
+    apart: bool = False
+    """Whether there are other tenants, whom its handlers must not reach."""
+    secrets: tuple[str, ...] = ()
+    """Names of those that the function has declared."""
 
 
 class Outcome(Struct, frozen=True, array_like=True, gc=False):
@@ -72,6 +78,10 @@ class LeaseReport(Struct, frozen=True, array_like=True):
     """How long it has had its resources, if it is over; 0: nobody knows."""
     checkpoints: tuple[tuple[TaskNo, bytes], ...] = ()
     """What attempts have put down, in order, before whatever else is said here of them; large ones are references."""
+    log: str = ""
+    """Where the log of all that this tells of is, or will be; empty: they wrote nothing."""
+    logs: tuple[tuple[TaskNo, str], ...] = ()
+    """Attempts that still run, and where the newest part of their log is that is stored."""
 
 
 class RunnerReport(Struct, frozen=True, array_like=True):
@@ -93,3 +103,5 @@ class HeldLease(Struct, frozen=True, array_like=True):
 
     token: Token
     resources: Resources
+    logs: tuple[tuple[TaskNo, str], ...] = ()
+    """As in `LeaseReport`."""

@@ -57,3 +57,15 @@ class Limits(Struct, frozen=True, array_like=True):
     """For how long others must have used less than that before."""
     placement: str = "least_loaded"
     """Which runners get leases first: `least_loaded`, or `pack`: the fullest."""
+    callback_retry_s: float = 86_400.0
+    """For how long a callback is tried again after the run's end."""
+    callback_keep_s: float = 3 * 86_400.0
+    """How long after the run's end a callback is known, whatever became of it."""
+    callback_disable_s: float = 3 * 86_400.0
+    """An endpoint that has failed for so long, without a success, is told nothing more."""
+    callback_secret_overlap_s: float = 86_400.0
+    """How long a signing secret signs beside the one that has taken its place."""
+    metrics_owners_max: int = 500
+    """Pairs of tenant and function that are counted apart; the rest is summed."""
+    versions_max: int = 20
+    """Versions of one app that are kept: the oldest that no task needs are forgotten first."""

@@ -8,12 +8,15 @@ import msgspec
 from msgspec import Struct
 
 from taskservice.core.deadlines import Deadlines, Kept
+from taskservice.core.deliveries import Endpoint, SigningSecret
 from taskservice.core.operations import Operation, Operations
 from taskservice.core.orders import Order
+from taskservice.core.outbox import Outbox
 from taskservice.core.schedules import Progress, Schedule, ScheduleKey, ScheduleState
 from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant, policy_key
 from taskservice.core.table import TaskTable
 from taskservice.core.types import FunctionName, Leaf, TenantId, Token
+from taskservice.core.versions import Apps, Rollout, Version
 
 TENANT = "tenant"
 KEY = "key"
@@ -24,6 +27,10 @@ OPERATIONS = "operations"
 ORDERS = "orders"
 SCHEDULE = "schedule"
 DEADLINES = "deadlines"
+ENDPOINT = "endpoint"
+SECRET = "signing secret"
+VERSION = "version"
+ROLLOUT = "rollout"
 PROGRESS = "schedule progress"
 """Apart from the schedule: it changes with every task, and the payload is not written again."""
 
@@ -83,6 +90,40 @@ def forget_schedule(table: TaskTable, key: ScheduleKey) -> None:
         table.note(kind, _name(key), None)
 
 
+def note_endpoint(table: TaskTable, endpoint: Endpoint) -> None:
+    """Nothing is noted of one with which all is well."""
+    well = endpoint == Endpoint(*endpoint.key)
+    table.note(ENDPOINT, " ".join(endpoint.key), None if well else _encoder.encode(endpoint))
+
+
+def note_secret(table: TaskTable, secret: SigningSecret) -> None:
+    table.note(SECRET, secret.tenant, _encoder.encode(secret))
+
+
+def outbox(table: TaskTable) -> Outbox:
+    """Who is to be told of what has ended."""
+    found = Outbox()
+    for value in table.notes(SECRET).values():
+        secret = msgspec.msgpack.decode(value, type=SigningSecret)
+        found.secrets[secret.tenant] = secret
+    for value in table.notes(ENDPOINT).values():
+        found.set(msgspec.msgpack.decode(value, type=Endpoint))
+    found.look_again(table, table.deliveries.endpoints())
+    return found
+
+
+def note_version(table: TaskTable, version: Version) -> None:
+    table.note(VERSION, f"{version.app}/{version.number}", _encoder.encode(version))
+
+
+def forget_version(table: TaskTable, app: str, number: int) -> None:
+    table.note(VERSION, f"{app}/{number}", None)
+
+
+def note_rollout(table: TaskTable, rollout: Rollout) -> None:
+    table.note(ROLLOUT, rollout.app, _encoder.encode(rollout))
+
+
 def _name(key: ScheduleKey) -> str:
     return f"{key.tenant}/{key.id}"
 
@@ -129,6 +170,16 @@ def deadlines(table: TaskTable) -> Deadlines:
     for name, value in table.notes(DEADLINES).items():
         tenant, _, function = name.partition("/")
         found.by_owner[TenantId(tenant), FunctionName(function)] = msgspec.msgpack.decode(value, type=Kept)
+    return found
+
+
+def apps(table: TaskTable) -> Apps:
+    """All apps, with their versions in the order in which they were deployed."""
+    found = Apps()
+    for value in table.notes(VERSION).values():
+        found.add(msgspec.msgpack.decode(value, type=Version))
+    for value in table.notes(ROLLOUT).values():
+        found.roll(msgspec.msgpack.decode(value, type=Rollout))
     return found
 
 

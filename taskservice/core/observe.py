@@ -19,6 +19,7 @@ def observe(state: State, event: e.Event, now_ms: int) -> None:
             news.setdefault(report.token, []).append(report)
         _look_out(state, event.report.leases, now_ms)
         for token, reports in news.items():
+            _logged(state, token, (each for report in reports for each in report.logs))
             _reported(state, event.report.runner, token, reports, now_ms)
     elif isinstance(event, e.RunnerJoined):
         _joined(state, event, now_ms)
@@ -69,9 +70,21 @@ def _learn(state: State, lease: Lease, reports: Sequence[LeaseReport], *, done: 
     back = len(known) - len(ended)
     vanished = len(lease.open) - len(known) if done else 0
     _speed(state, lease, ended)
+    state.apps.learn(lease.leaf, lease.version, ended)
     state.turns.ended(lease.leaf, ended, back, vanished, now_ms)
-    seconds = sum(outcome.duration_us for outcome in ended) / 1e6 / state.functions[lease.leaf.function].concurrency
+    state.meters.attempted(lease.leaf, ended, _waits_ms(lease, ended), back, vanished)
+    concurrency = state.function_of(lease.leaf, lease.version).concurrency
+    seconds = sum(outcome.duration_us for outcome in ended) / 1e6 / concurrency
     return state.costs.report(lease.token, len(ended), seconds, back)
+
+
+def _waits_ms(lease: Lease, ended: Iterable[Outcome]) -> list[int]:
+    """How long tasks had been due when their attempts began. Nodes' clocks differ; who was stopped for others has run meanwhile."""
+    return [
+        each.started_ms - attempt.due_ms
+        for each in ended
+        if each.started_ms and not (attempt := lease.open[each.no]).preempted
+    ]
 
 
 def _speed(state: State, lease: Lease, ended: Sequence[Outcome]) -> None:
@@ -83,7 +96,16 @@ def _speed(state: State, lease: Lease, ended: Sequence[Outcome]) -> None:
         speed.spread(outcome.duration_us for outcome in succeeded)
 
 
+def _logged(state: State, token: Token, logs: Iterable[tuple[TaskNo, str]]) -> None:
+    """So far the logs of these attempts of the lease are stored."""
+    lease = state.leases.get(token)
+    if lease is not None:
+        lease.logs.update((no, log) for no, log in logs if no in lease.open)
+
+
 def _joined(state: State, event: e.RunnerJoined, now_ms: int) -> None:
+    for held in event.held:
+        _logged(state, held.token, held.logs)
     state.pool.join(event.runner, event.node, event.capacity, event.held, event.labels, now_ms)
     for token, occupied in state.pool.runners[event.runner].leases.items():
         lease = state.leases.get(token)
@@ -104,6 +126,7 @@ def _vanished(state: State, tokens: Iterable[Token], now_ms: int) -> None:
     for token in tokens:
         lease = state.leases[token]
         state.turns.ended(lease.leaf, (), 0, len(lease.open), now_ms)
+        state.meters.attempted(lease.leaf, (), (), 0, len(lease.open))
         _over(state, token, now_ms)
 
 

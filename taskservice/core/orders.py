@@ -57,6 +57,8 @@ class TasksPreempted(Struct, frozen=True, array_like=True, tag="preempted"):
     at_ms: int
     token: Token
     nos: tuple[TaskNo, ...]
+    log: str = ""
+    """As in the other `records`."""
 
 
 class TasksStopped(Struct, frozen=True, array_like=True, tag="stopped"):
@@ -65,6 +67,8 @@ class TasksStopped(Struct, frozen=True, array_like=True, tag="stopped"):
     at_ms: int
     token: Token
     nos: tuple[TaskNo, ...]
+    log: str = ""
+    """As in the other `records`."""
 
 
 OrderRecord = OrdersGiven | TasksPreempted | TasksStopped

@@ -19,3 +19,6 @@ class PressesPutOff(Struct, frozen=True, array_like=True, tag="press_put_off"):
 
     at_ms: int
     rows: tuple[tuple[TaskNo, int], ...]
+
+
+PressRecord = TasksPressed | PressesPutOff

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from taskservice.core.changes import is_over
+from taskservice.core.stock import Group
 from taskservice.core.table import QueueKey, TaskTable
 from taskservice.core.types import Leaf, TaskNo
 
@@ -29,10 +30,12 @@ class HeadEntry(NamedTuple):
 class LeafQueue:
     """The queued tasks of one leaf, by due time and then by order of acceptance."""
 
-    __slots__ = ("changes", "complete", "count", "head", "head_max", "leaf", "payload_bytes")
+    __slots__ = ("changes", "complete", "count", "group", "head", "head_max", "leaf", "payload_bytes")
 
-    def __init__(self, leaf: Leaf, head_max: int) -> None:
+    def __init__(self, leaf: Leaf, head_max: int, group: Group | None = None) -> None:
+        """`group`: where its tasks are counted as well."""
         self.leaf = leaf
+        self.group = group or Group()
         self.head_max = head_max
         self.head: deque[HeadEntry] = deque()
         """The first tasks of the queue, in order: a prefix of what the table holds. Empty only if the queue is."""
@@ -45,9 +48,16 @@ class LeafQueue:
         self.changes = 0
         """How often tasks have come or gone: as long as it is the same, so is the queue."""
 
+    def restore(self, count: int, payload_bytes: int) -> None:
+        """The table holds so many queued tasks; `fill` says which are the first."""
+        self.group.tasks += count - self.count
+        self.count = count
+        self.payload_bytes = payload_bytes
+
     def add(self, key: QueueKey, payload_bytes: int, segment: int) -> None:
         """One more task is queued; it is in the head if its place is there."""
         self.count += 1
+        self.group.tasks += 1
         self.changes += 1
         self.payload_bytes += payload_bytes
         entry = HeadEntry(key.due_ms, key.no, segment, key.expires_ms)
@@ -69,6 +79,7 @@ class LeafQueue:
     def add_all(self, keys: Sequence[QueueKey], payload_bytes: int, segment: int) -> None:
         """These tasks are queued as well; those are in the head whose place is there."""
         self.count += len(keys)
+        self.group.tasks += len(keys)
         self.changes += 1
         self.payload_bytes += payload_bytes
         entries = [HeadEntry(key.due_ms, key.no, segment, key.expires_ms) for key in keys]
@@ -97,6 +108,7 @@ class LeafQueue:
         `refill_max`: how many to read if the head has become empty; all that there is room for if it is not given.
         """
         self.count -= len(nos)
+        self.group.tasks -= len(nos)
         self.changes += 1
         self.payload_bytes -= payload_bytes
         removed = self._remove_first(nos) if self._starts_with(nos) else self._remove_anywhere(nos)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from taskservice.core.callback_records import DeliveriesForgotten, DeliveriesTried
 from taskservice.core.checkpoints import CheckpointsSaved
+from taskservice.core.deploying import VersionAdded
 from taskservice.core.orders import OrdersGiven, TasksStopped
 from taskservice.core.press_records import PressesPutOff, TasksPressed
 from taskservice.core.records import (
@@ -10,7 +12,6 @@ from taskservice.core.records import (
     HistoryForgotten,
     LeaseGranted,
     Record,
-    ScheduleSet,
     TasksAccepted,
     TasksArchived,
     TasksChanged,
@@ -19,6 +20,7 @@ from taskservice.core.records import (
     TasksRetrying,
     TasksSucceeded,
 )
+from taskservice.core.schedule_records import ScheduleSet
 
 ROW_BYTES = 200
 """What a task takes in a record beside its payload, result or error; roughly."""
@@ -41,6 +43,8 @@ def bytes_of(record: Record) -> int:
             return sum([len(task.payload) + ROW_BYTES for task in tasks])
         case ScheduleSet(schedule=schedule):
             return len(schedule.spec.task.payload) + ROW_BYTES
+        case VersionAdded(version=version):
+            return ROW_BYTES + sum(len(each.payload_schema) + ROW_BYTES for each in version.functions)
         case TasksRetrying(rows=retries):
             return sum(len(row.error.detail) + ROW_BYTES for row in retries)
         case TasksFailed(rows=dead):
@@ -57,6 +61,10 @@ def bytes_of(record: Record) -> int:
             return ROW_BYTES + NO_BYTES * len(nos)
         case HistoryForgotten(nos=nos) | TasksChanged(nos=nos) | TasksExpired(nos=nos) | TasksPressed(nos=nos):
             return ROW_BYTES + NO_BYTES * len(nos)
+        case DeliveriesTried(rows=tried):
+            return ROW_BYTES * len(tried)
+        case DeliveriesForgotten(keys=deliveries):
+            return ROW_BYTES + NO_BYTES * len(deliveries)
         case FilesDropped(keys=files, value_keys=values):
             return ROW_BYTES + KEY_BYTES * (len(files) + len(values))
         case _:

@@ -1,23 +1,24 @@
 """All that may be journalled. Replaying them in order gives the shard's durable state.
 
-Encoded as tagged arrays. A field is added at the end with a default, never removed or moved; a new meaning is a new
-record. Rows are tuples rather than structs where a record holds thousands of them.
+Encoded as tagged arrays. A field is added at the end with a default, never removed or moved; a new meaning is a new record.
+Rows are tuples where a record holds thousands. `log` is what `Task.log` is from now on; empty: what it was.
 """
 
 from __future__ import annotations
 
 from msgspec import Struct
-from msgspec.structs import replace
 
+from taskservice.core.callback_records import CallbackRecord
 from taskservice.core.changes import Change
 from taskservice.core.checkpoints import CheckpointsSaved
+from taskservice.core.deploying import DeployRecord
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.orders import OrderRecord
 from taskservice.core.past import HistoryFile
-from taskservice.core.press_records import PressesPutOff, TasksPressed
-from taskservice.core.schedules import Progress, Schedule, ScheduleId, ScheduleKey
+from taskservice.core.press_records import PressRecord
+from taskservice.core.schedule_records import ScheduleFired, ScheduleRemoved, ScheduleSet
 from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
-from taskservice.core.types import ErrorInfo, Lane, Leaf, ListFilter, RunnerId, Task, TaskNo, TenantId, Token
+from taskservice.core.types import ErrorInfo, Lane, Leaf, ListFilter, RunnerId, Task, TaskNo, Token
 
 
 class EpochOpened(Struct, frozen=True, array_like=True, tag="epoch"):
@@ -71,6 +72,8 @@ class LeaseGranted(Struct, frozen=True, array_like=True, tag="lease"):
     runner: RunnerId
     leaf: Leaf
     nos: tuple[TaskNo, ...]
+    version: int = 0
+    """Of its function's app: the code that it runs; 0: the code has no versions."""
 
 
 class TasksSucceeded(Struct, frozen=True, array_like=True, tag="succeeded"):
@@ -79,6 +82,7 @@ class TasksSucceeded(Struct, frozen=True, array_like=True, tag="succeeded"):
     at_ms: int
     token: Token
     rows: tuple[tuple[TaskNo, bytes, int, int], ...]
+    log: str = ""
 
 
 class RetryRow(Struct, frozen=True, array_like=True, gc=False):
@@ -97,6 +101,7 @@ class RetryRow(Struct, frozen=True, array_like=True, gc=False):
     memory_bytes: int = 0
     """What it asks for from now on, if that is more than its function says."""
     throttles: int = 0
+    log: str = ""
 
 
 class TasksRetrying(Struct, frozen=True, array_like=True, tag="retrying"):
@@ -115,6 +120,7 @@ class DeadRow(Struct, frozen=True, array_like=True, gc=False):
     crashes: int
     losses: int
     duration_us: int
+    log: str = ""
 
 
 class TasksFailed(Struct, frozen=True, array_like=True, tag="failed"):
@@ -131,6 +137,7 @@ class TasksHandedBack(Struct, frozen=True, array_like=True, tag="handed_back"):
     at_ms: int
     token: Token
     nos: tuple[TaskNo, ...]
+    log: str = ""
 
 
 class TasksCancelled(Struct, frozen=True, array_like=True, tag="cancelled"):
@@ -200,8 +207,8 @@ class OperationBegun(Struct, frozen=True, array_like=True, tag="operation"):
 
     @property
     def operation(self) -> Operation:
-        begun = Operation(self.id, self.action, self.filter, self.upto_no, self.at_ms, self.dry_run, self.matched)
-        return replace(begun, resume_ms=self.resume_ms, running=self.running)
+        begun = (self.id, self.action, self.filter, self.upto_no, self.at_ms, self.dry_run, self.matched)
+        return Operation(*begun, resume_ms=self.resume_ms, running=self.running)
 
 
 class OperationStep(Struct, frozen=True, array_like=True, tag="operation_step"):
@@ -227,39 +234,6 @@ class OperationCaught(Struct, frozen=True, array_like=True, tag="operation_caugh
     """As in `OperationStep`."""
 
 
-class ScheduleSet(Struct, frozen=True, array_like=True, tag="schedule"):
-    """There is such a schedule, or it is like that now."""
-
-    at_ms: int
-    schedule: Schedule
-    progress: Progress
-
-
-class ScheduleRemoved(Struct, frozen=True, array_like=True, tag="schedule_removed"):
-    """There is no such schedule any more. The tasks that it made go on."""
-
-    at_ms: int
-    tenant: TenantId
-    id: ScheduleId
-
-    @property
-    def key(self) -> ScheduleKey:
-        return ScheduleKey(self.tenant, self.id)
-
-
-class ScheduleFired(Struct, frozen=True, array_like=True, tag="schedule_fired"):
-    """The schedule has come so far. The tasks that it has made on the way were accepted in a record of the same segment."""
-
-    at_ms: int
-    tenant: TenantId
-    id: ScheduleId
-    progress: Progress
-
-    @property
-    def key(self) -> ScheduleKey:
-        return ScheduleKey(self.tenant, self.id)
-
-
 Record = (
     EpochOpened
     | TenantSet
@@ -278,8 +252,7 @@ Record = (
     | TasksCancelled
     | TasksChanged
     | TasksExpired
-    | TasksPressed
-    | PressesPutOff
+    | PressRecord
     | TasksArchived
     | HistoryForgotten
     | FilesDropped
@@ -289,4 +262,6 @@ Record = (
     | ScheduleSet
     | ScheduleRemoved
     | ScheduleFired
+    | CallbackRecord
+    | DeployRecord
 )

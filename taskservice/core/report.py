@@ -27,8 +27,12 @@ from taskservice.core.records import (
 )
 from taskservice.core.specs import FunctionSpec
 from taskservice.core.state import Lease, OpenAttempt, State
-from taskservice.core.types import RETRY_LANES, ErrorInfo, Leaf, OutcomeKind, TaskNo, Token
+from taskservice.core.types import RETRY_LANES, ErrorInfo, OutcomeKind, TaskNo, Token
 from taskservice.core.values import MARK, keys_of
+from taskservice.core.versions import app_of, name_of
+
+LOST_LOG = "~"
+"""Before where a task's log is: the attempt that came after that was lost, and with it whatever it had written."""
 
 POISON = "poison"
 """The reason of a task that was given up because it ended the processes that ran it."""
@@ -82,26 +86,27 @@ STOPPED = (OutcomeKind.PREEMPTED, OutcomeKind.LOST)
 class _Sorted:
     """The outcomes of one lease, by what becomes of their tasks."""
 
-    succeeded: list[tuple[TaskNo, bytes, int, int]] = field(default_factory=list)
+    succeeded: dict[str, list[tuple[TaskNo, bytes, int, int]]] = field(default_factory=dict)
+    """By where their logs are; so for those below that are no rows."""
     failed: list[DeadRow] = field(default_factory=list)
     retrying: list[RetryRow] = field(default_factory=list)
-    handed_back: list[TaskNo] = field(default_factory=list)
-    preempted: list[TaskNo] = field(default_factory=list)
-    stopped: list[TaskNo] = field(default_factory=list)
+    handed_back: dict[str, list[TaskNo]] = field(default_factory=dict)
+    preempted: dict[str, list[TaskNo]] = field(default_factory=dict)
+    stopped: dict[str, list[TaskNo]] = field(default_factory=dict)
 
     def records(self, token: Token, now_ms: int) -> Iterable[Record]:
-        if self.succeeded:
-            yield TasksSucceeded(now_ms, token, tuple(self.succeeded))
+        for log, rows in self.succeeded.items():
+            yield TasksSucceeded(now_ms, token, tuple(rows), log)
         if self.failed:
             yield TasksFailed(now_ms, token, tuple(self.failed))
         if self.retrying:
             yield TasksRetrying(now_ms, token, tuple(self.retrying))
-        if self.handed_back:
-            yield TasksHandedBack(now_ms, token, tuple(self.handed_back))
-        if self.preempted:
-            yield TasksPreempted(now_ms, token, tuple(self.preempted))
-        if self.stopped:
-            yield TasksStopped(now_ms, token, tuple(self.stopped))
+        for log, nos in self.handed_back.items():
+            yield TasksHandedBack(now_ms, token, tuple(nos), log)
+        for log, nos in self.preempted.items():
+            yield TasksPreempted(now_ms, token, tuple(nos), log)
+        for log, nos in self.stopped.items():
+            yield TasksStopped(now_ms, token, tuple(nos), log)
 
 
 def report(state: State, event: RunnerReported, now_ms: int, rng: Random) -> Decision:
@@ -152,46 +157,51 @@ def _settle(state: State, lease: Lease, reports: list[LeaseReport], now_ms: int,
     open_attempts, cancelling = dict(lease.open), lease.cancelling
     rows = _Sorted()
 
-    def settle(outcome: Outcome) -> None:
+    def settle(outcome: Outcome, log: str) -> None:
         attempt = open_attempts.pop(outcome.no, None)
         if attempt is None:
             return
+        if outcome.kind is OutcomeKind.LOST:
+            log = lease.logs.get(outcome.no) or LOST_LOG + attempt.log
         if outcome.kind is OutcomeKind.SUCCEEDED:
-            rows.succeeded.append((outcome.no, outcome.result, outcome.started_ms, outcome.duration_us))
+            row = (outcome.no, outcome.result, outcome.started_ms, outcome.duration_us)
+            rows.succeeded.setdefault(log, []).append(row)
         elif outcome.no in cancelling:
-            rows.stopped.append(outcome.no)
+            rows.stopped.setdefault(log, []).append(outcome.no)
         elif lease.preempted and outcome.kind in STOPPED:
-            rows.preempted.append(outcome.no)
+            rows.preempted.setdefault(log, []).append(outcome.no)
         else:
-            _settle_bad(state, function, lease.leaf, attempt, outcome, rows, now_ms, rng)
+            _settle_bad(state, function, lease, attempt, outcome, rows, now_ms, rng, log)
 
     for lease_report in reports:
         for outcome in lease_report.outcomes:
-            settle(outcome)
+            settle(outcome, lease_report.log)
         for no in lease_report.handed_back:
             if open_attempts.pop(no, None) is not None:
-                (rows.stopped if no in cancelling else rows.handed_back).append(no)
+                log = lease_report.log or lease.logs.get(no, "")
+                (rows.stopped if no in cancelling else rows.handed_back).setdefault(log, []).append(no)
         if lease_report.done:
             for outcome in _all_lost(tuple(open_attempts), "the lease ended without a word about this task"):
-                settle(outcome)
+                settle(outcome, "")
     return rows.records(lease.token, now_ms)
 
 
 def _settle_bad(
     state: State,
     function: FunctionSpec,
-    leaf: Leaf,
+    lease: Lease,
     attempt: OpenAttempt,
     outcome: Outcome,
     rows: _Sorted,
     now_ms: int,
     rng: Random,
+    log: str,
 ) -> None:
-    rule = RULES[outcome.kind]
+    rule, leaf = RULES[outcome.kind], lease.leaf
     crashes = attempt.crashes + rule.crash
     losses = attempt.losses + rule.loss
     throttles = attempt.throttles + rule.throttle
-    error = ErrorInfo(outcome.kind.value, outcome.message, outcome.detail)
+    error = ErrorInfo(outcome.kind.value, outcome.message + _said_of_version(state, lease, outcome), outcome.detail)
     given_up = _given_up(state, function, crashes, losses, rule)
     if rule.throttle and throttles >= state.limits.throttles_max:
         given_up = f"its downstream had no room {throttles} times (throttles_max {state.limits.throttles_max})"
@@ -199,7 +209,7 @@ def _settle_bad(
         reason = outcome.kind.value if rule.throttle else POISON
         error = ErrorInfo(reason, f"{given_up}; last: {outcome.message}", outcome.detail)
     if given_up or rule.final or (rule.charged and attempt.attempt >= attempt.max_attempts):
-        rows.failed.append(DeadRow(attempt.no, error, crashes, losses, outcome.duration_us))
+        rows.failed.append(DeadRow(attempt.no, error, crashes, losses, outcome.duration_us, log))
         return
     charged = attempt.attempt if rule.charged else attempt.attempt - 1
     due_ms = now_ms + delay_ms(function.retry, attempt.attempt, outcome, rng)
@@ -213,9 +223,20 @@ def _settle_bad(
         memory_bytes = after_running_out(function, leaf, largest_bytes)
     rows.retrying.append(
         RetryRow(
-            attempt.no, due_ms, error, charged, crashes, losses, outcome.duration_us, lane, memory_bytes, throttles
+            attempt.no, due_ms, error, charged, crashes, losses, outcome.duration_us, lane, memory_bytes, throttles, log
         )
     )
+
+
+def _said_of_version(state: State, lease: Lease, outcome: Outcome) -> str:
+    """Whether a payload is refused by another version than the one that it was accepted under."""
+    version = state.apps.versions.get(app_of(lease.leaf.function), {}).get(lease.version)
+    if outcome.kind is not OutcomeKind.BAD_PAYLOAD or version is None:
+        return ""
+    rollout = state.apps.rollouts[version.app]
+    if outcome.no >= version.from_no and version.number != rollout.canary:
+        return ""
+    return f"; it was accepted under another version than {name_of(version.number)}, which it ran on"
 
 
 def _given_up(state: State, function: FunctionSpec, crashes: int, losses: int, rule: Rule) -> str:

@@ -42,6 +42,8 @@ def restore(table: TaskTable, limits: Limits) -> State:
         policies=notes.policies(table),
         operations=notes.operations(table),
         deadlines=notes.deadlines(table),
+        outbox=notes.outbox(table),
+        apps=notes.apps(table),
     )
     state.leases = {grant.token: _lease(table, grant) for grant in table.grants()}
     for token, orders in notes.orders(table).items():
@@ -60,13 +62,13 @@ def restore(table: TaskTable, limits: Limits) -> State:
 
 def _lease(table: TaskTable, grant: Grant) -> Lease:
     tasks = table.load(grant.nos)
-    return Lease(grant.token, grant.runner, tasks[0].leaf, {task.no: open_attempt(task) for task in tasks})
+    open_ = {task.no: open_attempt(task) for task in tasks}
+    return Lease(grant.token, grant.runner, tasks[0].leaf, open_, version=tasks[0].version)
 
 
 def _restore_queue(state: State, queue: LeafQueue, count: int) -> None:
     """The head is as long as a lease may be: the rest is read when it is wanted."""
     limits = state.limits
-    queue.count = count
-    queue.payload_bytes = state.table.queued_bytes(queue.leaf)
+    queue.restore(count, state.table.queued_bytes(queue.leaf))
     first = state.table.next_queued(queue.leaf, None, min(limits.lease_tasks_max, limits.head_tasks_max))
     queue.fill(first, state.segment)

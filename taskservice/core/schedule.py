@@ -78,7 +78,7 @@ def _next_turn(state: State, round_: Round, now_ms: int) -> Turn | None:
 
 def _grant(state: State, turn: Turn, round_: Round, now_ms: int) -> LeaseGranted | None:
     leaf = turn.leaf
-    function = state.functions[leaf.function]
+    function = state.function_of(leaf, leaf.pin)
     speed = state.speeds.get(leaf.function)
     queue = state.queue(leaf)
     pool_slots = state.pool.slots(turn.shape)
@@ -98,7 +98,8 @@ def _grant(state: State, turn: Turn, round_: Round, now_ms: int) -> LeaseGranted
         round_.held.append(leaf)
         state.turns.tree.set_aside(leaf)
         return None
-    return LeaseGranted(now_ms, Token(state.epoch, state.next_lease), runner.id, leaf, nos)
+    version = state.apps.choose(leaf, len(nos))
+    return LeaseGranted(now_ms, Token(state.epoch, state.next_lease), runner.id, leaf, nos, version)
 
 
 def _counted(state: State, leaf: Leaf) -> bool:
@@ -118,7 +119,7 @@ def _counted(state: State, leaf: Leaf) -> bool:
 def charge(state: State, granted: LeaseGranted, now_ms: int, passed_over: int = 0) -> None:
     """The lease occupies its runner, and its leaf has paid for it."""
     leaf, tasks = granted.leaf, len(granted.nos)
-    function = state.functions[leaf.function]
+    function = state.function_of(leaf, leaf.pin)
     speed = state.speeds.get(leaf.function)
     demand = state.turns.demand_of(leaf)
     lasts_ms = lease.lasts_ms(tasks, speed, function)
@@ -131,6 +132,7 @@ def charge(state: State, granted: LeaseGranted, now_ms: int, passed_over: int = 
     rate, each_s = state.pool.rate(demand), lease.attempt_s(speed, function)
     price = state.costs.charge(granted.token, leaf, tasks, rate, each_s, now_ms)
     state.turns.served(leaf, tasks, price, now_ms, passed_over)
+    state.apps.granted(leaf, granted.version, tasks)
 
 
 def end(state: State, round_: Round, now_ms: int) -> None:

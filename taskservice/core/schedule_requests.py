@@ -10,8 +10,8 @@ from taskservice.core.admit import unfit
 from taskservice.core.decision import Decision
 from taskservice.core.effects import Refusal, ScheduleAnswer, SchedulesAnswer
 from taskservice.core.events import ScheduleAsked, SchedulePut, ScheduleRemoveAsked, SchedulesListed
-from taskservice.core.records import ScheduleRemoved, ScheduleSet
 from taskservice.core.recurrence import BadTiming, check_timing, passed, times_after
+from taskservice.core.schedule_records import ScheduleRemoved, ScheduleSet
 from taskservice.core.schedules import Progress, Schedule, ScheduleKey, ScheduleSpec, ScheduleState
 from taskservice.core.state import State
 

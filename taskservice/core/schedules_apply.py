@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from taskservice.core import records as r
 from taskservice.core.effects import Effect
 from taskservice.core.notes import forget_schedule, note_progress, note_schedule
+from taskservice.core.schedule_records import ScheduleFired, ScheduleRemoved, ScheduleSet
 from taskservice.core.schedules import Progress, Schedule
 from taskservice.core.state import State
 from taskservice.core.types import TERMINAL_STATES
 
 
-def was_set(state: State, record: r.ScheduleSet) -> list[tuple[int, Effect]]:
+def was_set(state: State, record: ScheduleSet) -> list[tuple[int, Effect]]:
     """There is such a schedule."""
     note_schedule(state.table, record.schedule)
     note_progress(state.table, record.schedule.key, record.progress)
@@ -18,14 +18,14 @@ def was_set(state: State, record: r.ScheduleSet) -> list[tuple[int, Effect]]:
     return []
 
 
-def removed(state: State, record: r.ScheduleRemoved) -> list[tuple[int, Effect]]:
+def removed(state: State, record: ScheduleRemoved) -> list[tuple[int, Effect]]:
     """There is no such schedule."""
     forget_schedule(state.table, record.key)
     state.schedules.remove(record.key)
     return []
 
 
-def fired(state: State, record: r.ScheduleFired) -> list[tuple[int, Effect]]:
+def fired(state: State, record: ScheduleFired) -> list[tuple[int, Effect]]:
     """The schedule has come so far."""
     known = state.schedules.find(record.key)
     assert known is not None

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from taskservice.core import preemption, schedule
 from taskservice.core.apply import apply
 from taskservice.core.decide import decide
-from taskservice.core.effects import Answer, Effect, Held, ValuesDropped
+from taskservice.core.effects import Answer, Effect, Held, ItemsAnswer, ValuesDropped
 from taskservice.core.events import Event, Submitted
 from taskservice.core.observe import observe
 from taskservice.core.record_sizes import bytes_of
@@ -105,10 +105,14 @@ class Shard:
         """The event has had all its consequences but those that wait for the disk."""
         observe(self.state, event, now_ms)
         decision = decide(self.state, event, now_ms, rng)
+        accepted = 0
         for record in decision.records:
             if isinstance(event, Submitted) and isinstance(record, TasksAccepted):
                 self.state.turns.gates.submitted(record.tasks, now_ms)
+                accepted += len(record.tasks)
             self._append(record)
+        if isinstance(event, Submitted) and isinstance(decision.answer, ItemsAnswer):
+            self.state.meters.answered(event, decision.answer, accepted, self.state.functions)
         self._close_if_full()
         ref = getattr(event, "ref", 0)
         if decision.answer is not None and ref:

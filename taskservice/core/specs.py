@@ -20,11 +20,18 @@ class Resources(Struct, frozen=True, array_like=True):
 
 
 class Bundle(Struct, frozen=True, array_like=True):
-    """Where a function's code is: `module:attribute`, importable once `path` is on `sys.path`."""
+    """Where a function's code is: `module:attribute`, importable once the code is on `sys.path`."""
 
     module: str
     attribute: str
     path: str
+    """The code's folder on every machine; empty if the code is an archive."""
+    sha256: str = ""
+    """Of the archive's files, in hex: the same code has the same, wherever it was packed."""
+    key: str = ""
+    """The archive, on the object store of the state."""
+    size_bytes: int = 0
+    """Of the archive."""
 
 
 class RetryPolicy(Struct, frozen=True, array_like=True):
@@ -102,6 +109,12 @@ class FunctionSpec(Struct, frozen=True, array_like=True):
     """Whether its tasks may be stopped, to run again later, so that others get what is their own; None: unless they are critical."""
     grace_ms: int = 5_000
     """How long an attempt that is told to stop has before it is ended by force."""
+    secrets: tuple[str, ...] = ()
+    """Names of what its attempts may read of the operator's secrets, in order; their values are nowhere in the core."""
+    pin: bool = False
+    """Its queued tasks stay on the version under which they were accepted."""
+    missing: bool = False
+    """The current version of its app has no such function: it takes no new tasks, and those that there are wait."""
 
 
 class Tenant(Struct, frozen=True, array_like=True):

@@ -15,18 +15,22 @@ from taskservice.core.costs import Costs
 from taskservice.core.deadlines import Deadlines
 from taskservice.core.flow.running import Running
 from taskservice.core.limits import Limits
+from taskservice.core.meters import Meters
 from taskservice.core.operations import Operations
 from taskservice.core.orders import Order, OrderKind
+from taskservice.core.outbox import Outbox
 from taskservice.core.pool import Pool
 from taskservice.core.promises import Preemption, Told, owner_of
 from taskservice.core.queues import LeafQueue
 from taskservice.core.searches import Searches
 from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
 from taskservice.core.speed import Speed
+from taskservice.core.stock import Stock
 from taskservice.core.table import TaskTable
 from taskservice.core.timetable import Timetable
 from taskservice.core.turns import Turns
 from taskservice.core.types import FunctionName, Leaf, RunnerId, Task, TaskId, TaskNo, TenantId, Token
+from taskservice.core.versions import Apps
 
 NO_TASKS: frozenset[TaskNo] = frozenset()
 
@@ -46,6 +50,9 @@ class OpenAttempt(Struct, frozen=True):
     payload_bytes: int
     expires_ms: int | None
     deadline_ms: int | None
+    hooked: bool
+    """Whether something follows its end."""
+    log: str
 
 
 def open_attempt(task: Task) -> OpenAttempt:
@@ -63,6 +70,8 @@ def open_attempt(task: Task) -> OpenAttempt:
         len(task.payload),
         task.expires_ms,
         task.deadline_ms,
+        task.hooks is not None,
+        task.log,
     )
 
 
@@ -77,6 +86,10 @@ class Lease:
     """Those not yet reported: exactly the running tasks that hold this token."""
     orders: tuple[Order, ...] = ()
     """What its supervisor has been told, or is being told."""
+    logs: dict[TaskNo, str] = field(default_factory=dict, compare=False)
+    """Volatile. Where logs of open attempts are stored, as far as they are: if the lease is lost, that is all there is."""
+    version: int = 0
+    """Of its function's app: the code that it runs."""
 
     @property
     def preempted(self) -> bool:
@@ -120,6 +133,10 @@ class State:
     schedules: Timetable = field(default_factory=Timetable)
     deadlines: Deadlines = field(default_factory=Deadlines)
     """How many were kept, and how many missed."""
+    outbox: Outbox = field(default_factory=Outbox)
+    """Who is to be told of what has ended."""
+    apps: Apps = field(default_factory=Apps)
+    """The versions of apps; what they have learnt of each is volatile."""
     queues: dict[Leaf, LeafQueue] = field(default_factory=dict)
     """A queue for each leaf that has queued tasks; its head is a cache of the table."""
 
@@ -134,14 +151,22 @@ class State:
     speeds: dict[FunctionName, Speed] = field(default_factory=dict)
     searches: Searches = field(default_factory=Searches)
     preemption: Preemption = field(default_factory=Preemption)
+    meters: Meters = field(init=False)
+    stock: Stock = field(default_factory=Stock)
+    """The tasks of `queues`, counted."""
 
     def __post_init__(self) -> None:
-        self.turns = Turns(self.tenants, self.functions, self.policies, self.running, self.limits)
+        self.turns = self._new_turns()
+        self.meters = Meters(self.limits.metrics_owners_max)
+
+    def _new_turns(self) -> Turns:
+        return Turns(self.tenants, self.functions, self.policies, self.running, self.limits, self.apps.specs)
 
     def begin_turns(self, now_ms: int) -> None:
         """Everybody's turns begin anew: what was learnt of them while a journal was read is not what happened."""
-        self.turns = Turns(self.tenants, self.functions, self.policies, self.running, self.limits)
+        self.turns = self._new_turns()
         self.turns.begin(now_ms)
+        self.meters = Meters(self.limits.metrics_owners_max)
         self.preemption = Preemption()
         self.preemption.restore(self._told(), self.turns.demand_of, now_ms)
         for leaf in self.queues:
@@ -154,11 +179,15 @@ class State:
                 if order.kind is OrderKind.PREEMPT:
                     yield token, Told(owner_of(lease.leaf), self.turns.demand_of(lease.leaf), lease.runner), order
 
+    def function_of(self, leaf: Leaf, version: int) -> FunctionSpec:
+        """What the version says of the leaf's function; the function as it is, if there is no such version."""
+        return self.apps.specs.get((leaf.function, version)) or self.functions[leaf.function]
+
     def queue(self, leaf: Leaf) -> LeafQueue:
         """The leaf's queue, which stands in the order as long as it is not `emptied`."""
         found = self.queues.get(leaf)
         if found is None:
-            found = self.queues[leaf] = LeafQueue(leaf, self.limits.head_tasks_max)
+            found = self.queues[leaf] = LeafQueue(leaf, self.limits.head_tasks_max, self.stock.opened(leaf))
             self.turns.tree.wake(leaf)
         return found
 
@@ -167,5 +196,6 @@ class State:
         queue = self.queues.get(leaf)
         if queue is not None and not queue.count:
             del self.queues[leaf]
+            self.stock.closed(leaf)
             self.turns.tree.sleep(leaf)
             self.searches.forget(leaf)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from taskservice.core import records as r
+from taskservice.core.callback_records import DeliveriesTried, DeliveryRenewed
 from taskservice.core.checkpoints import CheckpointsSaved
 from taskservice.core.operate import DONE
 from taskservice.core.operations import OperationKind
@@ -24,7 +25,7 @@ def story(records: Iterable[r.Record], no: TaskNo, leaf: Leaf | None = None) -> 
     return [
         f"{record.at_ms} {line}"
         for record in records
-        if (line := _line(record, no) or passed.get(id(record)) or orders.get(id(record)))
+        if (line := _line(record, no) or _callback(record, no) or passed.get(id(record)) or orders.get(id(record)))
     ]
 
 
@@ -64,7 +65,7 @@ def _line(record: r.Record, no: TaskNo) -> str:
                 if task.no == no:
                     return _accepted(task)
         case r.LeaseGranted(nos=nos) if no in nos:
-            return f"leased to {record.runner} under {_token(record.token)} with {len(nos) - 1} others"
+            return _leased(record)
         case r.TasksSucceeded(rows=rows):
             for row in rows:
                 if row[0] == no:
@@ -113,12 +114,32 @@ def _line(record: r.Record, no: TaskNo) -> str:
     return ""
 
 
+def _leased(record: r.LeaseGranted) -> str:
+    version = f", for v{record.version}" if record.version else ""
+    return f"leased to {record.runner} under {_token(record.token)} with {len(record.nos) - 1} others{version}"
+
+
 def _accepted(task: Task) -> str:
     expires = f", expires {task.expires_ms}" if task.expires_ms is not None else ""
     what = f"accepted as {task.id!r} of {task.tenant}: {task.function}, {task.state}, due {task.due_ms}"
     lane = f", {task.lane} lane" if task.lane else ""
     lane += f" until {task.press_ms}" if task.press_ms is not None else ""
     return what + expires + lane
+
+
+def _callback(record: r.Record, no: TaskNo) -> str:
+    match record:
+        case DeliveriesTried(rows=tried):
+            for one in tried:
+                if one.no == no:
+                    said = one.attempt.message or f"HTTP status {one.attempt.status}"
+                    after = one.state if one.next_ms is None else f"tried again at {one.next_ms}"
+                    return f"callback of run {one.run}: {said}, {after}"
+        case DeliveryRenewed() if record.no == no:
+            return f"callback of run {record.run}: asked for again"
+        case _:
+            pass
+    return ""
 
 
 def _changed(record: r.TasksChanged) -> str:

@@ -12,10 +12,12 @@ from typing import NamedTuple, Protocol
 
 from taskservice.core.changes import Change
 from taskservice.core.checkpoints import Checkpoints
+from taskservice.core.deliveries import Deliveries
 from taskservice.core.past import PastTasks
 from taskservice.core.records import DeadRow, RetryRow
 from taskservice.core.stretches import Reach, Stretch
 from taskservice.core.types import (
+    FunctionName,
     Leaf,
     ListFilter,
     RunnerId,
@@ -83,6 +85,8 @@ class Changed(NamedTuple):
     entered_bytes: int = 0
     values: tuple[str, ...] = ()
     """Keys of the values to which those referred that are gone."""
+    hooked: tuple[TaskNo, ...] = ()
+    """Those that have ended by it, and that something follows; in the order of their numbers."""
 
 
 class IllegalMove(Exception):
@@ -98,6 +102,10 @@ class TaskTable(Protocol):
         """What is known of tasks that have left for history."""
 
     @property
+    def deliveries(self) -> Deliveries:
+        """Whom ends of runs are still to be told, and what became of that."""
+
+    @property
     def checkpoints(self) -> Checkpoints:
         """The last checkpoints of its tasks. One that is deleted has none; to others they are left until `drop`."""
 
@@ -107,11 +115,13 @@ class TaskTable(Protocol):
     def make_due(self, nos: Sequence[TaskNo]) -> None:
         """scheduled, retrying -> queued."""
 
-    def lease(self, nos: Sequence[TaskNo], token: Token, runner: RunnerId, at_ms: int) -> list[Task]:
-        """queued -> running under `token` on `runner`; attempt + 1; started_ms = at_ms. Gives them as they are now."""
+    def lease(self, nos: Sequence[TaskNo], token: Token, runner: RunnerId, at_ms: int, version: int = 0) -> list[Task]:
+        """queued -> running under `token` on `runner`; attempt + 1; started_ms = at_ms; the version. Gives them as they are now."""
 
-    def succeed(self, rows: Sequence[tuple[TaskNo, bytes, int, int]], token: Token, at_ms: int) -> None:
-        """running -> succeeded; rows as in `TasksSucceeded`; ended_ms = at_ms; the token is cleared."""
+    def succeed(self, rows: Sequence[tuple[TaskNo, bytes, int, int]], token: Token, at_ms: int, log: str = "") -> None:
+        """running -> succeeded; rows as in `TasksSucceeded`; ended_ms = at_ms; the token is cleared.
+
+        `log`, here and in what follows or its rows: where the task's log is from now on; empty: where it was."""
 
     def retry(self, rows: Sequence[RetryRow], token: Token) -> None:
         """running -> retrying, with the row's due_ms, error, counts and duration; token, started_ms and expires_ms are cleared."""
@@ -119,13 +129,13 @@ class TaskTable(Protocol):
     def fail(self, rows: Sequence[DeadRow], token: Token, at_ms: int) -> None:
         """running -> failed, with the row's error, counts and duration; ended_ms = at_ms; the token is cleared."""
 
-    def hand_back(self, nos: Sequence[TaskNo], token: Token) -> None:
+    def hand_back(self, nos: Sequence[TaskNo], token: Token, log: str = "") -> None:
         """running -> queued; attempt - 1; due_ms stays, so they are back in their place; token and started_ms cleared."""
 
-    def preempt(self, nos: Sequence[TaskNo], token: Token) -> None:
+    def preempt(self, nos: Sequence[TaskNo], token: Token, log: str = "") -> None:
         """As `hand_back`, of tasks that had started: preempted + 1; expires_ms cleared."""
 
-    def cancel(self, nos: Sequence[TaskNo], token: Token, at_ms: int) -> None:
+    def cancel(self, nos: Sequence[TaskNo], token: Token, at_ms: int, log: str = "") -> None:
         """running -> cancelled; ended_ms = at_ms; the token is cleared."""
 
     def change(self, change: Change, nos: Sequence[TaskNo]) -> list[Changed]:
@@ -147,6 +157,9 @@ class TaskTable(Protocol):
 
     def find(self, tenant: TenantId, ids: Sequence[TaskId]) -> dict[TaskId, Task]:
         """Those of these ids that the tenant has."""
+
+    def hooked(self, nos: Sequence[TaskNo]) -> list[TaskNo]:
+        """Those of these tasks that something follows when they have ended, in the order given. Takes no time with their payloads."""
 
     def next_queued(self, leaf: Leaf, after: QueueKey | None, limit: int) -> list[QueueKey]:
         """The queued tasks of a leaf in order, those after `after` if that is given."""
@@ -192,6 +205,9 @@ class TaskTable(Protocol):
 
     def counts(self, tenant: TenantId | None = None) -> dict[tuple[Leaf, TaskState], int]:
         """How many tasks there are of each leaf and state. Zero counts may be left out."""
+
+    def totals(self, tenant: TenantId) -> dict[tuple[FunctionName, TaskState], int]:
+        """The same of the tenant's tasks, summed by function: in the time that its functions take, not its leaves."""
 
     def queued_bytes(self, leaf: Leaf) -> int:
         """The sum of the payloads of the leaf's queued tasks."""

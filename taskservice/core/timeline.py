@@ -101,7 +101,9 @@ def _waited(spans: Sequence[Span], *, lasts: bool = False) -> Iterator[Stage]:
 
 def _attempt(task: Task, runner: RunnerId | None) -> Iterator[Stage]:
     if task.started_ms is not None:
-        yield Stage("running", task.started_ms, task.ended_ms, attempt=task.attempt, runner=runner)
+        yield Stage(
+            "running", task.started_ms, task.ended_ms, attempt=task.attempt, runner=runner, version=task.version
+        )
 
 
 def _end(task: Task) -> Iterator[Stage]:

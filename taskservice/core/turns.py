@@ -27,6 +27,7 @@ from taskservice.core.specs import (
 )
 from taskservice.core.spent import Spent
 from taskservice.core.types import FunctionName, Leaf, Priority, TenantId
+from taskservice.core.versions import SpecKey
 
 CLASS_WEIGHTS = {
     Priority.CRITICAL: 16.0,
@@ -47,6 +48,8 @@ class Turns:
     policies: Mapping[tuple[str, str], Policy]
     running: Running
     limits: Limits
+    versions: Mapping[SpecKey, FunctionSpec] = field(default_factory=dict)
+    """What each version of an app says of its functions."""
     usage: Usage = field(default_factory=Usage)
     tree: Tree = field(init=False)
     gates: Gates = field(init=False)
@@ -58,7 +61,16 @@ class Turns:
 
     def __post_init__(self) -> None:
         stirred: dict[Line, None] = {}
-        self.gates = Gates(self.tenants, self.functions, self.policies, self.running, self.usage, stirred, self.limits)
+        self.gates = Gates(
+            self.tenants,
+            self.functions,
+            self.policies,
+            self.running,
+            self.usage,
+            stirred,
+            self.limits,
+            self.function_of,
+        )
         self.tree = Tree(self.weight_of, self.gates.lines_of, self.demand_of, stirred)
 
     def begin(self, now_ms: int) -> None:
@@ -195,9 +207,13 @@ class Turns:
             case _:
                 return 1.0
 
+    def function_of(self, leaf: Leaf) -> FunctionSpec:
+        """The leaf's function, as the version says on which its tasks stay, if they do."""
+        return self.versions.get((leaf.function, leaf.pin)) or self.functions[leaf.function]
+
     def demand_of(self, leaf: Leaf) -> Demand:
         """What a lease of the leaf's tasks asks of a runner."""
-        function = self.functions[leaf.function]
+        function = self.function_of(leaf)
         spread = function.name if function.spread else None
         pack = self.limits.placement == PACK
         return demand_for(resources_of(function, leaf), function.labels, spread, pack=pack)

@@ -114,11 +114,18 @@ class Leaf(NamedTuple):
     lane: Lane = Lane.MAIN
     memory_bytes: int = 0
     """What a lease asks for, if that is more than its function says: these have run out of less. See `memory`."""
+    pin: int = 0
+    """The version of its app that these stay on; 0: they take whatever is current. See `versions`."""
 
     @property
     def plain(self) -> Leaf:
         """The same without what only matters for as long as a task waits: where it is counted in history."""
         return Leaf(self.tenant, self.function, self.priority)
+
+    @property
+    def group(self) -> Leaf:
+        """The same without its key: what is counted together, however many keys there are."""
+        return self._replace(key="") if self.key else self
 
 
 class ErrorInfo(Struct, frozen=True, array_like=True, gc=False):
@@ -128,6 +135,17 @@ class ErrorInfo(Struct, frozen=True, array_like=True, gc=False):
     message: str
     detail: str = ""
     """The end of the traceback or of the process's last words; empty if there was none."""
+
+
+class Hooks(Struct, frozen=True, array_like=True, gc=False):
+    """What follows when a run of a task has ended. Empty: nothing."""
+
+    callback_url: str = ""
+    """Is told by a signed HTTP request, however the run has ended."""
+    on_success: str = ""
+    """A function that gets a task when the run has succeeded."""
+    on_failure: str = ""
+    """A function that gets a task when the run has failed, or has expired."""
 
 
 class NewTask(Struct, frozen=True, array_like=True, gc=False):
@@ -154,6 +172,7 @@ class NewTask(Struct, frozen=True, array_like=True, gc=False):
     """The same, reckoned from its acceptance. Neither: the function's own."""
     off_peak: bool | None = None
     """Whether it can wait for off-peak hours. None: the function's own."""
+    hooks: Hooks | None = None
 
 
 class Task(Struct, frozen=True, array_like=True, gc=False):
@@ -206,10 +225,17 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
     """How often it was stopped for others in this run."""
     throttles: int = 0
     """How often its downstream had no room for it in this run."""
+    hooks: Hooks | None = None
+    log: str = ""
+    """Where the log of its last attempts is, those of runs before included: see `taskservice.logs.places`."""
+    pin: int = 0
+    """As in `Leaf`."""
+    version: int = 0
+    """The version of its app that its last lease was for; 0: none, or its code has no versions."""
 
     @property
     def leaf(self) -> Leaf:
-        return Leaf(self.tenant, self.function, self.priority, self.key, self.lane, self.memory_bytes)
+        return Leaf(self.tenant, self.function, self.priority, self.key, self.lane, self.memory_bytes, self.pin)
 
 
 class ListFilter(Struct, frozen=True, array_like=True):

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 
 from taskservice.actors.ports import DispatcherPort
+from taskservice.code.deploying import CodeKeeper
 from taskservice.core.specs import ApiKey
 from taskservice.core.types import TenantId
 from taskservice.gateway.catalog import Catalog
+from taskservice.gateway.following import Followers
 from taskservice.gateway.history import HistoryReader
 from taskservice.gateway.logs import LogReader
+from taskservice.gateway.measured import Measures
 from taskservice.gateway.problems import INVALID_KEY, MISSING_SCOPE, TENANT_FORBIDDEN, Problem
 from taskservice.gateway.settings import GatewaySettings
 from taskservice.gateway.values import GatewayValues
 
 _ADMIN = "admin"
-_BEARER = HTTPBearer(auto_error=False, description="An API key: `tsk_...`")
+BEARER = HTTPBearer(auto_error=False, description="An API key: `tsk_...`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,12 @@ class Gateway:
     history: HistoryReader
     catalog: Catalog
     now_ms: Callable[[], int]
+    measures: Measures
+    followers: Followers = field(default_factory=Followers)
+    code: CodeKeeper | None = None
+    """None in tests of other things: then nothing can be deployed."""
+    deploying: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by whoever deploys: one at a time, for each has an archive in RAM."""
 
 
 async def gateway_of(request: Request) -> Gateway:
@@ -71,7 +81,7 @@ class Caller:
 async def authenticate(
     gateway: Here,
     needed: SecurityScopes,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)],
 ) -> Caller:
     """Who calls, with all the scopes that the route needs. Raises a 401 or 403 Problem."""
     if credentials is None:

@@ -27,6 +27,7 @@ from taskservice.gateway.problems import (
     KEY_NOT_FOUND,
     TENANT_EXISTS,
     TENANT_NOT_FOUND,
+    TENANTS_NOT_APART,
     UNKNOWN_TENANT,
     Problem,
 )
@@ -49,11 +50,13 @@ async def list_tenants(gateway: Here, caller: Admin) -> Response:
 
 @routes.post("/tenants", **documented({201: TenantView}, (400, 409, 413, 415), body=TenantRequest))
 async def create_tenant(request: Request, gateway: Here, caller: Admin) -> Response:
-    """The tenant is known. 409 if it was known before: change it with PATCH."""
+    """The tenant is known. 409 if it was known before: change it with PATCH; or if tenants cannot be kept apart here."""
     wanted = await read_json(request, _TENANT, gateway.settings)
     await gateway.catalog.run_once()
     if wanted.id in gateway.catalog.tenants:
         raise Problem(TENANT_EXISTS, f"There is a tenant {wanted.id!r}; change it with PATCH /v1/tenants/{wanted.id}.")
+    if gateway.settings.tenant_alone:
+        raise Problem(TENANTS_NOT_APART, gateway.settings.tenant_alone)
     default = Tenant(TenantId(wanted.id))
     said = {name: value for name, value in said_of(wanted, "tenant").items() if name != "id"}
     return await _put_tenant(gateway, changed(default, default, said), 201)

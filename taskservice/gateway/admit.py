@@ -9,7 +9,8 @@ from typing import TypeVar
 import msgspec
 from msgspec import UnsetType
 
-from taskservice.core.types import FunctionName, NewTask, TaskId
+from taskservice.callback_urls import check_url
+from taskservice.core.types import FunctionName, Hooks, NewTask, TaskId
 from taskservice.gateway.body import decode
 from taskservice.gateway.canonical import Canonical, canonical
 from taskservice.gateway.catalog import Catalog, KnownFunction
@@ -76,7 +77,23 @@ class Admission:
             deadline_ms=deadline_ms,
             deadline_in_ms=deadline_in_ms,
             off_peak=_given(request.off_peak),
+            hooks=await self._hooks(request),
         )
+
+    async def _hooks(self, request: TaskRequest) -> Hooks | None:
+        """What is to follow the task's end. Raises Problem if that can never be."""
+        hooks = Hooks(
+            _given(request.callback_url) or "", _given(request.on_success) or "", _given(request.on_failure) or ""
+        )
+        if hooks.callback_url:
+            try:
+                check_url(hooks.callback_url, private_networks=self._settings.callback_private_networks)
+            except ValueError as error:
+                raise invalid("$.callback_url", str(error)) from None
+        for path, name in (("$.on_success", hooks.on_success), ("$.on_failure", hooks.on_failure)):
+            if name and await self._catalog.function(name) is None:
+                raise invalid(path, f"there is no function {name!r}")
+        return None if hooks == Hooks() else hooks
 
     def _payload(self, request: TaskRequest, function: KnownFunction) -> Canonical:
         settings = self._settings

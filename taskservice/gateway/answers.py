@@ -10,10 +10,12 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 from starlette.responses import Response
 
-from taskservice.core.effects import ItemStatus, RunnerStatus, StatusAnswer
+from taskservice.core.effects import ItemStatus, StatusAnswer
+from taskservice.core.follow_up import follow_up_id, function_after
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.specs import ApiKey, Tenant
-from taskservice.core.types import PRESSED_LANES, TERMINAL_STATES, ErrorInfo, Priority, Task, TaskState
+from taskservice.core.types import PRESSED_LANES, TERMINAL_STATES, ErrorInfo, Hooks, Priority, Task, TaskState
+from taskservice.core.versions import version_of
 from taskservice.gateway.amounts import QuotaView, RateView, quota_view, rate_view
 from taskservice.gateway.problems import ProblemDocument
 from taskservice.gateway.times import iso
@@ -63,8 +65,16 @@ class TaskView(Struct, frozen=True, kw_only=True):
     """How often it was stopped so that others got what is their own."""
     duration_ms: float | None
     error: ErrorView | None
+    version: str | None
+    """Of its app: what its last attempt ran, or what it stays on if it has not run; null: neither is known."""
     key: str | UnsetType = UNSET
     """Only if it has one: what its function counts running tasks by."""
+    callback_url: str | UnsetType = UNSET
+    """Only if it has one; what became of it is at /v1/tasks/{id}/deliveries."""
+    on_success: str | UnsetType = UNSET
+    on_failure: str | UnsetType = UNSET
+    follow_up: str | UnsetType = UNSET
+    """The id of the task that follows this one's end; only if one does."""
     payload: Raw | UnsetType = UNSET
     result: Raw | UnsetType = UNSET
     lost: dict[str, str] | UnsetType = UNSET
@@ -86,6 +96,7 @@ class TaskValues(NamedTuple):
 
 NO_VALUES = TaskValues()
 
+_NO_HOOKS = Hooks()
 _STARTED = (TaskState.RUNNING, *TERMINAL_STATES)
 
 
@@ -145,12 +156,24 @@ class OperationView(Struct, frozen=True, kw_only=True):
     done_at: str | None
 
 
+class LogLineView(Struct, frozen=True):
+    """A line, with its line feed if it has one."""
+
+    at: str | None
+    """Null: a remark of the service that has no time."""
+    stream: str
+    """`stdout`, `stderr`, `output` (both, past Python's streams), a level of logging, or `service`."""
+    text: str
+
+
 class LogView(Struct, frozen=True):
     """What one attempt wrote."""
 
     run: int
     attempt: int
     text: str
+    lines: list[LogLineView]
+    """The same, line by line."""
 
 
 class LogsView(Struct, frozen=True):
@@ -179,6 +202,29 @@ class ClusterView(Struct, frozen=True):
     runners: list[RunnerView]
     deadlines: dict[str, DeadlinesView]
     """By function, of tasks that had a deadline and have ended by success or as dead letters."""
+    machines: list[MachinesView] = []
+    """What the autoscaler wants, if there is one (told to admins)."""
+    places: list[PlacesView] = []
+    """What it wants them for."""
+
+
+class MachinesView(Struct, frozen=True):
+    """Machines of one kind."""
+
+    kind: str
+    wanted: int
+    there: int
+    """That have joined and take work."""
+    leaving: int
+    why: str
+
+
+class PlacesView(Struct, frozen=True):
+    """Places on machines for work that asks for the same."""
+
+    shape: str
+    places: int
+    why: str
 
 
 class DeadlinesView(Struct, frozen=True):
@@ -248,6 +294,7 @@ def task_view(
     cancelling: bool = False,
 ) -> TaskView:
     """A task as users see it, with the values that are given."""
+    hooks = task.hooks or _NO_HOOKS
     return TaskView(
         id=task.id,
         function=task.function,
@@ -272,8 +319,13 @@ def task_view(
         crashes=task.crashes,
         memory_bytes=task.memory_bytes or None,
         preempted=task.preempted,
+        version=version_of(task),
         duration_ms=None if task.duration_us is None else task.duration_us / 1000,
         error=None if task.error is None else _error_view(task.error),
+        callback_url=hooks.callback_url or UNSET,
+        on_success=hooks.on_success or UNSET,
+        on_failure=hooks.on_failure or UNSET,
+        follow_up=follow_up_id(task) if function_after(task) else UNSET,
         payload=UNSET if values.payload is None else Raw(values.payload),
         result=UNSET if values.result is None else Raw(values.result),
         lost=dict(values.lost) or UNSET,
@@ -304,13 +356,21 @@ def operation_view(operation: Operation) -> OperationView:
 def cluster_view(status: StatusAnswer, *, runners: bool) -> ClusterView:
     """The service's state; without `runners` for those who may not see the machines."""
     functions = {str(name): dict(counts) for name, counts in status.functions.items()}
-    machines = [_runner_view(one) for one in status.runners] if runners else []
+    machines = [
+        RunnerView(one.runner, one.node, one.cpus, one.cpus_used, one.leases, one.draining)
+        for one in (status.runners if runners else ())
+    ]
     deadlines = {str(name): DeadlinesView(kept.met, kept.missed) for name, kept in status.deadlines.items()}
-    return ClusterView(status.epoch, status.counts, functions, machines, deadlines)
-
-
-def _runner_view(one: RunnerStatus) -> RunnerView:
-    return RunnerView(one.runner, one.node, one.cpus, one.cpus_used, one.leases, one.draining)
+    wanted, places = (status.machines, status.places) if runners else ((), ())
+    return ClusterView(
+        status.epoch,
+        status.counts,
+        functions,
+        machines,
+        deadlines,
+        [MachinesView(one.kind, one.wanted, one.there, one.leaving, one.why) for one in wanted],
+        [PlacesView(one.shape, one.places, one.why) for one in places],
+    )
 
 
 def tenant_view(tenant: Tenant) -> TenantView:

@@ -11,14 +11,32 @@ from contextlib import asynccontextmanager, suppress
 from fastapi import FastAPI
 
 from taskservice.actors.ports import DispatcherPort
+from taskservice.code.deploying import CodeKeeper
 from taskservice.errors import BackOffError
-from taskservice.gateway import admin, changes, cluster, health, insight, operations, policies, query, schedules, submit
+from taskservice.gateway import (
+    admin,
+    apps,
+    callbacks,
+    changes,
+    cluster,
+    dead_letters,
+    health,
+    insight,
+    log_routes,
+    metrics,
+    operations,
+    policies,
+    query,
+    schedules,
+    submit,
+)
 from taskservice.gateway.access import Gateway
 from taskservice.gateway.catalog import Catalog
 from taskservice.gateway.handlers import HANDLERS
 from taskservice.gateway.headers import SafeHeaders
 from taskservice.gateway.history import HistoryReader
 from taskservice.gateway.logs import LogReader
+from taskservice.gateway.measured import Measured, Measures
 from taskservice.gateway.openapi import DocumentedAPI
 from taskservice.gateway.settings import GatewaySettings
 from taskservice.gateway.values import GatewayValues, ValueStore
@@ -26,8 +44,9 @@ from taskservice.gateway.values import GatewayValues, ValueStore
 _LOG = logging.getLogger(__name__)
 
 ROUTERS = (
-    submit.routes, query.routes, changes.routes, insight.routes, operations.routes, schedules.routes, policies.routes,
-    cluster.routes, admin.routes, health.routes,
+    submit.routes, query.routes, log_routes.routes, changes.routes, insight.routes, operations.routes, schedules.routes,
+    policies.routes, callbacks.routes, cluster.routes, admin.routes, apps.routes, health.routes, metrics.routes,
+    dead_letters.routes,
 )  # fmt: skip
 
 
@@ -38,6 +57,7 @@ def create_app(
     values: ValueStore,
     history: HistoryReader,
     *,
+    code: CodeKeeper | None = None,
     clock_s: Callable[[], float] = time.monotonic,
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
 ) -> FastAPI:
@@ -52,8 +72,12 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.gateway = Gateway(dispatcher, settings, logs, GatewayValues(values, settings), history, catalog, now_ms)
+    measures = Measures()
+    app.state.gateway = Gateway(
+        dispatcher, settings, logs, GatewayValues(values, settings), history, catalog, now_ms, measures, code=code
+    )
     app.add_middleware(SafeHeaders)
+    app.add_middleware(Measured, measures=measures)
     for router in ROUTERS:
         app.include_router(router)
     return app

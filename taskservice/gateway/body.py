@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TypeVar
 
 import msgspec
@@ -9,6 +10,7 @@ from fastapi import Request
 from msgspec import Struct
 
 from taskservice.gateway.canonical import DECODE_ERRORS, refuse_duplicate_keys, unreadable
+from taskservice.gateway.encodings import PLAIN, encoding_of, unpacked
 from taskservice.gateway.problems import UNSUPPORTED_MEDIA_TYPE, Problem, too_large
 from taskservice.gateway.settings import GatewaySettings
 
@@ -22,7 +24,7 @@ S = TypeVar("S", bound=Struct)
 
 
 async def read_body(request: Request, limit: str, bytes_max: int) -> bytes:
-    """The whole body. Raises a 413 Problem if it is longer than `bytes_max`, whatever its Content-Length promised.
+    """The whole body, unpacked. Raises a 413 Problem if it is longer than `bytes_max`, whatever its Content-Length promised.
 
     What is too long is not kept, but some of it is still read: a client that is busy sending when the connection is
     closed never sees the answer. One that asks first (`Expect: 100-continue`) is told at once.
@@ -44,7 +46,9 @@ async def read_body(request: Request, limit: str, bytes_max: int) -> bytes:
             chunks.clear()
     if not fits:
         raise _body_too_large(limit, bytes_max)
-    return b"".join(chunks)
+    body, encoding = b"".join(chunks), encoding_of(request)
+    # Off the loop: what is small on the way may be large.
+    return body if encoding == PLAIN else await asyncio.to_thread(unpacked, body, encoding, limit, bytes_max)
 
 
 def _body_too_large(limit: str, bytes_max: int) -> Problem:
@@ -54,9 +58,7 @@ def _body_too_large(limit: str, bytes_max: int) -> Problem:
 def media_type(request: Request, *accepted: str) -> str:
     """Which of `accepted` the body is; JSON if the caller does not say. Raises a 415 Problem for anything else."""
     given = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
-    encoding = request.headers.get("content-encoding", "identity").lower()
-    if encoding != "identity":
-        raise Problem(UNSUPPORTED_MEDIA_TYPE, f"Content-Encoding {encoding[:100]} is not supported; send it as it is.")
+    encoding_of(request)
     if given not in accepted:
         wanted = " or ".join(accepted)
         raise Problem(UNSUPPORTED_MEDIA_TYPE, f"Content-Type {given[:100]} is not understood here; send {wanted}.")

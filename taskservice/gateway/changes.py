@@ -27,14 +27,15 @@ from taskservice.ids import is_task_id
 
 routes = APIRouter(prefix="/v1", tags=["changes"])
 
-_CHANGE = msgspec.json.Decoder(ChangeRequest)
+CHANGE = msgspec.json.Decoder(ChangeRequest)
 _PAUSE: msgspec.json.Decoder[ChangeRequest] = msgspec.json.Decoder(PauseRequest)
 _DONE = {JSON: {"anyOf": [reference(ChangeView), reference(OperationView)]}}
 
 Whose = Annotated[TenantQuery, Query()]
 
 
-def _many(body: type[ChangeRequest]) -> dict[str, Any]:
+def many(body: type[ChangeRequest]) -> dict[str, Any]:
+    """Says what a route answers that changes tasks."""
     return {**documented({200: _DONE, 202: OperationView}, (400, 413, 415, 429), body=body)}
 
 
@@ -52,7 +53,7 @@ async def retry_task(gateway: Here, caller: Operator, id: IdInPath, query: Whose
     return await _one(gateway, caller, query, OperationKind.RETRY, id)
 
 
-@routes.post("/tasks/cancel", **_many(ChangeRequest))
+@routes.post("/tasks/cancel", **many(ChangeRequest))
 async def cancel(request: Request, gateway: Here, caller: Operator, query: Whose) -> Response:
     """With `ids`: these tasks will not run; each result says whether that could be done. Those that run are asked to stop.
 
@@ -62,26 +63,26 @@ async def cancel(request: Request, gateway: Here, caller: Operator, query: Whose
     return await _named_or_matching(request, gateway, caller, query, OperationKind.CANCEL)
 
 
-@routes.post("/tasks/pause", **_many(PauseRequest))
+@routes.post("/tasks/pause", **many(PauseRequest))
 async def pause(request: Request, gateway: Here, caller: Operator, query: Whose) -> Response:
     """Tasks that wait do not start until they are resumed, or until the time that `until` says. Named or filtered as for
     `cancel`; so for all that follow."""
     return await _named_or_matching(request, gateway, caller, query, OperationKind.PAUSE)
 
 
-@routes.post("/tasks/resume", **_many(ChangeRequest))
+@routes.post("/tasks/resume", **many(ChangeRequest))
 async def resume(request: Request, gateway: Here, caller: Operator, query: Whose) -> Response:
     """Tasks that are paused wait again as they did before."""
     return await _named_or_matching(request, gateway, caller, query, OperationKind.RESUME)
 
 
-@routes.post("/tasks/retry", **_many(ChangeRequest))
+@routes.post("/tasks/retry", **many(ChangeRequest))
 async def retry(request: Request, gateway: Here, caller: Operator, query: Whose) -> Response:
     """Tasks that failed, were cancelled or have expired run again, as if they were new. Those in history do not."""
     return await _named_or_matching(request, gateway, caller, query, OperationKind.RETRY)
 
 
-@routes.post("/tasks/delete", **_many(ChangeRequest))
+@routes.post("/tasks/delete", **many(ChangeRequest))
 async def delete(request: Request, gateway: Here, caller: Operator, query: Whose) -> Response:
     """Tasks are as if they had never been, whether they wait or have ended, here or in history; their ids are free."""
     return await _named_or_matching(request, gateway, caller, query, OperationKind.DELETE)
@@ -105,9 +106,16 @@ async def _one(gateway: Gateway, caller: Caller, query: TenantQuery, kind: Opera
 async def _named_or_matching(
     request: Request, gateway: Gateway, caller: Caller, query: TenantQuery, kind: OperationKind
 ) -> Response:
+    wanted = await read_json(request, _PAUSE if kind is OperationKind.PAUSE else CHANGE, gateway.settings)
+    return await change_wanted(gateway, caller, query, kind, wanted)
+
+
+async def change_wanted(
+    gateway: Gateway, caller: Caller, query: TenantQuery, kind: OperationKind, wanted: ChangeRequest
+) -> Response:
+    """It is done to the tasks that are named, or is under way for those that pass the filters."""
     settings = gateway.settings
     tenant = caller.acting_for(query.tenant)
-    wanted = await read_json(request, _PAUSE if kind is OperationKind.PAUSE else _CHANGE, settings)
     resume_ms = _resume_ms(gateway, wanted)
     if wanted.ids is UNSET:
         return await change_matching(gateway, caller, kind, wanted, query.tenant, resume_ms)

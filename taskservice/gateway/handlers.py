@@ -28,7 +28,7 @@ _CLIENT_GONE = 499
 
 async def on_problem(request: Request, error: Problem) -> Response:
     """A refusal by the gateway itself."""
-    return problem_response(error.document)
+    return _refused(request, error)
 
 
 async def on_service_error(request: Request, error: TaskServiceError) -> Response:
@@ -37,6 +37,11 @@ async def on_service_error(request: Request, error: TaskServiceError) -> Respons
     code = status.name.lower() if error.code == type(error).__name__ else error.code
     retry_after_s = error.retry_after_s if isinstance(error, BackOffError) else None
     problem = Problem(Kind(code, status.value, status.phrase), error.message, retry_after_s=retry_after_s)
+    return _refused(request, problem)
+
+
+def _refused(request: Request, problem: Problem) -> Response:
+    request.app.state.gateway.measures.refused(problem.document)
     return problem_response(problem.document)
 
 

@@ -16,6 +16,7 @@ from taskservice.core.insight import (
     WindowUse,
 )
 from taskservice.core.types import TERMINAL_STATES, Task, TaskState
+from taskservice.core.versions import name_of
 from taskservice.gateway.amounts import QuotaView, amounts_view, quota_view
 from taskservice.gateway.answers import ErrorView
 from taskservice.gateway.reasons import ReasonView, how_of, reason_view
@@ -83,6 +84,8 @@ class StageView(Struct, frozen=True, kw_only=True):
     attempt: int | None
     runner: str | None
     """Told to admins."""
+    version: str | None
+    """Of an attempt: the version of its app that it runs."""
     message: str | None
 
 
@@ -261,6 +264,7 @@ def _stage_view(stage: Stage, now_ms: int, *, machines: bool) -> StageView:
         cause=stage.cause or None,
         attempt=stage.attempt,
         runner=stage.runner if machines else None,
+        version=name_of(stage.version) if stage.version else None,
         message=stage.message or None,
     )
 

@@ -9,7 +9,15 @@ import msgspec
 from fastapi import FastAPI
 from msgspec import Struct
 
-from taskservice.gateway import answers, insight_views, policy_views, requests, schedule_views
+from taskservice.gateway import (
+    answers,
+    app_views,
+    callback_views,
+    insight_views,
+    policy_views,
+    requests,
+    schedule_views,
+)
 from taskservice.gateway.body import JSON
 from taskservice.gateway.problems import PROBLEM_MEDIA_TYPE, ProblemDocument
 
@@ -68,6 +76,7 @@ class DocumentedAPI(FastAPI):
             document = super().openapi()
             models = (
                 *requests.MODELS, *answers.MODELS, *schedule_views.MODELS, *insight_views.MODELS, *policy_views.MODELS,
+                *callback_views.MODELS, *app_views.MODELS,
             )  # fmt: skip
             _, components = msgspec.json.schema_components(models, ref_template=_REF)
             for component in components.values():

@@ -93,6 +93,10 @@ class FunctionView(Struct, frozen=True, kw_only=True):
     """Whether its tasks may be stopped for others; null: unless they are critical."""
     grace_s: float
     """What they have then before they are ended by force."""
+    pin: bool
+    """Its queued tasks stay on the version of the app that they were submitted under."""
+    missing: bool
+    """The current version of its app has not got it: it takes no tasks, and those that there are wait."""
     paused: bool
     rate: RateView | None
     """Tasks that may start, of all tenants together; null: no limit."""
@@ -173,6 +177,8 @@ def function_view(spec: FunctionSpec, policy: FunctionPolicy) -> FunctionView:
         max_crashes=spec.max_crashes,
         priority=spec.priority,
         preemptible=spec.preemptible,
+        pin=spec.pin,
+        missing=spec.missing,
         grace_s=spec.grace_ms / 1000,
         paused=policy.paused,
         rate=rate_view(policy.rate or spec.rate),

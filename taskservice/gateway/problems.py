@@ -30,6 +30,7 @@ class Kind(NamedTuple):
 
 
 MALFORMED_JSON = Kind("malformed_json", 400, "The body is not well-formed JSON")
+MALFORMED_BODY = Kind("malformed_body", 400, "The body is not what its Content-Encoding says")
 INVALID_KEY = Kind("invalid_key", 401, "A valid API key is needed")
 MISSING_SCOPE = Kind("missing_scope", 403, "The API key does not allow this")
 TENANT_FORBIDDEN = Kind("tenant_forbidden", 403, "Only an admin key may act for another tenant")
@@ -41,11 +42,25 @@ DOWNSTREAM_NOT_FOUND = Kind("downstream_not_found", 404, "No such downstream")
 CLASS_NOT_FOUND = Kind("class_not_found", 404, "No such priority class")
 TENANT_NOT_FOUND = Kind("tenant_not_found", 404, "No such tenant")
 KEY_NOT_FOUND = Kind("key_not_found", 404, "No such key")
+APP_NOT_FOUND = Kind("app_not_found", 404, "No such app")
+VERSION_NOT_FOUND = Kind("version_not_found", 404, "No such version")
+NO_CANARY = Kind("no_canary", 409, "No canary is tried")
+CANARY_UNLIKE = Kind("canary_unlike", 409, "The canary asks for other machines")
+VERSIONS_MAX = Kind("versions_max", 409, "All versions are in use", "versions_max")
+BAD_ARCHIVE = Kind("bad_archive", 422, "The archive cannot be taken")
+APP_NOT_LOADED = Kind("app_not_loaded", 422, "The app cannot be loaded")
 NOT_ENDED = Kind("not_ended", 409, "The task has not ended")
 TASK_FAILED = Kind("task_failed", 409, "The task failed")
 TASK_CANCELLED = Kind("task_cancelled", 409, "The task was cancelled")
 TASK_EXPIRED = Kind("task_expired", 409, "The task has expired")
 TENANT_EXISTS = Kind("tenant_exists", 409, "The tenant exists already")
+NO_CALLBACK = Kind("no_callback", 409, "The task has no callback that could be sent again")
+TENANTS_NOT_APART = Kind(
+    "tenants_not_apart",
+    409,
+    "Tenants cannot be kept apart here, and no setting says that they need not be",
+    "tenant_users",
+)
 KEY_IN_USE = Kind("key_in_use", 409, "A key cannot revoke itself")
 VALUE_LOST = Kind("value_lost", 410, "The value is gone or damaged")
 TOO_LARGE = Kind("too_large", 413, "The request is above a limit")
@@ -59,6 +74,7 @@ UNKNOWN_TENANT = Kind("unknown_tenant", 422, "No such tenant")
 QUEUED_MAX = Kind("queued_max", 429, "The tenant's queue is full", "queued_max")
 INTERNAL_ERROR = Kind("internal_error", 500, "The service made a mistake")
 NOT_READY = Kind("not_ready", 503, "The service is not ready")
+LOG_FOLLOWERS_MAX = Kind("log_followers_max", 503, "Too many logs are being followed", "log_followers_max")
 VALUES_AWAY = Kind("values_away", 503, "The store of large payloads and results does not answer")
 
 REFUSALS: Final[Mapping[Refusal, Kind]] = {

@@ -1,8 +1,7 @@
-"""GET /v1/tasks, /v1/tasks/{id}, its result and its log."""
+"""GET /v1/tasks, /v1/tasks/{id}, and its result."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 from collections.abc import AsyncIterator
@@ -15,11 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from taskservice.core.types import FunctionName, ListFilter, Priority, Task, TaskId, TaskNo, TaskState, TenantId
 from taskservice.core.values import ref_of
 from taskservice.gateway.access import Caller, Gateway, Here, Reader
-from taskservice.gateway.answers import NO_VALUES, LogsView, LogView, TaskPage, TaskView, json_answer, task_view
+from taskservice.gateway.answers import NO_VALUES, TaskPage, TaskView, json_answer, task_view
 from taskservice.gateway.body import JSON
 from taskservice.gateway.history import here_or_past, page_of
-from taskservice.gateway.logs import LogPart
-from taskservice.gateway.openapi import documented, reference
+from taskservice.gateway.openapi import documented
 from taskservice.gateway.problems import (
     INVALID_CURSOR,
     NOT_ENDED,
@@ -41,7 +39,7 @@ routes = APIRouter(prefix="/v1", tags=["query"])
 TEXT = "text/plain"
 _RESULT_SCHEMA = {"description": "What the handler returned."}
 ALL_TENANTS = "*"
-_TIME_FORMS = "ISO 8601 with a zone, or seconds since the epoch."
+TIME_FORMS = "ISO 8601 with a zone, or seconds since the epoch."
 
 IdInPath = Annotated[str, Path(description="The task's id.")]
 
@@ -59,6 +57,14 @@ class WaitQuery(TenantQuery):
     wait: float = Field(0.0, ge=0, allow_inf_nan=False, description="Seconds to wait for the task to end, at most.")
 
 
+class PageQuery(BaseModel):
+    """Which page of a listing is wanted."""
+
+    cursor: str | None = Field(None, description="The `next_cursor` of the page before.")
+    limit: int | None = Field(None, ge=1, description="Tasks on a page, at most.")
+    values: bool = Field(False, description="With payloads and results, but for large ones.")
+
+
 class Filters(TenantQuery):
     """Which tasks are meant."""
 
@@ -67,16 +73,12 @@ class Filters(TenantQuery):
     function: str | None = None
     priority: Priority | None = None
     tag: str | None = Field(None, description="NAME=VALUE")
-    created_after: str | None = Field(None, description=f"Created then or later. {_TIME_FORMS}")
-    created_before: str | None = Field(None, description=f"Created before then. {_TIME_FORMS}")
+    created_after: str | None = Field(None, description=f"Created then or later. {TIME_FORMS}")
+    created_before: str | None = Field(None, description=f"Created before then. {TIME_FORMS}")
 
 
-class ListQuery(Filters):
+class ListQuery(Filters, PageQuery):
     """Which tasks are wanted, and how many of them."""
-
-    cursor: str | None = Field(None, description="The `next_cursor` of the page before.")
-    limit: int | None = Field(None, ge=1, description="Tasks on a page, at most.")
-    values: bool = Field(False, description="With payloads and results, but for large ones.")
 
 
 @routes.get("/tasks/{id}", **documented({200: TaskView}, (404,)))
@@ -103,32 +105,20 @@ async def get_result(
         raise lost(task, why) from None
 
 
-@routes.get(
-    "/tasks/{id}/logs",
-    **documented({200: {TEXT: {"type": "string"}, JSON: reference(LogsView)}}, (404,)),
-)
-async def get_logs(
-    request: Request, gateway: Here, caller: Reader, id: IdInPath, query: Annotated[TenantQuery, Query()]
-) -> Response:
-    """What the task's attempts wrote: as text, or by attempt if `Accept` asks for JSON."""
-    tenant = caller.acting_for(query.tenant)
-    task, _ = await _find(request, gateway, tenant, id, 0.0)
-    parts = await asyncio.to_thread(gateway.logs.read, task)
-    if JSON in request.headers.get("accept", ""):
-        return json_answer(LogsView([LogView(part.run, part.attempt, part.text) for part in parts]))
-    text = "".join(part.text if len(parts) == 1 else _headed(part) for part in parts)
-    return Response(text, media_type=TEXT)
-
-
 @routes.get("/tasks", **documented({200: TaskPage}))
 async def list_tasks(gateway: Here, caller: Reader, query: Annotated[ListQuery, Query()]) -> Response:
     """A page of tasks, newest first. With `values`, a task that lacks its payload or result has a large one: ask for the task."""
+    return await page_answer(gateway, list_filter(caller, query), query)
+
+
+async def page_answer(gateway: Gateway, wanted: ListFilter, query: PageQuery) -> Response:
+    """The page that the query asks for. Raises Problem if it asks for too much, or by a cursor that is not ours."""
     limit_max = gateway.settings.list_limit_max
     limit = gateway.settings.list_limit_default if query.limit is None else query.limit
     if limit > limit_max:
         raise invalid("limit", f"at most {limit_max} tasks make a page", limit="list_limit_max", value=limit_max)
     before_no = None if query.cursor is None else _decode_cursor(query.cursor)
-    page = await gateway.dispatcher.list_tasks(list_filter(caller, query), before_no, min(limit, limit_max))
+    page = await gateway.dispatcher.list_tasks(wanted, before_no, min(limit, limit_max))
     cursor = None if page.next_before_no is None else encode_cursor(page.next_before_no)
     tasks = await page_of(gateway.history, page, whole=query.values)
     now_ms = gateway.now_ms()
@@ -189,11 +179,6 @@ def _no_result(task: Task) -> Problem:
     return Problem(TASK_FAILED, detail, state=state, reason=task.error.reason, trace=task.error.detail or None)
 
 
-def _headed(part: LogPart) -> str:
-    end = "" if part.text.endswith("\n") or not part.text else "\n"
-    return f"--- run {part.run}, attempt {part.attempt} ---\n{part.text}{end}"
-
-
 def list_filter(caller: Caller, query: Filters) -> ListFilter:
     """What the caller means, and may see. Raises Problem."""
     tenant = caller.acting_for(query.tenant)
@@ -203,8 +188,8 @@ def list_filter(caller: Caller, query: Filters) -> ListFilter:
         function=None if query.function is None else FunctionName(query.function),
         priority=query.priority,
         tag=None if query.tag is None else _tag(query.tag),
-        created_after_ms=_time_ms("created_after", query.created_after),
-        created_before_ms=_time_ms("created_before", query.created_before),
+        created_after_ms=time_ms("created_after", query.created_after),
+        created_before_ms=time_ms("created_before", query.created_before),
     )
 
 
@@ -215,7 +200,8 @@ def _tag(text: str) -> tuple[str, str]:
     return key, value
 
 
-def _time_ms(name: str, text: str | None) -> int | None:
+def time_ms(name: str, text: str | None) -> int | None:
+    """The time that a parameter says. Raises a 422 Problem."""
     try:
         return None if text is None else parse_time_ms(text)
     except ValueError as error:

@@ -116,6 +116,9 @@ _TEXTS: Mapping[str, Callable[[Reason], str]] = {
     "task.expired": lambda reason: "Its time to live is over: it ends as expired.",
     "off_peak": lambda reason: f"It waits for off-peak hours, or for the machines to be idle{_until(reason)}.",
     "function.paused": lambda reason: "Its function is paused by an operator.",
+    "function.missing": lambda reason: (
+        "The current version of its app has no such function: it waits until one has it, or is cancelled."
+    ),
     "function.retries": lambda reason: f"The budget for retries of its function is used up{_until(reason)}.",
     "downstream.window": _window,
     "pool.too_large": _too_large,

@@ -6,12 +6,13 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from taskservice.callback_urls import URL_CHARS_MAX
 from taskservice.core.schedules import CatchUp, Overlap
 from taskservice.core.types import Priority, TaskState
 from taskservice.gateway.amounts import QuotaSaid, RateSaid
 from taskservice.ids import SCHEDULE_ID_PATTERN, TASK_ID_PATTERN
 
-Scope = Literal["submit", "read", "operate", "admin"]
+Scope = Literal["submit", "read", "operate", "admin", "metrics"]
 OnConflict = Literal["return", "reject"]
 
 Duration = Annotated[
@@ -59,6 +60,12 @@ class TaskRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     tags: dict[str, str] | UnsetType | None = UNSET
     key: Annotated[str, Meta(min_length=1, max_length=1_000)] | UnsetType | None = UNSET
     """What its function's `key_max_running` counts by; if absent, the value of the parameter that the function names."""
+    callback_url: Annotated[str, Meta(min_length=1, max_length=URL_CHARS_MAX)] | UnsetType | None = UNSET
+    """Is told by a signed POST (Standard Webhooks) when the task has ended."""
+    on_success: FunctionText | UnsetType | None = UNSET
+    """A function that gets a task `{"task": {...}}` when this one has succeeded."""
+    on_failure: FunctionText | UnsetType | None = UNSET
+    """A function that gets a task `{"task": {...}}` when this one has failed or expired."""
 
 
 class SubmitRequest(TaskRequest, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -122,6 +129,10 @@ class SchedulePatch(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Of each task, from when it is made."""
     off_peak: bool | UnsetType | None = UNSET
     tags: dict[str, str] | UnsetType | None = UNSET
+    callback_url: Annotated[str, Meta(min_length=1, max_length=URL_CHARS_MAX)] | UnsetType | None = UNSET
+    """Of each task; so for the two that follow."""
+    on_success: FunctionText | UnsetType | None = UNSET
+    on_failure: FunctionText | UnsetType | None = UNSET
     cron: Annotated[str, Meta(max_length=200, examples=["30 2 * * MON-FRI"])] | UnsetType | None = UNSET
     """Minute, hour, day of month, month, day of week."""
     zone: Annotated[str, Meta(max_length=100, examples=["Europe/Berlin"])] | UnsetType | None = UNSET
@@ -179,8 +190,15 @@ class KeyRequest(Struct, frozen=True, forbid_unknown_fields=True):
     name: Annotated[str, Meta(max_length=200)] = ""
 
 
+class EndpointRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """An endpoint of callbacks."""
+
+    origin: Annotated[str, Meta(min_length=1, max_length=URL_CHARS_MAX, examples=["https://example.com"])]
+    """Scheme, host and port, as listings have them."""
+
+
 MODELS = (
     TaskRequest, SubmitRequest, BatchRequest, ChangeRequest, PauseRequest, SchedulePatch, ScheduleRequest, TenantRequest,
-    TenantPatch, KeyRequest,
+    TenantPatch, KeyRequest, EndpointRequest,
 )  # fmt: skip
 """All that the OpenAPI document describes."""

@@ -11,7 +11,7 @@ from taskservice.core.effects import Refusal
 from taskservice.core.limits import Limits
 from taskservice.core.recurrence import BadTiming, check_timing
 from taskservice.core.schedules import ScheduleSpec
-from taskservice.core.types import NewTask, TaskId
+from taskservice.core.types import Hooks, NewTask, TaskId
 from taskservice.gateway.access import Gateway
 from taskservice.gateway.admit import Admission, duration_ms, instant_ms
 from taskservice.gateway.problems import INTERNAL_ERROR, REFUSALS, FieldError, Problem, invalid, too_large
@@ -63,6 +63,7 @@ async def _task(gateway: Gateway, said: SchedulePatch, before: NewTask | None) -
 
 def _as_said(task: NewTask) -> dict[str, object]:
     """What a request would have said of such tasks."""
+    hooks = task.hooks or Hooks()
     return {
         "function": task.function,
         "payload": Raw(task.payload),
@@ -73,6 +74,9 @@ def _as_said(task: NewTask) -> dict[str, object]:
         "deadline": None if task.deadline_in_ms is None else task.deadline_in_ms / 1000,
         "off_peak": task.off_peak,
         "tags": dict(task.tags),
+        "callback_url": hooks.callback_url or None,
+        "on_success": hooks.on_success or None,
+        "on_failure": hooks.on_failure or None,
     }
 
 

@@ -6,7 +6,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from taskservice.core.recurrence import fires_next
 from taskservice.core.schedules import CatchUp, Overlap, Progress, ScheduleState, Skipped
-from taskservice.core.types import Priority
+from taskservice.core.types import Hooks, Priority
 from taskservice.gateway.times import iso
 
 
@@ -49,6 +49,9 @@ class ScheduleView(Struct, frozen=True, kw_only=True):
     deadline_s: float | None
     """Of each task, from when it is made."""
     off_peak: bool | None
+    callback_url: str | None
+    on_success: str | None
+    on_failure: str | None
     cron: str | None
     zone: str | None
     interval_s: float | None
@@ -92,6 +95,7 @@ def schedule_view(known: ScheduleState, *, next_count: int, payload: bool) -> Sc
     """A schedule with its next so many times."""
     schedule, progress = known.schedule, known.progress
     spec, task = schedule.spec, schedule.spec.task
+    hooks = task.hooks or Hooks()
     return ScheduleView(
         id=schedule.id,
         tenant=schedule.tenant,
@@ -103,6 +107,9 @@ def schedule_view(known: ScheduleState, *, next_count: int, payload: bool) -> Sc
         ttl_s=_seconds(task.ttl_ms),
         deadline_s=_seconds(task.deadline_in_ms),
         off_peak=task.off_peak,
+        callback_url=hooks.callback_url or None,
+        on_success=hooks.on_success or None,
+        on_failure=hooks.on_failure or None,
         cron=spec.cron,
         zone=spec.zone if spec.cron is not None else None,
         interval_s=_seconds(spec.interval_ms),

@@ -33,13 +33,19 @@ class GatewaySettings:
     """Of any other request."""
     batch_tasks_max: int = 10_000
     """Tasks of one batch, ids of one cancellation."""
+    callback_private_networks: bool = False
+    """Whether callbacks may go to loopback and private networks."""
     tags_max: int = 32
     tag_value_chars_max: int = 256
     delay_ms_max: int = 10 * 365 * 86_400_000
     wait_s_max: float = 60.0
     """A longer wait is cut to this, not refused: the caller asks again."""
     list_limit_max: int = 1_000
+    metrics_open: bool = False
+    """Whether callers on this machine see /metrics without a key."""
     list_limit_default: int = 100
+    log_followers_max: int = 1_000
+    """Logs that are followed at a time."""
     schedule_next_max: int = 100
     """Next times that are shown of a schedule."""
     schedule_next_default: int = 5
@@ -49,8 +55,15 @@ class GatewaySettings:
     """When a tenant whose queue is full is asked to come back."""
     catalog_wait_s: float = 20.0
     """How long one question for news of the catalog stays open."""
+    code_bytes_max: int = 64 << 20
+    """Of an app's code that is deployed, packed."""
+    code_unpacked_bytes_max: int = 256 << 20
+    """Of the files in it."""
     catalog_refresh_interval_s: float = 1.0
     """An unknown key or function makes the gateway ask the dispatcher at once, but not more often than this."""
+
+    tenant_alone: str = ""
+    """Why there can be no second tenant, and what to do about it; empty: there can be."""
 
     @property
     def task_text_bytes_max(self) -> int:

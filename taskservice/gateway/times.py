@@ -6,7 +6,10 @@ import math
 import re
 from datetime import UTC, datetime, timedelta
 
+from taskservice.core.outcome import iso
 from taskservice.units import parse_duration_ms
+
+__all__ = ["iso", "parse_moment_ms", "parse_time_ms"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_S_END = 253_402_300_800
@@ -46,8 +49,3 @@ def parse_moment_ms(value: str | float) -> tuple[int | None, int | None]:
     if isinstance(value, str) and _DATE.match(value):
         return _parse_iso_ms(value), None
     return None, parse_duration_ms(value)
-
-
-def iso(ms: int) -> str:
-    """For example `2030-01-31T09:00:00.000Z`."""
-    return (_EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")

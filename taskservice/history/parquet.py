@@ -13,7 +13,18 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from taskservice.core.types import ErrorInfo, FunctionName, Lane, Priority, Task, TaskId, TaskNo, TaskState, TenantId
+from taskservice.core.types import (
+    ErrorInfo,
+    FunctionName,
+    Hooks,
+    Lane,
+    Priority,
+    Task,
+    TaskId,
+    TaskNo,
+    TaskState,
+    TenantId,
+)
 from taskservice.core.values import ValueRef, ref_of, referring
 
 VERSION = 1
@@ -68,6 +79,11 @@ SCHEMA = pa.schema(
         pa.field("result_at", _AT),
         pa.field("preempted", pa.int32()),
         pa.field("throttles", pa.int32()),
+        pa.field("callback_url", _TEXT),
+        pa.field("on_success", _TEXT),
+        pa.field("on_failure", _TEXT),
+        pa.field("log_at", _TEXT),
+        pa.field("version", pa.int32()),
     ],
     metadata={_VERSION_KEY: str(VERSION).encode()},
 )
@@ -124,6 +140,11 @@ def batch(tasks: Sequence[Task]) -> pa.RecordBatch:
         results_at,
         [task.preempted for task in tasks],
         [task.throttles for task in tasks],
+        [task.hooks and (task.hooks.callback_url or None) for task in tasks],
+        [task.hooks and (task.hooks.on_success or None) for task in tasks],
+        [task.hooks and (task.hooks.on_failure or None) for task in tasks],
+        [task.log or None for task in tasks],
+        [task.version for task in tasks],
     ]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
     return pa.record_batch(arrays, schema=SCHEMA)
@@ -213,7 +234,15 @@ def _task(row: dict[str, Any]) -> Task:
         lane=Lane(row["lane"] or ""),
         preempted=row["preempted"] or 0,
         throttles=row["throttles"] or 0,
+        hooks=_hooks(row),
+        log=row["log_at"] or "",
+        version=row["version"] or 0,
     )
+
+
+def _hooks(row: dict[str, Any]) -> Hooks | None:
+    said = [row[name] or "" for name in Hooks.__struct_fields__]
+    return Hooks(*said) if any(said) else None
 
 
 def _apart(values: list[bytes | None]) -> tuple[list[bytes | None], list[object]]:

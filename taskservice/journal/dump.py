@@ -12,9 +12,18 @@ import msgspec
 from msgspec.structs import replace
 
 from taskservice.core import records as r
+from taskservice.core.callback_records import (
+    DeliveriesForgotten,
+    DeliveriesTried,
+    DeliveryRenewed,
+    EndpointSet,
+    SecretSet,
+)
 from taskservice.core.checkpoints import CheckpointsSaved
+from taskservice.core.deliveries import Endpoint, SigningSecret
 from taskservice.core.filters import touches
 from taskservice.core.orders import Order, OrdersGiven, TasksPreempted, TasksStopped
+from taskservice.core.schedule_records import ScheduleFired, ScheduleRemoved, ScheduleSet
 from taskservice.core.story import story
 from taskservice.core.types import Leaf, Task, TaskId, TaskNo, TenantId, Token
 from taskservice.journal.folding import Folding, decode_at
@@ -25,8 +34,8 @@ R = TypeVar("R", bound=r.Record)
 LEASES_MAX = 100_000
 """Leases that may still be running, of those that were shown."""
 
-SECRETS = ("secret_sha256",)
-"""Fields that are not shown: who has a key's digest can try keys against it."""
+SECRETS = ("secret_sha256", "whsec", "previous_whsec")
+"""Fields that are not shown: who has a key's digest can try keys against it, and who has a signing secret can sign."""
 
 
 class Entry(NamedTuple):
@@ -100,9 +109,17 @@ class Wanted:
                 return record if self._may_change(record) else None
             case r.OperationStep():
                 return record if self._comes_past(record) else None
-            case r.ScheduleSet(schedule=schedule):
+            case ScheduleSet(schedule=schedule):
                 return record if self.task is None and schedule.tenant == self.tenant else None
-            case r.ScheduleRemoved(tenant=tenant) | r.ScheduleFired(tenant=tenant):
+            case ScheduleRemoved(tenant=tenant) | ScheduleFired(tenant=tenant):
+                return record if self.task is None and tenant == self.tenant else None
+            case DeliveriesTried():
+                return _with_rows(record, "rows", [row for row in record.rows if self._has(row.no)])
+            case DeliveriesForgotten():
+                return _with_rows(record, "keys", [key for key in record.keys if self._has(key.no)])
+            case DeliveryRenewed(no=no):
+                return record if self._has(no) else None
+            case EndpointSet(endpoint=Endpoint(tenant=tenant)) | SecretSet(secret=SigningSecret(tenant=tenant)):
                 return record if self.task is None and tenant == self.tenant else None
             case _:
                 return None

@@ -142,6 +142,36 @@ def _add_checkpoints(db: sqlite3.Connection) -> None:
     db.execute("CREATE TABLE checkpoint (no INTEGER PRIMARY KEY, checkpoint BLOB NOT NULL)")
 
 
+_HOOKS = (
+    "ALTER TABLE task ADD COLUMN hooks TEXT",
+    """
+    CREATE TABLE delivery (
+        no INTEGER NOT NULL, run INTEGER NOT NULL, endpoint TEXT NOT NULL, next_ms INTEGER, ended_ms INTEGER NOT NULL,
+        delivery BLOB NOT NULL, UNIQUE (no, run)
+    )
+    """,
+    "CREATE INDEX delivery_owed ON delivery (endpoint, next_ms) WHERE next_ms IS NOT NULL",
+    "CREATE INDEX delivery_old ON delivery (ended_ms)",
+)
+
+
+def _add_hooks(db: sqlite3.Connection) -> None:
+    """Version 9 has what follows the end of a task, and whom that is still to be told."""
+    for statement in _HOOKS:
+        db.execute(statement)
+
+
+def _add_logs(db: sqlite3.Connection) -> None:
+    """Version 10 knows where a task's log is."""
+    db.execute("ALTER TABLE task ADD COLUMN log TEXT NOT NULL DEFAULT ''")
+
+
+def _add_versions(db: sqlite3.Connection) -> None:
+    """Version 11 knows the version of the code that a task's last lease was for, and leaves whose tasks stay on one."""
+    db.execute("ALTER TABLE task ADD COLUMN version INTEGER NOT NULL DEFAULT 0")
+    db.execute("ALTER TABLE leaf ADD COLUMN pin INTEGER NOT NULL DEFAULT 0")
+
+
 STEPS: Mapping[int, Step] = {
     1: _add_values_and_history,
     2: _add_pauses_and_expiry,
@@ -150,6 +180,9 @@ STEPS: Mapping[int, Step] = {
     5: _add_memory,
     6: _add_preempted,
     7: _add_checkpoints,
+    8: _add_hooks,
+    9: _add_logs,
+    10: _add_versions,
 }
 """From a version to the next one. They say what the schema was then, and take nothing from `mapping`, which goes on."""
 

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 from taskservice.app import Function, NonRetryable, Throttled
 from taskservice.checkpoints import Checkpoints
-from taskservice.context import Context, StopSignal
+from taskservice.context import Context, SecretValues, StopSignal
 from taskservice.core.lease_wire import LeaseTask, Outcome
 from taskservice.core.types import OutcomeKind, TenantId
+from taskservice.runtime.boxes import Box, hint
 from taskservice.signature import BadPayload, BadResult, result_json
 
 DETAIL_CHARS_MAX = 8_000
@@ -37,19 +38,28 @@ def call_of(
     began: Began,
     signal: StopSignal,
     checkpoints: Checkpoints,
+    secrets: SecretValues,
 ) -> Callable[[], Any]:
     """The handler with its arguments, ready to be called. Raises BadPayload if they do not fit."""
     arguments = function.signature.arguments(task.payload)
     if function.signature.context_parameter is not None:
-        arguments[function.signature.context_parameter] = _context(tenant, task, began, signal, checkpoints)
+        context = _context(tenant, task, began, signal, checkpoints, secrets)
+        arguments[function.signature.context_parameter] = context
     return partial(function.call, **arguments)
 
 
-def _context(tenant: TenantId, task: LeaseTask, began: Began, signal: StopSignal, checkpoints: Checkpoints) -> Context:
+def _context(
+    tenant: TenantId,
+    task: LeaseTask,
+    began: Began,
+    signal: StopSignal,
+    checkpoints: Checkpoints,
+    secrets: SecretValues,
+) -> Context:
     deadline = datetime.fromtimestamp((began.ms + task.timeout_ms) / 1000, UTC)
     deadline_s = began.monotonic_ns / 1e9 + task.timeout_ms / 1000
     tags = dict(task.tags)
-    return Context(task.id, tenant, task.attempt, deadline, tags, task.run, signal, deadline_s, checkpoints)
+    return Context(task.id, tenant, task.attempt, deadline, tags, task.run, signal, deadline_s, checkpoints, secrets)
 
 
 def success(task: LeaseTask, value: object, result_bytes_max: int) -> Outcome:
@@ -63,9 +73,10 @@ def success(task: LeaseTask, value: object, result_bytes_max: int) -> Outcome:
     return Outcome(task.no, OutcomeKind.SUCCEEDED, result=result)
 
 
-def failure(function: Function, task: LeaseTask, error: BaseException) -> Outcome:
-    """The outcome of an attempt that raised `error`."""
-    message = describe(error)
+def failure(function: Function, task: LeaseTask, error: BaseException, box: Box) -> Outcome:
+    """The outcome of an attempt that raised `error`, with the bound of its box that it met, if it was one."""
+    bound = hint(error, box)
+    message = f"{describe(error)}; {bound}" if bound else describe(error)
     if isinstance(error, BadPayload):
         return Outcome(task.no, OutcomeKind.BAD_PAYLOAD, message=_sendable(str(error))[:MESSAGE_CHARS_MAX])
     if isinstance(error, BadResult):

@@ -8,13 +8,11 @@ started can be given back; a flusher thread sees to it that a finished outcome d
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import faulthandler
 import fcntl
 import os
 import queue
 import resource
-import signal
 import socket
 import sys
 import threading
@@ -27,15 +25,20 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
+import msgspec
+
 from taskservice.app import App, Function
+from taskservice.context import SecretValues
 from taskservice.core.lease_wire import LeaseTask, Outcome
 from taskservice.core.specs import Bundle
 from taskservice.core.types import OutcomeKind, TaskNo
 from taskservice.runtime import output
 from taskservice.runtime.attempt import Began, call_of, describe, failure, success, timed, traceback_of
+from taskservice.runtime.boxes import enter, renew
 from taskservice.runtime.checkpointing import Checkpointing
 from taskservice.runtime.interrupts import Interrupts
 from taskservice.runtime.outbox import Outbox
+from taskservice.runtime.scratch import Emptied
 from taskservice.runtime.slots import Slots
 from taskservice.runtime.steps import Steps, cancels
 from taskservice.runtime.stops import Stops
@@ -47,13 +50,13 @@ from taskservice.runtime.wire import (
     Loaded,
     LoadFailed,
     Run,
+    Secrets,
     Stop,
     decode_to_child,
 )
 
 DESCRIPTOR_MIN = 1_000
 """Descriptors of ours have this number or a higher one, if the process may have so many."""
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(slots=True)
@@ -95,15 +98,19 @@ class Worker:
         self._speaking: list[output.AttemptLog] = []
         """Logs of the attempts that run."""
         self._stops = Stops()
+        self._secrets = SecretValues()
+        self._files = Emptied(load.box.temp_dir)
         self._interrupts = Interrupts()
         self._checkpoints = Checkpointing(
             outbox.checkpoint, load.task_checkpoint_bytes_max, load.task_checkpoint_interval_s
         )
 
-    def receive(self, message: Run | GiveBack | Stop) -> None:
+    def receive(self, message: Run | GiveBack | Stop | Secrets) -> None:
         """Called by the reader thread; never waits for a handler."""
         if isinstance(message, Stop):
             self._stops.ask(message)
+        elif isinstance(message, Secrets):
+            self._secrets = SecretValues(message.values)
         elif isinstance(message, Run):
             self._stops.forget(task.no for task in message.tasks)
             self._latest = _Batch(message, deque(message.tasks))
@@ -150,11 +157,11 @@ class Worker:
     def _one(self, function: Function, batch: _Batch, task: LeaseTask) -> None:
         log, began = self._begin(task, 0)
         try:
-            asked = self._stops.begin(task.no, self._interrupts.reach)
-            call = call_of(function, batch.run.tenant, task, began, asked, self._checkpoints.begin(task))
+            asked, book = self._stops.begin(task.no, self._interrupts.reach), self._checkpoints.begin(task)
+            call = call_of(function, batch.run.tenant, task, began, asked, book, self._secrets)
             outcome = success(task, self._interrupts.run(asked, call), self._load.result_bytes_max)
         except BaseException as error:  # SystemExit and the like end the attempt, not the process
-            outcome = failure(function, task, error)
+            outcome = self._failure(function, task, error)
         self._end(log, 0, timed(self._stops.end(outcome), began), last=not batch.unstarted)
 
     async def _many(self, function: Function, batch: _Batch) -> None:
@@ -173,16 +180,22 @@ class Worker:
         try:
             asked = self._stops.begin(task.no, cancels(asyncio.current_task()))
             book = self._checkpoints.begin(task)
-            value = await call_of(function, batch.run.tenant, task, began, asked, book)()
+            value = await call_of(function, batch.run.tenant, task, began, asked, book, self._secrets)()
             outcome = success(task, value, self._load.result_bytes_max)
         except BaseException as error:  # see _one
-            outcome = failure(function, task, error)
+            outcome = self._failure(function, task, error)
         self._end(log, slot, timed(self._stops.end(outcome), began), last=not batch.unstarted)
 
+    def _failure(self, function: Function, task: LeaseTask, error: BaseException) -> Outcome:
+        outcome = failure(function, task, error, self._load.box)
+        message, detail = self._secrets.masked(outcome.message), self._secrets.masked(outcome.detail)
+        return msgspec.structs.replace(outcome, message=message, detail=detail)
+
     def _begin(self, task: LeaseTask, slot: int) -> tuple[output.AttemptLog, Began]:
-        log = output.AttemptLog(task.no, self._load.log_bytes_max, self._outbox.log)
+        log = output.AttemptLog(task.no, self._load.log_bytes_max, self._outbox.log, self._secrets.masked)
         if not self._speaking:
             output.redirect()
+            renew(self._load.box)
         self._speaking.append(log)
         output.speak(log)
         started_ns = time.monotonic_ns()
@@ -198,6 +211,8 @@ class Worker:
         self._checkpoints.end(outcome)
         self._outbox.add(outcome, at_once=last)
         self._slots.clear(slot)
+        if not self._speaking:
+            self._files.again()
 
     def _refuse(self, batch: _Batch) -> None:
         has = ", ".join(self._app.functions) or "none"
@@ -250,18 +265,18 @@ def _move_up(descriptor: int) -> int:
 
 
 def main(control_fd: int, slots_fd: int, parent: int) -> None:
-    """Loads the app and works until there is nothing to do, or the supervisor is gone."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        return  # it had died before it could take us along
+    """Enters its box, loads the app and works until there is nothing to do, or the supervisor is gone."""
     faulthandler.enable(file=2)
-    control_fd, slots_fd = _move_up(control_fd), _move_up(slots_fd)
     control = socket.socket(fileno=control_fd)
-    raw = output.RawOutput()
     frames = Frames()
     first, *early = _read(control, frames)
     load = decode_to_child(first)
     assert isinstance(load, Load)
+    if not enter(load.box, parent):
+        return  # it had died before it could take us along
+    control_fd, slots_fd = _move_up(control.detach()), _move_up(slots_fd)
+    control = socket.socket(fileno=control_fd)
+    raw = output.RawOutput()
     outbox = Outbox(control)
     os.register_at_fork(after_in_child=outbox.disown)
     try:

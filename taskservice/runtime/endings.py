@@ -9,9 +9,9 @@ from taskservice.core.types import OutcomeKind
 from taskservice.runtime.family import descendants
 from taskservice.runtime.hearing import Hearing
 from taskservice.runtime.lease_tasks import LeaseTasks
-from taskservice.runtime.memory import MemoryWatch
 from taskservice.runtime.process import Child
 from taskservice.runtime.stopping import Stopping
+from taskservice.runtime.watch import Watch
 
 UNEXPLAINED_DEATHS_MAX = 3
 """A child that dies between two attempts has no culprit; after so many the next task in line is taken for it."""
@@ -32,19 +32,19 @@ class Endings:
         hearing: Hearing,
         tasks: LeaseTasks,
         stopping: Stopping,
-        memory: MemoryWatch,
+        watch: Watch,
         deaths: Deaths,
     ) -> None:
         self._child = child
         self._hearing = hearing
         self._tasks = tasks
         self._stopping = stopping
-        self._memory = memory
+        self._watch = watch
         self._deaths = deaths
 
     def patience_s(self, now_s: float) -> float:
         """How long nobody need be ended."""
-        return min(self._memory.patience_s(now_s), self._stopping.patience_s(self._hearing.running, now_s))
+        return min(self._watch.patience_s(now_s), self._stopping.patience_s(self._hearing.running, now_s))
 
     def overdue(self) -> bool:
         """Whether an attempt had used its grace up; the child is killed then, and its neighbours are handed back."""
@@ -69,21 +69,21 @@ class Endings:
         return True
 
     def overfull(self) -> bool:
-        """Whether the child had taken more memory than it may; it is killed then. Who is spared begins again in another one."""
-        if not self._memory.exceeded(list(self._hearing.running)):
+        """Whether the child had taken more than it may; it is killed then. Who is spared begins again in another one."""
+        if not self._watch.exceeded(list(self._hearing.running)):
             return False
         self._kill()
         for no, since_ns in self._child.slots.culprits(self._hearing.running).items():
-            if not self._memory.spares(no):
-                self._tasks.settle(no, OutcomeKind.OUT_OF_MEMORY, self._memory.said, since_ns=since_ns)
-        self._tasks.hand_back([no for no in self._hearing.running if not self._memory.spares(no)])
+            if not self._watch.spares(no):
+                self._tasks.settle(no, self._watch.kind, self._watch.said, since_ns=since_ns)
+        self._tasks.hand_back([no for no in self._hearing.running if not self._watch.spares(no)])
         return True
 
     def dead(self) -> bool:
         """Whether the child had died by itself: what it was running died of that, the rest goes on in another child."""
         if not self._child.dead:
             return False
-        kind, how = self._memory.explained(f"its process ended: {self._child.ended()}")
+        kind, how = self._watch.explained(f"its process ended: {self._child.ended()}")
         self._hearing.take_output()
         last_words = self._child.last_words()
         culprits = self._child.slots.culprits(self._hearing.running)

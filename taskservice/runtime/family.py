@@ -7,6 +7,7 @@ all that is left of a child that has crashed, are known by the mark that the chi
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -21,24 +22,47 @@ MARK = "TASK_FAMILY"
 ROUNDS_MAX = 50
 """How often it is looked for processes that were started while others were ended."""
 ROUND_S = 0.002
+_THREADS = re.compile(rb"^Threads:\s*(\d+)", re.MULTILINE)
 
 
 def descendants(pid: int) -> Iterator[int]:
     """All that descend from the process. Asking the kernel for children takes 20 us; walking through all processes, 5 ms."""
+    waiting = [pid]
+    while waiting:
+        found = _children(waiting.pop())
+        yield from found
+        waiting += found
+
+
+def _children(pid: int) -> list[int]:
+    """Those that it has started itself and that are there."""
     if not _kernel_tells_children():
         with suppress(psutil.Error):
-            yield from (each.pid for each in psutil.Process(pid).children(recursive=True))
-        return
+            return [each.pid for each in psutil.Process(pid).children()]
+        return []
     threads: list[str] = []
     with suppress(OSError):  # it is gone
         threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - it is asked often
+    found: list[bytes] = []
     for thread in threads:
-        children = b""
         with suppress(OSError):  # the thread is
-            children = Path(f"/proc/{pid}/task/{thread}/children").read_bytes()
-        for child in children.split():
-            yield int(child)
-            yield from descendants(int(child))
+            found += Path(f"/proc/{pid}/task/{thread}/children").read_bytes().split()
+    return [int(child) for child in found]
+
+
+def threads_of(pid: int, enough: int) -> int:
+    """How many threads the process and its descendants have, as far as they are not more than `enough`. A dead one that nobody has
+    waited for counts as one. 0 if the process is gone."""
+    total = 0
+    waiting = [pid]
+    while waiting and total <= enough:
+        each = waiting.pop()
+        with suppress(OSError):
+            found = _THREADS.search(Path(f"/proc/{each}/status").read_bytes())
+            total += int(found[1]) if found else 0
+        if total <= enough:
+            waiting += _children(each)
+    return total
 
 
 @cache

@@ -42,8 +42,8 @@ class Hearing:
                 for outcome in outcomes:
                     self._tasks.told(outcome)
                     self._stopped = self._stopped or outcome.kind in STOPPED
-            case Logged(no, text):
-                self._tasks.logs.write(no, text)
+            case Logged():
+                self._tasks.logs.write(message)
             case Checkpointed(no, text) if no in self._tasks.waiting:
                 self._tasks.checkpoints.take(no, text)
             case GivenBack(nos):

@@ -69,7 +69,9 @@ class LeaseTasks:
 
     def patience_s(self, now_s: float) -> float:
         """How long there is nothing to be looked at."""
-        return LOOK_S if self.writing or self.checkpoints.writing else self.checkpoints.patience_s(now_s)
+        if self.writing or self.checkpoints.writing:
+            return LOOK_S
+        return min(self.checkpoints.patience_s(now_s), self.logs.patience_s)
 
     def fetch(self, meanwhile: Callable[[], None]) -> None:
         """The next tasks wait for a child with their payloads; those whose payload cannot be had are settled."""
@@ -79,7 +81,7 @@ class LeaseTasks:
                 self._end(each)
             else:
                 if self.later.pop(each.no).checkpoint and not each.checkpoint:
-                    self.logs.write(each.no, b"[its checkpoint is lost: it begins anew]\n")
+                    self.logs.remark(each.no, "its checkpoint is lost: it begins anew")
                 self.waiting[each.no] = each
 
     def told(self, outcome: Outcome) -> None:
@@ -124,7 +126,7 @@ class LeaseTasks:
     def _end(self, outcome: Outcome) -> None:
         if not self._take_off(outcome.no):
             return
-        self.logs.close(outcome.no)
+        self.logs.close(outcome)
         if self._values.is_large(outcome):
             self._values.write(outcome)  # it is reported when that is done
             self.checkpoints.end(outcome.no, keep=False)

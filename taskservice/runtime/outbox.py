@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 
 from taskservice.core.lease_wire import Outcome
 from taskservice.core.types import OutcomeKind, TaskNo
@@ -14,12 +15,17 @@ from taskservice.runtime.wire import Checkpointed, Ended, FromChild, Logged, fra
 FLUSH_S = 0.004
 """A finished outcome waits at most about this long for others."""
 
+LOG_BYTES_PER_S = 4 << 20
+LOG_BURST_BYTES = 16 << 20
+"""What one process may say in all logs of its attempts: so much in a second, and so much more at once."""
+
 
 class Outbox:
     """Sends in order. For several threads."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, pause: Callable[[float], object] = time.sleep) -> None:
         self._control = control
+        self._pause = pause
         self._lock = threading.RLock()
         self._outcomes: list[Outcome] = []
         self._frames: list[bytes] = []
@@ -28,6 +34,9 @@ class Outbox:
         self._disowned = False
         self._flushed_s = time.monotonic()
         self._waiting = threading.Event()
+        self._debt_bytes = 0.0
+        """What was said lately, less what may be said in that time."""
+        self._said_s = time.monotonic()
 
     def add(self, outcome: Outcome, *, at_once: bool) -> None:
         """The outcome is sent soon, or `at_once` with all that wait."""
@@ -40,12 +49,20 @@ class Outbox:
         elif not self._waiting.is_set():
             self._waiting.set()
 
-    def log(self, no: TaskNo, text: bytes) -> None:
-        """The text is sent, after the outcomes that came before it. A forked copy's goes to the process's output."""
+    def log(self, said: Logged) -> None:
+        """It is sent, after the outcomes that came before it. A forked copy's goes to the process's output.
+
+        Who says too much has to wait here: so that it slows nobody but itself.
+        """
         if self._disowned:
-            os.write(1, text)
-        else:
-            self.send(Logged(no, text))
+            os.write(1, said.text)
+            return
+        self.send(said)
+        now_s = time.monotonic()
+        self._debt_bytes = max(0.0, self._debt_bytes - (now_s - self._said_s) * LOG_BYTES_PER_S) + len(said.text)
+        self._said_s = now_s
+        if self._debt_bytes > LOG_BURST_BYTES:
+            self._pause((self._debt_bytes - LOG_BURST_BYTES) / LOG_BYTES_PER_S)
 
     def checkpoint(self, no: TaskNo, text: bytes) -> None:
         """The checkpoint is sent, after what came before it."""

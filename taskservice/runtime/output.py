@@ -20,9 +20,12 @@ from contextvars import ContextVar
 from typing import Any, BinaryIO, TextIO
 
 from taskservice.core.types import TaskNo
+from taskservice.runtime.wire import Logged
 
 CHUNK_BYTES = 64 * 1024
 """An attempt's output is handed on when it has grown to this."""
+
+STDOUT = "stdout"
 
 SETTLE_S_MAX = 0.25
 """How long the end of an attempt waits for its raw output to be read."""
@@ -33,24 +36,34 @@ _speaking: ContextVar[AttemptLog | None] = ContextVar("attempt", default=None)
 class AttemptLog:
     """What one attempt has written, up to the limit. `hand_on` gets pieces; it may be called from any thread."""
 
-    def __init__(self, no: TaskNo, bytes_max: int, hand_on: Callable[[TaskNo, bytes], None]) -> None:
+    def __init__(
+        self, no: TaskNo, bytes_max: int, hand_on: Callable[[Logged], None], masked: Callable[[str], str] = str
+    ) -> None:
+        """`masked`: gives a text without what must not be in a log."""
         self.no = no
         self._left = bytes_max
-        self._bytes_max = bytes_max
         self._dropped = 0
         self._pieces: list[bytes] = []
         self._size = 0
+        self._stream = ""
+        """Of `_pieces`, which were begun at `_at_ms`."""
+        self._at_ms = 0
         self._hand_on = hand_on
+        self._masked = masked
 
-    def write(self, text: str) -> None:
+    def write(self, text: str, stream: str = STDOUT) -> None:
         """The text is in the log, or counted as dropped."""
-        data = text.encode("utf-8", errors="backslashreplace")
+        data = self._masked(text).encode("utf-8", errors="backslashreplace")
         if len(data) > self._left:
             self._dropped += len(data) - self._left
             data = data[: self._left]
         if not data:
             return
         self._left -= len(data)
+        if stream != self._stream:
+            self.flush()
+        if not self._pieces:
+            self._stream, self._at_ms = stream, time.time_ns() // 1_000_000
         self._pieces.append(data)
         self._size += len(data)
         if self._size >= CHUNK_BYTES or text.endswith("\n"):
@@ -60,14 +73,13 @@ class AttemptLog:
         """All so far is handed on."""
         if self._pieces:
             pieces, self._pieces, self._size = self._pieces, [], 0
-            self._hand_on(self.no, b"".join(pieces))
+            self._hand_on(Logged(self.no, b"".join(pieces), self._at_ms, self._stream))
 
     def close(self) -> None:
-        """The attempt has ended; if it wrote too much, its log says so."""
-        if self._dropped:
-            mark = f"\n[log cut here: {self._dropped} bytes dropped, log_bytes_max is {self._bytes_max}]\n"
-            self._pieces.append(mark.encode())
+        """The attempt has ended; if it wrote too much, it is told how much."""
         self.flush()
+        if self._dropped:
+            self._hand_on(Logged(self.no, b"", dropped=self._dropped))
 
 
 class AttemptStream(io.TextIOBase):
@@ -76,7 +88,8 @@ class AttemptStream(io.TextIOBase):
     encoding = "utf-8"
     errors = "backslashreplace"
 
-    def __init__(self, fallback: TextIO, alone: Callable[[], AttemptLog | None]) -> None:
+    def __init__(self, name: str, fallback: TextIO, alone: Callable[[], AttemptLog | None]) -> None:
+        self._name = name
         self._fallback = fallback
         self._alone = alone
         """The log of the only running attempt, for threads that a handler started; None if there are several."""
@@ -85,10 +98,14 @@ class AttemptStream(io.TextIOBase):
         return True
 
     def write(self, text: str, /) -> int:
+        return self.write_as(self._name, text)
+
+    def write_as(self, name: str, text: str) -> int:
+        """As `write`, but said to be of that stream."""
         log = _speaking.get() or self._alone()
         if log is None:
             return self._fallback.write(text)
-        log.write(text)
+        log.write(text, name)
         return len(text)
 
     def flush(self) -> None:
@@ -150,7 +167,7 @@ def install(alone: Callable[[], AttemptLog | None]) -> None:
     """The process's Python streams and its logging lead to the attempts' logs."""
     assert sys.__stdout__ is not None
     assert sys.__stderr__ is not None
-    _streams[:] = [AttemptStream(sys.__stdout__, alone), AttemptStream(sys.__stderr__, alone)]
+    _streams[:] = [AttemptStream(STDOUT, sys.__stdout__, alone), AttemptStream("stderr", sys.__stderr__, alone)]
     redirect()
     handler = _StderrHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -171,3 +188,13 @@ class _StderrHandler(logging.StreamHandler[Any]):
     @property
     def stream(self) -> Any:
         return sys.stderr
+
+    def emit(self, record: logging.LogRecord) -> None:
+        stream = sys.stderr
+        if not isinstance(stream, AttemptStream):
+            super().emit(record)
+            return
+        try:
+            stream.write_as(record.levelname.lower(), self.format(record) + self.terminator)
+        except Exception:  # as logging's own handlers do: an error in a message is no error of the handler's
+            self.handleError(record)

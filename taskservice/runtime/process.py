@@ -11,25 +11,33 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 import psutil
+from msgspec.structs import replace
 
+from taskservice.code.cache import HeldCode
 from taskservice.core.specs import Bundle, FunctionSpec
-from taskservice.core.types import TenantId
-from taskservice.runtime.family import MARK, end_family
+from taskservice.core.types import OutcomeKind
+from taskservice.runtime.boxes import Box
+from taskservice.runtime.family import MARK, end_family, threads_of
+from taskservice.runtime.fitting import ChildKey, box_for
 from taskservice.runtime.memory import LEFT_RATIO_MAX, taken_bytes
 from taskservice.runtime.options import RuntimeOptions
+from taskservice.runtime.process_env import child_environment
+from taskservice.runtime.scratch import Scratch, remove
 from taskservice.runtime.slots import Slots
+from taskservice.runtime.users import NoUser
 from taskservice.runtime.wire import (
     Frames,
     FromChild,
     Load,
     Loaded,
     LoadFailed,
+    Secrets,
     ToChild,
     decode_from_child,
     frame,
@@ -42,51 +50,51 @@ MEANWHILE_S = 0.1
 """How often there is something else to do while an app is imported."""
 LAST_BREATH_S = 1.0
 """How long a process that has said its last may take to end by itself."""
-
-_SERVICE_PREFIXES = ("RAY_", "AWS_", "TASKSERVICE_", "OTEL_")
+KILL_ROUNDS_MAX = 200
+"""What is found alive after so many is left to the system."""
+KILL_ROUND_S = 0.002
+"""What is killed takes a moment to die."""
 
 
 class LoadError(Exception):
-    """The app cannot be imported. `detail`: its traceback, or what its process said last."""
+    """The app cannot be imported. `detail`: its traceback, or what its process said last. `kind`: what its tasks come to."""
 
-    def __init__(self, message: str, detail: str) -> None:
+    def __init__(self, message: str, detail: str, kind: OutcomeKind = OutcomeKind.IMPORT_FAILED) -> None:
         super().__init__(message)
         self.detail = detail
-
-
-Devices = tuple[tuple[str, str], ...]
-
-
-def devices(environ: Mapping[str, str]) -> Devices:
-    """What Ray has set in this process, for its lease, about GPUs and threads; libraries read it once, at import."""
-    names = sorted(name for name in environ if "_VISIBLE_" in name or name == "OMP_NUM_THREADS")
-    return tuple((name, environ[name]) for name in names)
-
-
-def child_environment() -> dict[str, str]:
-    """This process's environment without the service's own: no credentials, tokens, or Ray addresses."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_SERVICE_PREFIXES)}
-    if kept.get("PYTHONBREAKPOINT", "").startswith("ray."):
-        del kept["PYTHONBREAKPOINT"]  # a debugger that needs Ray
-    return kept
+        self.kind = kind
 
 
 def _with_place(message: str, bundle: Bundle) -> str:
     """Why an app cannot be imported, and whether that is because its code is on other machines only."""
-    if Path(bundle.path).is_dir():
+    if bundle.sha256 or Path(bundle.path).is_dir():
         return message
     machine = socket.gethostname()
     return f"{message}; machine {machine} has no folder {bundle.path}: an app's code has to be at the same path on all"
 
 
-class Child:
-    """A child. Its tenant, bundle and devices never change."""
+def _loading(bundle: Bundle, options: RuntimeOptions, box: Box) -> Load:
+    return Load(
+        bundle,
+        options.result_bytes_max,
+        options.log_bytes_max,
+        options.child_idle_s,
+        options.task_checkpoint_bytes_max,
+        options.task_checkpoint_interval_s,
+        box,
+    )
 
-    def __init__(self, tenant: TenantId, bundle: Bundle, options: RuntimeOptions) -> None:
-        """The process is started, and told what to import."""
-        self.tenant = tenant
-        self.bundle = bundle
-        self.devices = devices(os.environ)
+
+class Child:
+    """A child. What it can be used for never changes."""
+
+    def __init__(self, key: ChildKey, options: RuntimeOptions, scratch: Scratch, code: HeldCode | None = None) -> None:
+        """The process is started, and told what it is closed in and what to import. `code`: the folder where that is, if the bundle
+        names none; held as long as the process lives. Raises LoadError if it cannot be closed in."""
+        self.key = key
+        self._code = code
+        self.bundle = key.bundle
+        self._here = key.bundle if code is None else replace(key.bundle, path=code.path)
         self.functions: tuple[FunctionSpec, ...] = ()
         self.slots = Slots()
         self.tail = b""
@@ -98,6 +106,8 @@ class Child:
         """Memory that it took when the app had been imported."""
         self.seen_bytes = 0
         """Memory that it took when that was looked at last."""
+        self.taken_s = 0.0
+        """When its last lease began."""
         self._mark = uuid.uuid4().hex
         self._output_open = True
         self._fault = ""
@@ -106,20 +116,11 @@ class Child:
         self._outgoing = bytearray()
         self.control, theirs = socket.socketpair()
         self.output, output = os.pipe()
+        self._folder: Path | None = None
         try:
-            self._process = subprocess.Popen(  # our own module, and numbers
-                [
-                    sys.executable, "-P", "-m", "taskservice.runtime.child",
-                    str(theirs.fileno()), str(self.slots.descriptor), str(os.getpid()),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=child_environment() | {MARK: self._mark},
-                cwd=bundle.path if Path(bundle.path).is_dir() else "/",
-                pass_fds=(theirs.fileno(), self.slots.descriptor),
-                start_new_session=True,
-            )  # fmt: skip
+            box, self._folder = _boxed(key._replace(bundle=self._here), options, scratch)
+            self.temp_dir = box.temp_dir
+            self._process = self._start(box, theirs.fileno(), output)
         except BaseException:
             self._close_descriptors()
             raise
@@ -130,16 +131,27 @@ class Child:
         self.exit = os.pidfd_open(self._process.pid)
         self.control.setblocking(False)
         os.set_blocking(self.output, False)
-        self.send(
-            Load(
-                bundle,
-                options.result_bytes_max,
-                options.log_bytes_max,
-                options.child_idle_s,
-                options.task_checkpoint_bytes_max,
-                options.task_checkpoint_interval_s,
-            )
-        )
+        self.send(_loading(self._here, options, box))
+
+    def _start(self, box: Box, control: int, output: int) -> subprocess.Popen[bytes]:
+        """Our own module, told numbers only. Its output is its user's, for programs open /dev/stdout."""
+        assert self._folder is not None
+        if box.uid:
+            os.fchown(output, box.uid, box.uid)
+        environment = child_environment(self.key.threads, self._folder, own_user=bool(box.uid))
+        return subprocess.Popen(
+            [
+                sys.executable, "-P", "-m", "taskservice.runtime.child",
+                str(control), str(self.slots.descriptor), str(os.getpid()),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=environment | {MARK: self._mark},
+            cwd=self._here.path if Path(self._here.path).is_dir() else "/",
+            pass_fds=(control, self.slots.descriptor),
+            start_new_session=True,
+        )  # fmt: skip
 
     @property
     def pid(self) -> int:
@@ -182,6 +194,15 @@ class Child:
     def alive(self) -> bool:
         """Whether the process still runs."""
         return self._process.returncode is None and not self._ends_within(0)
+
+    def give_secrets(self, values: dict[str, str]) -> None:
+        """The functions of this child, which have declared them, can read these from the next lease on."""
+        self.send(Secrets(values))
+
+    def is_crowded(self, processes_max: int) -> bool:
+        """Whether the leases so far have left many processes and threads behind in it."""
+        most = int(processes_max * LEFT_RATIO_MAX)
+        return threads_of(self.pid, most) > most
 
     def has_left(self, limit_bytes: int) -> bool:
         """Whether the leases before have left it enough of the memory that it may take now; 0: as much as it likes."""
@@ -278,17 +299,25 @@ class Child:
             return f"killed by signal {-code}"
 
     def kill(self) -> None:
-        """The process, its group and whatever else descends from it are gone."""
+        """The process, its group and whatever else descends from it are gone.
+
+        It stands still first, and takes in what its descendants leave behind, until all of them are dead: so they cannot make
+        more of themselves in other sessions meanwhile.
+        """
         if self._process.returncode is not None:
             return  # its number may be another's by now
-        descendants: list[psutil.Process] = []
-        with suppress(psutil.Error):
-            descendants = psutil.Process(self.pid).children(recursive=True)
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(self.pid, signal.SIGSTOP)
+        for _ in range(KILL_ROUNDS_MAX):
+            descendants = _living_descendants(self.pid)
+            if not descendants:
+                break
+            for process in descendants:
+                with suppress(psutil.Error):
+                    process.kill()
+            time.sleep(KILL_ROUND_S)
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
-        for process in descendants:
-            with suppress(psutil.Error):
-                process.kill()
         self._process.wait()
         end_family(self._mark)
 
@@ -302,3 +331,24 @@ class Child:
         self.control.close()
         os.close(self.output)
         self.slots.close()
+        if self._folder is not None:
+            remove(self._folder)
+        if self._code is not None:
+            self._code.close()
+
+
+def _boxed(key: ChildKey, options: RuntimeOptions, scratch: Scratch) -> tuple[Box, Path]:
+    try:
+        return box_for(key, options, scratch)
+    except (NoUser, OSError) as error:
+        raise LoadError(f"the handler's process cannot be closed in: {error}", "") from None
+
+
+def _living_descendants(pid: int) -> list[psutil.Process]:
+    living = []
+    with suppress(psutil.Error):
+        for process in psutil.Process(pid).children(recursive=True):
+            with suppress(psutil.Error):
+                if process.status() != psutil.STATUS_ZOMBIE:
+                    living.append(process)
+    return living

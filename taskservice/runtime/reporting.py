@@ -65,4 +65,6 @@ class Reporting:
         self._sent_s = time.monotonic()
         checkpoints, outcomes, handed_back = self._tasks.take_news()
         held_us = round((self._sent_s - self._began_s) * 1e6) if done else 0
-        self._port.send(LeaseReport(self._token, outcomes, handed_back, done, held_us, checkpoints))
+        log = self._tasks.logs.store([*(outcome.no for outcome in outcomes), *handed_back])
+        logs = self._tasks.logs.stored()
+        self._port.send(LeaseReport(self._token, outcomes, handed_back, done, held_us, checkpoints, log, logs))

@@ -12,24 +12,22 @@ from __future__ import annotations
 
 import selectors
 import time
-from pathlib import Path
 
 from taskservice.core.lease_wire import LeaseSpec
-from taskservice.core.types import OutcomeKind
 from taskservice.runtime.checkpoints import LeaseCheckpoints
 from taskservice.runtime.endings import Deaths, Endings
 from taskservice.runtime.hearing import Hearing
 from taskservice.runtime.lease_tasks import LeaseTasks
 from taskservice.runtime.logbook import Logbook
-from taskservice.runtime.logstore import LogStore
-from taskservice.runtime.memory import MemoryWatch
 from taskservice.runtime.options import RuntimeOptions
 from taskservice.runtime.pool import ChildPool
 from taskservice.runtime.process import Child, LoadError
 from taskservice.runtime.reporting import Reporting, ReportPort
+from taskservice.runtime.spool import spool_in
 from taskservice.runtime.stopping import Stopping
 from taskservice.runtime.tail import Tail
 from taskservice.runtime.values import LeaseValues
+from taskservice.runtime.watch import Watch
 from taskservice.runtime.wire import Run
 from taskservice.values import Values
 
@@ -56,8 +54,7 @@ class _LeaseRun:
         self._pool = pool
         self._slots = max(1, spec.concurrency) if spec.is_async else 1
         self._deaths = Deaths()
-        names = {task.no: task for task in spec.tasks}
-        logs = Logbook(LogStore(Path(options.logs_dir)), spec.tenant, names, options.log_bytes_max)
+        logs = Logbook(spool_in(options.logs_dir), spec, options.log_bytes_max)
         self._tasks = LeaseTasks(spec, values, LeaseCheckpoints(values, options), logs)
         self._reporting = Reporting(spec.token, port, options, self._tasks)
         self._tail = Tail(spec.slice_ms, self._tasks)
@@ -88,12 +85,12 @@ class _LeaseRun:
                 if not self._reporting.stopped:
                     self._tasks.hand_back(self._tasks.unsettled)
             except LoadError as error:
-                self._tasks.settle_all(OutcomeKind.IMPORT_FAILED, str(error), error.detail)
+                self._tasks.settle_all(error.kind, str(error), error.detail)
 
     def _use_a_child(self) -> None:
         """A child has been given what waits; it goes on to others if it was good for all of it. Raises LoadError or _Gone."""
         spec = self._spec
-        child = self._pool.take(spec.tenant, spec.bundle, self._while_loading, spec.resources.memory_bytes)
+        child = self._pool.take(spec, self._while_loading)
         child.tail = b""
         self._stopping.begin()
         child.send(Run(spec.tenant, spec.function, tuple(self._tasks.waiting.values()), self._slots))
@@ -110,8 +107,8 @@ class _LeaseRun:
     def _watch(self, child: Child) -> None:
         """Until all tasks are settled, or the child is dead, or the lease is to stop."""
         hearing = Hearing(child, self._tasks, self._slots, self._options.silence_s)
-        memory = MemoryWatch(child, self._spec.resources.memory_bytes, self._pool.oom_kills)
-        endings = Endings(child, hearing, self._tasks, self._stopping, memory, self._deaths)
+        watch = Watch(child, self._spec.resources.memory_bytes, self._pool.oom_kills, self._options)
+        endings = Endings(child, hearing, self._tasks, self._stopping, watch, self._deaths)
         with selectors.DefaultSelector() as selector:
             for source in (child.output, child.control, child.exit):
                 selector.register(source, selectors.EVENT_READ)
@@ -140,7 +137,7 @@ class _LeaseRun:
 
     def _keep_up(self, child: Child, *, running: bool) -> None:
         """What is due by now is done: logs stored, outcomes reported, the tail given back, the runner asked, orders passed on."""
-        self._tasks.logs.store_due()
+        self._tasks.logs.look()
         self._tasks.look_at_writes()
         self._tail.keep_up(child, running=running)
         self._reporting.keep_up()

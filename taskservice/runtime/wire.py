@@ -13,6 +13,7 @@ from msgspec import Struct
 from taskservice.core.lease_wire import LeaseTask, Outcome
 from taskservice.core.specs import Bundle, FunctionSpec
 from taskservice.core.types import FunctionName, OutcomeKind, TaskNo, TenantId
+from taskservice.runtime.boxes import Box
 
 MESSAGE_BYTES_MAX = 1 << 30
 """A longer message is no message."""
@@ -29,6 +30,16 @@ class Load(Struct, frozen=True, tag=True):
     idle_s: float
     task_checkpoint_bytes_max: int
     task_checkpoint_interval_s: float
+    box: Box
+
+
+class Secrets(Struct, frozen=True, tag=True):
+    """What the functions of this child have declared. Before the first `Run`, and again before each lease."""
+
+    values: dict[str, str]
+
+    def __repr__(self) -> str:
+        return f"Secrets({', '.join(self.values)})"
 
 
 class Run(Struct, frozen=True, tag=True):
@@ -80,10 +91,14 @@ class GivenBack(Struct, frozen=True, tag=True):
 
 
 class Logged(Struct, frozen=True, tag=True):
-    """An attempt has written to its log. Comes before its outcome."""
+    """An attempt has written to one of its streams. Comes before its outcome."""
 
     no: TaskNo
     text: bytes
+    at_ms: int = 0
+    stream: str = ""
+    dropped: int = 0
+    """Bytes that were beyond the limit, and are not sent."""
 
 
 class Checkpointed(Struct, frozen=True, tag=True):
@@ -93,7 +108,7 @@ class Checkpointed(Struct, frozen=True, tag=True):
     text: bytes
 
 
-ToChild = Load | Run | GiveBack | Stop
+ToChild = Load | Secrets | Run | GiveBack | Stop
 FromChild = Loaded | LoadFailed | Ended | GivenBack | Logged | Checkpointed
 
 _encode = msgspec.msgpack.Encoder().encode

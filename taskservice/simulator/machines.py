@@ -48,11 +48,12 @@ def nominal_us(id: TaskId) -> int:
 class Node:
     """A machine with its runner."""
 
-    __slots__ = ("capacity", "draining", "free", "has", "id", "runs", "talking", "waiting")
+    __slots__ = ("capacity", "draining", "free", "has", "id", "labels", "runs", "talking", "waiting")
 
-    def __init__(self, id: RunnerId, has: Resources) -> None:
+    def __init__(self, id: RunnerId, has: Resources, labels: tuple[tuple[str, str], ...] = ()) -> None:
         self.id = id
         self.has = has
+        self.labels = labels
         self.capacity = capacity = amounts(has)
         self.free = dict(capacity)
         self.waiting: list[LeaseRun] = []
@@ -117,8 +118,10 @@ class Machines:
         emit: Callable[[Event], None],
         changing: Callable[[int], None],
         reports: Reports,
+        ended: Callable[[RunnerId], None] = lambda _: None,
     ) -> None:
-        """`emit` takes what the fleet has to tell the dispatcher. `changing` is called before the fleet's size changes."""
+        """`emit` takes what the fleet has to tell the dispatcher. `changing` is called before the fleet's size changes, `ended` when
+        a node is there no more."""
         self.nodes: dict[RunnerId, Node] = {}
         self.capacity: Amounts = {}
         """Of all nodes that are up."""
@@ -128,6 +131,7 @@ class Machines:
         self._lease_start_us = lease_start_us
         self._emit = emit
         self._changing = changing
+        self._node_ended = ended
         self._talking: dict[Node, None] = {}
         self._post = Post(reports, agenda, rng, self.nodes.__contains__)
         self._begun: dict[TaskId, None] = {}
@@ -140,18 +144,22 @@ class Machines:
         for kind in fleet:
             for number in range(1, kind.nodes + 1):
                 node = Node(RunnerId(f"{kind.name}-{number}"), kind.amount)
-                self._agenda.at(kind.joins * 1000, self._join, (node, kind))
+                self._agenda.at(kind.joins * 1000, self.join, node)
                 if kind.leaves is not None:
                     self._agenda.at(kind.leaves * 1000, self._drain, node)
                 if kind.lost is not None:
                     self._agenda.at(kind.lost * 1000, self._lose, (node, kind.noticed_after * 1000))
 
-    def _join(self, t_us: int, joining: tuple[Node, Nodes]) -> None:
-        node, kind = joining
+    def join(self, t_us: int, node: Node) -> None:
+        """The node is up, and its runner has joined."""
         self._changing(t_us)
         self.nodes[node.id] = node
         add(self.capacity, node.capacity)
-        self._emit(RunnerJoined(node.id, node.id, kind.amount))
+        self._emit(RunnerJoined(node.id, node.id, node.has, labels=node.labels))
+
+    def retire(self, t_us: int, id: RunnerId) -> None:
+        """The node gets no more leases, and is gone when those that it has are over."""
+        self._drain(t_us, self.nodes[id])
 
     def _drain(self, t_us: int, node: Node) -> None:
         self._emit(RunnerDraining(node.id))
@@ -188,6 +196,7 @@ class Machines:
         self._changing(t_us)
         del self.nodes[node.id]
         subtract(self.capacity, node.capacity)
+        self._node_ended(node.id)
 
     # Leases
 
@@ -344,7 +353,7 @@ class Machines:
         for node in self.nodes.values():
             runs = [*node.runs, *node.waiting, *(run for run in node.talking if run.over)]
             held = tuple(HeldLease(run.spec.token, run.spec.resources) for run in runs)
-            yield RunnerJoined(node.id, node.id, node.has, held)
+            yield RunnerJoined(node.id, node.id, node.has, held, node.labels)
             if node.draining:
                 yield RunnerDraining(node.id)
         yield RunnersSettled()

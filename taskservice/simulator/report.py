@@ -43,7 +43,7 @@ def report(scenario: Scenario, world: World, table: TaskTable) -> Report:
         "seed": scenario.seed,
         "measured_s": measured_s,
         "tasks": _tasks(meters, table, measured_s),
-        "fleet": _fleet(observer, world.machines.capacity, len(world.machines.nodes)),
+        "fleet": _fleet(observer, world.machines.capacity, len(world.machines.nodes)) | _paid(world),
         "tenants": _tenants(world, used),
         "classes": _classes(observer, used),
         "functions": _groups(meters, lambda meter: meter.leaf.function, used),
@@ -95,6 +95,11 @@ def _fleet(observer: Observer, capacity: Amounts, nodes: int) -> Report:
             if room
         },
     }
+
+
+def _paid(world: World) -> Report:
+    """What the autoscaler's machines came to, if there is one."""
+    return {} if world.scaling is None else dict(world.scaling.figures(world.end_us))
 
 
 def _tenants(world: World, used: float) -> Report:

@@ -26,6 +26,7 @@ from taskservice.simulator.overrides import changed
 from taskservice.simulator.parts import Downstream, Function, FunctionOptions, Nodes, Paces, Tenants, Work
 from taskservice.simulator.policies import Said
 from taskservice.simulator.published import Generated
+from taskservice.simulator.scaled import Autoscaler
 from taskservice.simulator.traces import Trace
 
 SAMPLES = 120
@@ -68,7 +69,8 @@ class Scenario(Described):
     sample: PositiveMs | None = None
     """How far two points of the curves are apart."""
     service: Service = Service()
-    fleet: list[Nodes]
+    fleet: list[Nodes] = Field(default_factory=list)
+    autoscaler: Autoscaler | None = None
     tenants: list[Tenants] = Field(default_factory=list)
     functions: list[Function] = Field(default_factory=list)
     downstreams: list[Downstream] = Field(default_factory=list)
@@ -91,7 +93,7 @@ class Scenario(Described):
     def _fit_together(self) -> Self:
         if self.warm_up >= self.duration:
             raise ValueError("warm_up cannot be as long as the whole duration")
-        if not self.fleet:
+        if not self.fleet and self.autoscaler is None:
             raise ValueError("fleet: there has to be a node")
         if not self.workload and not self.traces and self.generated is None:
             raise ValueError("nothing comes: give workload, traces or generated")

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from heapq import heapify, heappop, heapreplace
 from random import Random
 
+from taskservice.core.demanded import backlog
 from taskservice.core.effects import Answer, Effect, Ended, ItemsAnswer, Launch, Ordered, ScheduleAnswer
 from taskservice.core.events import (
     Event,
@@ -35,7 +36,7 @@ from taskservice.core.state import State
 from taskservice.core.table import Mark, TaskTable
 from taskservice.core.ticks import next_tick_ms
 from taskservice.core.turns import CLASS_WEIGHTS
-from taskservice.core.types import NewTask, TaskId, TenantId
+from taskservice.core.types import NewTask, RunnerId, TaskId, TenantId
 from taskservice.errors import RequestError
 from taskservice.simulator.agenda import Agenda
 from taskservice.simulator.archive import ARCHIVE_REF, Archive
@@ -44,6 +45,7 @@ from taskservice.simulator.machines import START_MS, Machines, decode_payload, n
 from taskservice.simulator.meters import Meter
 from taskservice.simulator.observer import Observer
 from taskservice.simulator.plan import Plan
+from taskservice.simulator.scaling import Scaling
 from taskservice.simulator.scenario import Scenario
 from taskservice.simulator.sources import Source
 
@@ -111,11 +113,17 @@ class World:
             self._mailbox.append,
             self._fleet_changes,
             scenario.faults.reports,
+            self._node_ended,
         )
         self.machines.plan(scenario.fleet)
         meters = [feed.meter for feed in self._feeds]
         self.observer = Observer(scenario, plan, meters, self.machines, self.downstreams, table)
         self.observer.plan(self._agenda)
+        self.scaling: Scaling | None = None
+        if scenario.autoscaler is not None:
+            self.scaling = Scaling(scenario.autoscaler, self.machines, self._agenda)
+            self._agenda.at(scenario.warm_up * 1000, self.scaling.begin_anew, None)
+            self._agenda.at(0, self._scale, None)
 
     def run(self) -> None:
         """It has come to its end."""
@@ -307,6 +315,20 @@ class World:
 
     def _fleet_changes(self, t_us: int) -> None:
         self.observer.flush(t_us)
+        if self.scaling is not None:
+            self.scaling.flush(t_us)
+
+    def _node_ended(self, id: RunnerId) -> None:
+        if self.scaling is not None:
+            self.scaling.ended(id)
+
+    def _scale(self, t_us: int, _: None) -> None:
+        """The autoscaler looks, if there is a dispatcher to ask."""
+        assert self.scaling is not None
+        if t_us >= self._up_us:
+            self.scaling.look(t_us, backlog(self.shard.state, START_MS + t_us // 1000))
+        if t_us + self.scaling.interval_us <= self.end_us:
+            self._agenda.at(t_us + self.scaling.interval_us, self._scale, None)
 
 
 def _schedules(feed: Feed) -> Iterable[Event]:

@@ -30,6 +30,7 @@ class FakeService:
 
     url = "http://127.0.0.1:8700"
     ray_temp_dir = None
+    tenants = "all are one"
     functions = (FunctionSpec(FunctionName("fake.f"), Bundle("fake", "app", "."), json.dumps(SCHEMA).encode()),)
 
     def __init__(self, mode):

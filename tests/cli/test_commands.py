@@ -176,11 +176,6 @@ def test_show_tells_all(server, run):
         assert part in shown
 
 
-def test_logs_are_printed_as_they_are(server, run):
-    server.answer(text="one\ntwo")
-    assert run("logs", "t1").stdout == "one\ntwo"
-
-
 def test_cancel_says_what_became_of_each_and_ends_with_1_if_one_could_not_be(server, run):
     running = {"status": 409, "code": "running", "detail": "t2 is running"}
     results = [{"id": "t1", "status": "cancelled"}, {"id": "t2", "status": "refused", "error": running}]
@@ -345,7 +340,9 @@ def test_no_service_ends_with_3_and_at_once(run, monkeypatch):
     assert "taskservice up" in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["submit"], ["list", "--limit", "0"], ["show", "a", "b"], ["up"]])
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["submit"], ["list", "--limit", "0"], ["show", "a", "b"], ["up", "--app"]]
+)
 def test_wrong_use_ends_with_2(run, arguments):
     assert run(*arguments).exit_code == 2
 
@@ -365,3 +362,30 @@ def test_the_command_line_starts_without_ray_and_servers():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_dead_letters_are_listed_with_their_reasons(server, run):
+    error = {"reason": "poison", "message": "its process died 3 times\nand more", "trace": ""}
+    dead = {**TASK, "state": "failed", "ended_at": TASK["created_at"], "error": error}
+    server.answer({"tasks": [dead], "next_cursor": None})
+    shown = run("dlq", "list", "--function", "a.f").stdout
+    assert "poison" in shown
+    assert "its process died 3 times" in shown
+    assert "and more" not in shown
+    assert "state=failed" in server.asked[0].path
+    assert "function=a.f" in server.asked[0].path
+
+
+def test_dead_letters_are_retried_by_id_or_filter_or_all(server, run):
+    server.answer({"results": [{"id": "t1", "status": "retried"}], "refused": 0})
+    assert run("dlq", "retry", "t1").exit_code == 0
+    for _ in range(2):
+        server.answer({**DONE, "running": 0}, 202)
+    assert run("dlq", "retry", "--function", "a.f").exit_code == 0
+    assert run("dlq", "retry").exit_code == 0
+    assert [asked.json for asked in server.asked] == [
+        {"ids": ["t1"]},
+        {"state": ["failed"], "function": "a.f"},
+        {"state": ["failed"]},
+    ]
+    assert run("dlq", "retry", "t1", "--function", "a.f").exit_code == 2

@@ -9,6 +9,7 @@ import pytest
 NIGHTLY = {
     "id": "nightly", "tenant": "default", "function": "media.sweep", "priority": None, "tags": {"a": "b"},
     "max_attempts": None, "timeout_s": 90.0, "ttl_s": 7200.0, "deadline_s": 3600.0, "off_peak": True,
+    "callback_url": None, "on_success": None, "on_failure": "ops.alert",
     "cron": "30 2 * * *", "zone": "Europe/Berlin", "interval_s": None,
     "anchor": None, "overlap": "skip", "catch_up": "one", "jitter_s": 0.0, "paused": False, "starts_at": None,
     "ends_at": None, "created_at": "2030-01-31T09:00:00.000Z", "version": 1,
@@ -48,7 +49,7 @@ def test_add_says_when_it_fires_next(server, run):
         "schedule", "add", "media.sweep", "--cron", "30 2 * * *", "--zone", "Europe/Berlin", "--id", "nightly",
         "--payload", '{"n": 1}', "--overlap", "skip", "--catch-up", "all", "--jitter", "30", "--tag", "a=b",
         "--starts-at", "2030-01-01T00:00:00Z", "--timeout", "90s", "--priority", "low", "--max-attempts", "2",
-        "--ttl", "2h", "--deadline", "1h", "--off-peak",
+        "--ttl", "2h", "--deadline", "1h", "--off-peak", "--on-failure", "ops.alert",
     )  # fmt: skip
     assert done.exit_code == 0
     assert done.stdout.startswith("nightly fires next: 2030-0")
@@ -56,7 +57,7 @@ def test_add_says_when_it_fires_next(server, run):
         "id": "nightly", "function": "media.sweep", "payload": {"n": 1}, "cron": "30 2 * * *", "zone": "Europe/Berlin",
         "overlap": "skip", "catch_up": "all", "jitter": 30.0, "tags": {"a": "b"}, "starts_at": "2030-01-01T00:00:00Z",
         "timeout": "90s", "priority": "low", "max_attempts": 2, "paused": False,
-        "ttl": "2h", "deadline": "1h", "off_peak": True,
+        "ttl": "2h", "deadline": "1h", "off_peak": True, "on_failure": "ops.alert",
     }  # fmt: skip
 
 

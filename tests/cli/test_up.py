@@ -12,9 +12,10 @@ import sys
 import jsonschema_rs
 import pytest
 
+from taskservice.cli.deploying import parse_app
 from taskservice.cli.sample import sample, sample_command
 from taskservice.cli.serving import serve
-from taskservice.cli.up import is_loopback, parse_app
+from taskservice.cli.up import is_loopback
 from taskservice.config import load_settings
 from taskservice.errors import RequestError
 
@@ -97,6 +98,7 @@ def test_where_all_addresses_are_listened_on_clients_of_this_machine_use_loopbac
     class Service:
         url = "http://0.0.0.0:8701"
         ray_temp_dir = None
+        tenants = "one"
         functions = ()
 
         def ensure_key(self, secret):

@@ -31,7 +31,7 @@ def test_a_task_from_submit_to_result(server, client):
     server.problem(409, "not_ended")
     server.answer({"sum": 3})
     at = datetime(2030, 1, 31, 9, tzinfo=UTC)
-    task = client.submit("a.f", {"n": 1}, id="t1", priority="high", delay="5m", tags={"a": "b"}, max_attempts=None, deadline=at, off_peak=True)  # fmt: skip
+    task = client.submit("a.f", {"n": 1}, id="t1", priority="high", delay="5m", tags={"a": "b"}, max_attempts=None, deadline=at, off_peak=True, callback_url="https://a.example/x", on_success="a.g", on_failure="a.h")  # fmt: skip
     assert (task.id, task.state, task.function, task.duplicate) == ("t1", "queued", "a.f", False)
     assert task.result(timeout=5) == {"sum": 3}
     assert task.state == "succeeded"
@@ -40,7 +40,8 @@ def test_a_task_from_submit_to_result(server, client):
     assert submit.headers["content-type"] == "application/json"
     assert submit.json == {
         "id": "t1", "function": "a.f", "payload": {"n": 1}, "priority": "high", "delay": "5m", "tags": {"a": "b"},
-        "deadline": at.astimezone().isoformat(), "off_peak": True,
+        "deadline": at.astimezone().isoformat(), "off_peak": True, "callback_url": "https://a.example/x",
+        "on_success": "a.g", "on_failure": "a.h",
     }  # fmt: skip
     assert result.path.startswith("/v1/tasks/t1/result?wait=")
 

@@ -26,6 +26,13 @@ CALLS = [
     (("create_tenant", "acme"), {"weight": 2.0, "rate": None}, "POST", "/v1/tenants", {"id": "acme", "weight": 2.0}),
     (("change_tenant", "acme"), {"quota": {"maximum": {"cpus": 4}}, "rate": None}, "PATCH", "/v1/tenants/acme",
      {"quota": {"maximum": {"cpus": 4}}, "rate": None}),
+    (("deliveries", "a/b"), {}, "GET", "/v1/tasks/a%2Fb/deliveries", None),
+    (("redeliver", "t1"), {}, "POST", "/v1/tasks/t1/deliveries/retry", None),
+    (("enable_callback_endpoint", "https://a.example"), {}, "POST", "/v1/callbacks/endpoints/enable",
+     {"origin": "https://a.example"}),
+    (("enable_callback_endpoint", "https://a.example"), {"tenant": "acme"}, "POST",
+     "/v1/callbacks/endpoints/enable?tenant=acme", {"origin": "https://a.example"}),
+    (("rotate_callback_secret",), {"tenant": "acme"}, "POST", "/v1/callbacks/secret?tenant=acme", None),
 ]  # fmt: skip
 
 
@@ -47,6 +54,13 @@ def test_lists_are_lists(server, kind, name):
     server.answer({name: [{"name": "one"}]})
     assert ask(server, kind, name) == [{"name": "one"}]
     assert server.asked[0].path == f"/v1/{name}"
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_endpoints_of_callbacks_are_a_list(server, kind):
+    server.answer({"endpoints": [{"origin": "https://a.example"}]})
+    assert ask(server, kind, "callback_endpoints", tenant="*") == [{"origin": "https://a.example"}]
+    assert server.asked[0].path == "/v1/callbacks/endpoints?tenant=%2A"
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])

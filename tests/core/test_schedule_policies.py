@@ -10,6 +10,7 @@ from core.test_schedules import EVERY, HOUR, MINUTE, made
 from taskservice.core import records as r
 from taskservice.core.effects import Refusal
 from taskservice.core.limits import Limits
+from taskservice.core.operations import OperationKind
 from taskservice.core.schedules import CatchUp, Overlap, ScheduleId, ScheduleKey, ScheduleSpec, Skipped
 from taskservice.core.shard import DEFAULT_TENANT
 from taskservice.core.types import TenantId
@@ -94,6 +95,21 @@ def test_what_waits_goes_on_waiting_after_a_restart_and_is_made_after_another(ma
     machine.restart()
     assert machine.catch_up() == 1
     assert made(machine) == [2]
+
+
+@pytest.mark.parametrize("how", ["by name", "by a filter"])
+def test_a_time_that_waits_for_a_task_that_is_deleted_waits_no_longer(machine: Machine, how: str) -> None:
+    """Seed 3 of the worlds, once some of their tasks were followed by others: it waited for ever."""
+    machine.put_schedule("s", overlap=Overlap.QUEUE_ONE, **EVERY)
+    machine.later(MINUTE)
+    machine.later(MINUTE)
+    if how == "by name":
+        machine.change(OperationKind.DELETE, machine.progress("s").last_task or "")
+    else:
+        machine.bulk(OperationKind.DELETE)
+        machine.finish_bulk()
+    assert machine.catch_up() == 1
+    assert made(machine) == [1, 2]
 
 
 def test_a_change_does_not_make_a_waiting_time_wait_for_ever(machine: Machine) -> None:

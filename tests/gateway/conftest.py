@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from random import Random
-from typing import NamedTuple, cast
+from typing import cast
 
 import httpx
 import jsonschema_rs
@@ -28,6 +28,7 @@ from helpers.unreliable_objects import UnreliableObjects
 from taskservice.actors.archiver import Archiver
 from taskservice.actors.dispatcher import Dispatcher
 from taskservice.actors.ports import DispatcherPort
+from taskservice.code.archive import Packed
 from taskservice.core.effects import CatalogAnswer, ItemAnswer, ItemsAnswer
 from taskservice.core.events import RunnerDraining, RunnerJoined
 from taskservice.core.lease_wire import LeaseReport, LeaseSpec, Outcome, RunnerReport
@@ -36,15 +37,19 @@ from taskservice.core.past import DAY_MS
 from taskservice.core.shard import Shard
 from taskservice.core.specs import ApiKey, Bundle, FunctionSpec, Resources, Tenant
 from taskservice.core.state import State
-from taskservice.core.types import FunctionName, ListFilter, NewTask, OutcomeKind, RunnerId, Task, TenantId
+from taskservice.core.types import FunctionName, ListFilter, NewTask, OutcomeKind, RunnerId, Task, TenantId, Token
+from taskservice.errors import RequestError
 from taskservice.gateway.app import create_app
 from taskservice.gateway.history import NoHistory
 from taskservice.gateway.keys import hash_secret, key_id
+from taskservice.gateway.logs import LivePart
 from taskservice.gateway.settings import GatewaySettings
 from taskservice.history.reader import HistoryReader
 from taskservice.journal.marks import mark_at
 from taskservice.journal.memory import MemoryJournal, MemoryStore
 from taskservice.journal.store.memory import MemoryTable
+from taskservice.logs.chosen import AttemptLog, Wanted
+from taskservice.logs.pieces import Written
 from taskservice.objects.memory import MemoryObjects
 
 NOW_MS = 1_900_000_000_000
@@ -58,12 +63,15 @@ SETTINGS = GatewaySettings(
     tags_max=3,
     tag_value_chars_max=10,
     wait_s_max=30.0,
+    log_followers_max=1,
     list_limit_max=10,
     list_limit_default=4,
     inline_bytes_max=100,
     value_timeout_s=5.0,
     values_in_hand_bytes_max=1_000,
     result_streamed_bytes_min=3 << 20,
+    code_bytes_max=4_000,
+    code_unpacked_bytes_max=20_000,
 )
 
 SCHEMA = {
@@ -84,6 +92,7 @@ SCOPES = {
     "operate": ("operate",),
     "user": ("submit", "read", "operate"),
     "rival": ("submit", "read", "operate"),
+    "metrics": ("metrics",),
 }
 """The keys there are, by who has them; all are of the tenant acme but the rival's."""
 
@@ -140,26 +149,52 @@ class Runner:
         return True
 
 
-class LogLine(NamedTuple):
-    """What one attempt wrote."""
-
-    run: int
-    attempt: int
-    text: str
-
-
 class MemoryLogs:
-    """A `LogReader` of a dictionary."""
+    """A `LogReader` of lists: what attempts have written that are over, and the page of the one that runs."""
 
     def __init__(self) -> None:
-        self.parts: dict[tuple[str, str], list[LogLine]] = {}
+        self.logs: dict[tuple[str, str], list[AttemptLog]] = {}
+        self.page: list[Written] = []
+        self.page_is_there = True
 
-    def write(self, tenant: str, task_id: str, *part: object) -> None:
-        """The attempt (run, attempt) has written that text."""
-        self.parts.setdefault((tenant, task_id), []).append(LogLine(*part))
+    def write(self, tenant: str, task_id: str, run: int, attempt: int, text: str, at_ms: int = NOW_MS) -> None:
+        """The attempt, which is over, has written that text."""
+        logs = self.logs.setdefault((tenant, task_id), [])
+        written = (Written(at_ms, "stdout", text.encode()),)
+        logs.append(AttemptLog(run, attempt, Token(1, 100 * run + attempt), written))
 
-    def read(self, task: Task, /) -> list[LogLine]:
-        return self.parts.get((task.tenant, task.id), [])
+    def stored(self, task: Task, wanted: Wanted, /) -> list[AttemptLog]:
+        return list(self.logs.get((task.tenant, task.id), []))
+
+    async def running(self, task: Task, runner: RunnerId | None, /) -> AttemptLog | None:
+        return AttemptLog(task.run, task.attempt, task.token, tuple(self.page)) if self.page else None
+
+    async def live(self, task: Task, runner: RunnerId | None, at: int, wait_s: float, /) -> LivePart:
+        return LivePart(tuple(self.page[at:]), len(self.page), self.page_is_there)
+
+
+class MemoryCode:
+    """A `CodeKeeper` without processes: each archive has the functions that the test says."""
+
+    def __init__(self) -> None:
+        self.kept: list[Packed] = []
+        self.found: list[FunctionSpec] | RequestError = []
+        """What is found in the next archive, or why it cannot be loaded."""
+        self.looked_into: list[Bundle] = []
+        self.gate: asyncio.Event | None = None
+        """What looking into an archive waits for, if it is set."""
+
+    async def keep(self, archive: Packed) -> str:
+        self.kept.append(archive)
+        return f"code/{archive.sha256}"
+
+    async def functions_of(self, bundle: Bundle) -> list[FunctionSpec]:
+        self.looked_into.append(bundle)
+        if self.gate is not None:
+            await self.gate.wait()
+        if isinstance(self.found, RequestError):
+            raise self.found
+        return [replace(function, bundle=bundle) for function in self.found]
 
 
 @dataclass
@@ -179,6 +214,7 @@ class Service:
     """What the dispatcher's clock says."""
     conforms: Callable[[httpx.Response], object]
     archiver: Archiver
+    code: MemoryCode = field(default_factory=MemoryCode)
     clients: list[httpx.AsyncClient] = field(default_factory=list)
     running: dict[str, LeaseSpec] = field(default_factory=dict)
 
@@ -273,7 +309,8 @@ def conforms() -> Callable[[httpx.Response], object]:
         else:
             assert request.url.path == "/openapi.json"
             return
-        body = response.text if kind == "text/plain" else response.json()
+        is_text = kind.startswith("text/") or kind == "application/openmetrics-text"
+        body = response.text if is_text else response.json()
         jsonschema_rs.validator_for({**schema, "components": document["components"]}).validate(body)
 
     return check
@@ -323,9 +360,11 @@ async def service(anyio_backend: str, conforms: Callable[[httpx.Response], objec
         port = cast(DispatcherPort, watched)
         objects = UnreliableObjects()
         values, history = values_of(objects), HistoryReader(lambda: objects)
-        app = create_app(port, SETTINGS, logs, values, history, clock_s=lambda: seconds[0], now_ms=lambda: now_ms[0])
+        code = MemoryCode()
+        clocks = {"clock_s": lambda: seconds[0], "now_ms": lambda: now_ms[0]}
+        app = create_app(port, SETTINGS, logs, values, history, code=code, **clocks)
         archiver = archiver_of(dispatcher, objects)
-        one = Service(watched, runner, logs, objects, app, SETTINGS, seconds, now_ms, conforms, archiver)
+        one = Service(watched, runner, logs, objects, app, SETTINGS, seconds, now_ms, conforms, archiver, code)
         async with app.router.lifespan_context(app):
             yield one
             for client in one.clients:

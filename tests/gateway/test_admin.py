@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -38,6 +39,19 @@ async def test_a_tenant_is_not_made_twice(service: Service) -> None:
     response = await service.client("admin").post("/v1/tenants", json={"id": "acme"})
     assert (response.status_code, response.json()["code"]) == (409, "tenant_exists")
     assert service.dispatcher.calls["put_tenant"] == 0
+
+
+async def test_a_second_tenant_is_refused_where_two_cannot_be_kept_apart(service: Service) -> None:
+    """With the setting that allows it named, as a problem document. What there is goes on."""
+    gateway = service.app.state.gateway
+    told = "It runs as user 1000. Set tenant_users: shared."
+    service.app.state.gateway = replace(gateway, settings=replace(gateway.settings, tenant_alone=told))
+    admin = service.client("admin")
+    refused = await admin.post("/v1/tenants", json={"id": "newco"})
+    assert refused.status_code == 409
+    assert [refused.json()[name] for name in ("code", "limit", "detail")] == ["tenants_not_apart", "tenant_users", told]
+    assert service.dispatcher.calls["put_tenant"] == 0
+    assert (await admin.patch("/v1/tenants/acme", json={"weight": 2})).status_code == 200
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH"])

@@ -47,7 +47,7 @@ BODIES: dict[str, tuple[bytes, int]] = {
     "function unknown": (b'{"function":"__class__"}', 422),
     "function with newline": (b'{"function":"media.echo\\n"}', 422),
     "unknown field": (field("prioritiy", "high"), 422),
-    "field of a later version": (field("callback_url", "https://a.example"), 422),
+    "field of a later version": (field("depends_on", ["another"]), 422),
     "tenant": (field("tenant", "rival"), 422),
     "id empty": (field("id", ""), 422),
     "id too long": (field("id", "x" * 201), 422),

@@ -138,21 +138,6 @@ async def test_a_failed_or_cancelled_task_has_no_result(service: Service) -> Non
     assert (cancelled.status_code, cancelled.json()["code"]) == (409, "task_cancelled")
 
 
-async def test_the_log_is_text_or_json(service: Service) -> None:
-    """One attempt: its text alone. Several: each under its own line."""
-    await service.submit("t")
-    client = service.client()
-    assert (await client.get("/v1/tasks/t/logs")).text == ""
-    service.logs.write("acme", "t", 1, 1, "hällo\n")
-    response = await client.get("/v1/tasks/t/logs")
-    assert (response.text, response.headers["content-type"]) == ("hällo\n", "text/plain; charset=utf-8")
-    service.logs.write("acme", "t", 1, 2, "again")
-    text = (await client.get("/v1/tasks/t/logs")).text
-    assert text == "--- run 1, attempt 1 ---\nhällo\n--- run 1, attempt 2 ---\nagain\n"
-    response = await client.get("/v1/tasks/t/logs", headers={"accept": "application/json"})
-    assert response.json()["logs"][1] == {"run": 1, "attempt": 2, "text": "again"}
-
-
 @pytest.mark.parametrize(
     "path", ["/v1/tasks/none", "/v1/tasks/none/result?wait=5", "/v1/tasks/none/logs", "/v1/tasks/%00"]
 )

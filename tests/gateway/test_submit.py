@@ -51,6 +51,7 @@ async def test_an_accepted_task_is_answered_with_202_and_the_task(service: Servi
         "crashes": 0,
         "memory_bytes": None,
         "preempted": 0,
+        "version": None,
         "duration_ms": None,
         "error": None,
         "payload": {"sizes": [1, 2], "url": "http://a/b"},

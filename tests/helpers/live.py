@@ -31,7 +31,8 @@ class Live:
         self.home = home
         self.app = app
         self.port = free_port()
-        self._environment = {**os.environ, **(environment or {}), "TASKSERVICE_HOME": str(home)}
+        shared = {"TASKSERVICE_TENANT_USERS": "shared"}  # the tests' handlers write where only we can
+        self._environment = {**os.environ, **shared, **(environment or {}), "TASKSERVICE_HOME": str(home)}
 
     def cli(self, *words: str, timeout_s: float = 90) -> subprocess.CompletedProcess[str]:
         """The command has ended; its output and exit code are there to look at."""

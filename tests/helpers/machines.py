@@ -1,8 +1,9 @@
 """A Ray cluster of several "machines" on this one, as a program: `machines.py FOLDER COUNT` says its address on standard output.
 
-Each machine has one CPU and a folder for temporary files of its own, `FOLDER/0` and so on; handlers, and what the service keeps on a
-machine, can be told apart by it. A line `kill N` on standard input kills the raylet of machine N with SIGKILL, `add N` starts
-another in its place; each is answered by a line. It ends with its input. In a process of its own, for the same reason as `two_nodes`.
+Each machine has one CPU, a folder for temporary files of its own, `FOLDER/0` and so on, where the service keeps what is a
+machine's, and its number as the variable MACHINE, by which handlers know it. A line `kill N` on standard input kills the raylet
+of machine N with SIGKILL, `add N` starts another in its place; each is answered by a line. It ends with its input. In a process
+of its own, for the same reason as `two_nodes`.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class Machines:
         for process in psutil.Process(self._process.pid).children(recursive=True):
             try:
                 if f"::{kind}" in "".join(process.cmdline()):
-                    found[int(Path(process.environ()["TMPDIR"]).name)] = process
+                    found[int(process.environ()["MACHINE"])] = process
             except psutil.NoSuchProcess:
                 continue
         return found
@@ -114,7 +115,7 @@ def main(folder: Path, count: int) -> None:
 def _own(folder: Path, machine: int) -> dict[str, str]:
     own = folder / str(machine)
     own.mkdir(exist_ok=True)
-    return {"TMPDIR": str(own)}
+    return {"TMPDIR": str(own), "MACHINE": str(machine)}
 
 
 if __name__ == "__main__":

@@ -73,7 +73,8 @@ class FakeDispatcher:
 class Bench:
     """A runner on a bench."""
 
-    def __init__(self, heartbeat_ms: int = 60_000, kill_after_ms: int = 60_000) -> None:
+    def __init__(self, heartbeat_ms: int = 60_000, kill_after_ms: int = 60_000, *, salvages: bool = False) -> None:
+        """`salvages`: it finds something left of the log of each attempt whose process has died."""
         self.dispatcher = FakeDispatcher()
         self.launcher = FakeLauncher()
         self.runner = Runner(
@@ -82,6 +83,7 @@ class Bench:
             self.launcher,
             heartbeat_ms=heartbeat_ms,
             kill_after_ms=kill_after_ms,
+            salvage=lambda token, nos: [(no, f"20261130-abc-{no}") for no in nos if salvages],
         )
 
     async def launch(self, *specs: LeaseSpec, epoch: int = 1) -> bool:

@@ -127,6 +127,12 @@ def seen(table: TaskTable) -> tuple:
         table.pressed_by(10**15, EVERYTHING),
         table.next_timed_ms(),
         {place: count for place, count in table.counts().items() if count},
+        {
+            (tenant, *place): count
+            for tenant in sorted({one.tenant for one in tasks})
+            for place, count in table.totals(tenant).items()
+            if count
+        },
         [table.queued_bytes(leaf) for leaf in leaves],
         table.grants(),
         table.notes("kind"),

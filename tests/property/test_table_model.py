@@ -26,6 +26,7 @@ from taskservice.core.table import IllegalMove, TaskTable
 from taskservice.core.types import (
     PRESSED_LANES,
     TERMINAL_STATES,
+    Hooks,
     Lane,
     Leaf,
     ListFilter,
@@ -50,6 +51,7 @@ LEAVES = [
     for priority in PRIORITIES
     for key, lane in (("", Lane.MAIN), ("k1", Lane.MAIN), ("", Lane.OFF_PEAK))
 ]
+HOOKS = Hooks("https://a.example/told", "mail.read")
 TAGS = (("a", "1"), ("a", "2"), ("b", "1"))
 TOKENS = (Token(1, 1), Token(1, 2), Token(2, 1))
 
@@ -270,6 +272,7 @@ class Twins:
             created_ms=rng.randrange(TIMES_MS),
             payload=rng.choice((reference(no), b"{" + rng.randbytes(rng.randrange(3)))),
             tags=tuple(rng.sample(TAGS, rng.randrange(3))),
+            hooks=rng.choice((None, HOOKS)),
         )
 
     def picked(self, states: tuple[TaskState, ...], token: Token) -> list[int]:
@@ -284,6 +287,8 @@ class Twins:
         """Both show the same, whole and in pieces, and their counts are what a census finds."""
         assert seen(self.plain) == seen(self.sqlite)
         assert self.plain.references(KEYS) == self.sqlite.references(KEYS)
+        nos = [one.no for one in self.plain.listing(ListFilter(), None, EVERYTHING)]
+        assert self.plain.hooked(nos) == self.sqlite.hooked(nos)
         census = Counter((one.leaf, one.state) for one in self.plain.listing(ListFilter(), None, EVERYTHING))
         assert nonzero(self.plain) == census
         tenant, limit, now_ms = self.rng.choice(TENANTS), self.rng.randrange(1, 4), self.rng.randrange(TIMES_MS)

@@ -19,14 +19,16 @@ from taskservice.core.lease_wire import LeaseReport, LeaseSpec, LeaseTask, Outco
 from taskservice.core.orders import Order, OrderKind
 from taskservice.core.specs import Bundle, Resources
 from taskservice.core.types import FunctionName, OutcomeKind, TaskId, TaskNo, TenantId, Token
-from taskservice.runtime.logstore import LogStore
+from taskservice.logs.pieces import SERVICE, Piece, Written, decode_piece
 from taskservice.runtime.memory import OomKills
 from taskservice.runtime.options import RuntimeOptions
 from taskservice.runtime.pool import ChildPool
+from taskservice.runtime.spool_owner import new_spool
 from taskservice.runtime.supervisor import run_lease
 from taskservice.values import Values
 
 APPS = Path(__file__).parent / "apps"
+NOW_MS = 1_796_000_000_000
 
 
 @dataclass
@@ -98,9 +100,10 @@ class Node:
     """A worker process's pool, and leases run on it."""
 
     def __init__(self, folder: Path, pool: ChildPool | None = None, **options: object) -> None:
-        self.options = msgspec.structs.replace(RuntimeOptions(str(folder / "logs")), **options)
+        root = folder / "logs"
+        self.spool = new_spool(root, f"s{len(list(root.glob('*')))}", NOW_MS)
+        self.options = msgspec.structs.replace(RuntimeOptions(str(self.spool.folder)), **options)
         self.pool = pool or quiet_pool(self.options)
-        self.logs = LogStore(Path(self.options.logs_dir))
         self.objects = UnreliableObjects()
         """Where large payloads and results are."""
         self.values: Values | None = None
@@ -127,6 +130,9 @@ class Node:
         order_nos: tuple[int, ...] = (),
         timeout_grace_ms: int = 0,
         checkpoint: bytes = b"",
+        cpu_m: int = 1000,
+        secrets: tuple[str, ...] = (),
+        bundle: Bundle | None = None,
     ) -> Recorder:
         """The lease is over; each of its tasks was reported once, `done` once and last (unless it was to stop)."""
         tasks = tuple(
@@ -135,11 +141,20 @@ class Node:
                 zip(ids or [f"t{no}" for no in range(1, len(payloads) + 1)], payloads, strict=True), 1
             )
         )
-        bundle = Bundle(module, attribute, str(path))
         name = FunctionName(function if "." in function else f"{module}.{function}")
-        needs = Resources(memory_bytes=memory_bytes)
+        needs = Resources(cpu_m, memory_bytes=memory_bytes)
         spec = LeaseSpec(
-            Token(1, 1), TenantId(tenant), name, bundle, needs, is_async, concurrency, slice_ms, tasks, timeout_grace_ms
+            Token(1, 1),
+            TenantId(tenant),
+            name,
+            bundle or Bundle(module, attribute, str(path)),
+            needs,
+            is_async,
+            concurrency,
+            slice_ms,
+            tasks,
+            timeout_grace_ms,
+            secrets=secrets,
         )
         port = Recorder(
             {task.no for task in tasks},
@@ -154,9 +169,25 @@ class Node:
             assert not port.tasks, "never reported"
         return port
 
-    def log(self, id: str = "t1", tenant: str = "acme") -> str:
+    def pieces(self, id: str = "t1") -> list[Piece]:
+        """What waits to be stored of the task's log, in order."""
+        found = [decode_piece(each.body) for place in self.spool.places() for each in self.spool.read(place)]
+        return [piece for piece in found if piece.id == id]
+
+    def written(self, id: str = "t1") -> list[Written]:
         """All that the task has logged."""
-        return "".join(chunk.text for chunk in self.logs.read(TenantId(tenant), TaskId(id)))
+        pieces = self.pieces(id)
+        parts = [
+            piece
+            for at, piece in enumerate(pieces)
+            if not any(later.whole and later.part for later in pieces[at + 1 :])
+        ]
+        return [each for piece in parts for each in piece.written]
+
+    def log(self, id: str = "t1", *, remarks: bool = False) -> str:
+        """The same as text; with what the service had to say in it, if `remarks`."""
+        said = (each.text for each in self.written(id) if remarks or each.stream != SERVICE)
+        return b"".join(said).decode(errors="replace")
 
 
 def encoded(payload: object) -> bytes:
@@ -206,6 +237,35 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChildPool]:
 def node(tmp_path: Path, pool: ChildPool) -> Node:
     """A node with a log folder of its own, whose children have served other tests: starting one takes a while."""
     return Node(tmp_path, pool)
+
+
+@pytest.fixture(scope="session")
+def own_options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Handlers run as users of their tenants' own, which takes root."""
+    place = tmp_path_factory.mktemp("own")
+    return {"tenant_users": "own", "uid_file": str(place / "var" / "uids"), "home": str(place / "home")}
+
+
+@pytest.fixture(scope="session")
+def own_pool(
+    own_options: dict[str, str], pool: ChildPool, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ChildPool]:
+    """`pool` is closed after it, and looks whether anything is left."""
+    own = quiet_pool(RuntimeOptions(str(tmp_path_factory.mktemp("unused")), **own_options))  # type: ignore[arg-type]
+    yield own
+    own.close()
+
+
+@pytest.fixture
+def own(tmp_path: Path, own_pool: ChildPool, own_options: dict[str, str]) -> Node:
+    """A node like `node` whose handlers run as users of their tenants' own."""
+    return Node(tmp_path, own_pool, **own_options)
+
+
+@pytest.fixture
+def make_own(make_node: Callable[..., Node], own_options: dict[str, str], tmp_path: Path) -> Callable[..., Node]:
+    """Makes such nodes with children of their own, and tenants with other users than those of `own`."""
+    return lambda **options: make_node(**{**own_options, "home": str(tmp_path), **options})
 
 
 @pytest.fixture

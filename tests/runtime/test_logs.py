@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import socket
+import time
 from threading import Event, Thread
 
 import psutil
 import pytest
 
 from taskservice.core.types import OutcomeKind as Kind
-from taskservice.core.types import TaskId, TenantId
-from taskservice.runtime.logstore import LogStore
+from taskservice.core.types import TaskNo
+from taskservice.runtime.outbox import LOG_BURST_BYTES, LOG_BYTES_PER_S, Outbox
+from taskservice.runtime.wire import Logged
 
 
 def test_print_logging_stderr_and_subprocesses(node):
@@ -79,8 +81,9 @@ def test_a_signal_handler_prints_while_the_attempt_prints(node):
 
 
 def test_nothing_is_written_for_a_silent_task(node):
-    node.run("noop", [{}])
-    assert not Path(node.options.logs_dir).exists()
+    run = node.run("noop", [{}])
+    assert node.spool.open_bytes == 0
+    assert {(report.log, report.logs) for _, report in run.reports} == {("", ())}
 
 
 @pytest.mark.parametrize("function", ["shout", "shout_raw"])
@@ -90,7 +93,7 @@ def test_a_hundred_megabytes_are_cut_and_nothing_here_grows(node, function):
     peak = PeakMemory()
     with peak:
         assert node.run(function, [{"megabytes": 100}]).results() == [100]
-    log = node.log()
+    log = node.log(remarks=True)
     written = 100_000_100 if function == "shout" else 100_000_000
     mark = f"[log cut here: {written - log_bytes_max} bytes dropped, log_bytes_max is {log_bytes_max}]\n"
     assert log.endswith(mark)
@@ -117,55 +120,55 @@ class PeakMemory:
         self._thread.join()
 
 
-def test_ids_lead_nowhere_else(tmp_path):
-    """Whatever tasks are called, each has a folder of its own, two levels below the root."""
-    long = "é" * 200
-    ids = [
-        ".",
-        "..",
-        "a/b",
-        "a%2Fb",
-        "../../etc",
-        "A",
-        "a",
-        "x" * 200,
-        "é" * 199 + "e",
-        "~",
-        ".hidden",
-        "\n",
-    ]
-    store = LogStore(tmp_path / "logs")
-    store.append(TenantId("acme"), TaskId(long), 1, 1, 0, long.encode())
-    (folder,) = (tmp_path / "logs" / "acme").iterdir()
-    ids.append(folder.name)  # the name that the long one got
-    for id in ids:
-        store.append(TenantId("acme"), TaskId(id), 1, 1, 0, id.encode())
-    ids.append(long)
-    assert [store.read(TenantId("acme"), TaskId(id))[0].text for id in ids] == ids
-    files = [path for path in (tmp_path / "logs").rglob("*") if path.is_file()]
-    assert len(files) == len(ids)
-    assert {len(path.relative_to(tmp_path).parts) for path in files} == {4}
-    assert [path.name for path in tmp_path.iterdir()] == ["logs"]
-
-
-def test_chunks_come_back_in_order(tmp_path):
-    store = LogStore(tmp_path)
-    for attempt, chunk in [(2, 0), (1, 11), (1, 2), (10, 0)]:
-        store.append(TenantId("acme"), TaskId("t"), 1, attempt, chunk, f"{attempt}.{chunk}".encode())
-    (tmp_path / "acme" / "t" / ".0001-0001-000000.77").write_text("half")
-    assert [chunk.text for chunk in store.read(TenantId("acme"), TaskId("t"))] == ["1.2", "1.11", "2.0", "10.0"]
-    assert store.read(TenantId("acme"), TaskId("silent")) == []
-
-
-def test_a_number_that_is_taken_is_not_taken_again(tmp_path):
-    """Two attempts under one number may end within the same millisecond: seen in a whole run, one log was gone."""
-    store = LogStore(tmp_path)
-    numbers = [store.append(TenantId("acme"), TaskId("t"), 1, 1, 5, text) for text in (b"once", b"again", b"more")]
-    assert numbers == [5, 6, 7]
-    assert [chunk.text for chunk in store.read(TenantId("acme"), TaskId("t"))] == ["once", "again", "more"]
-
-
-def test_a_disk_that_refuses_costs_the_log_not_the_task(tmp_path, make_node, caplog):
-    (tmp_path / "logs").write_text("no folder")
-    assert make_node().run("say", [{"text": "unheard"}], module="rogue").results() == ["unheard"]
+def test_a_disk_that_refuses_costs_the_log_not_the_task(make_node, caplog):
+    node = make_node()
+    (node.spool.folder / "open").unlink()
+    assert node.run("say", [{"text": "unheard"}], module="rogue").results() == ["unheard"]
     assert "8 bytes of the log of task t1 are lost" in caplog.text
+
+
+def test_each_line_has_its_time_and_its_stream(node):
+    before_ms = time.time_ns() // 1_000_000
+    node.run("talk", [{"lines": 2}])
+    written = node.written()
+    streams = [(each.stream, each.text.decode().split(": ")[-1]) for each in written]
+    assert [each for each in streams if each[0] == "stdout"] == [("stdout", "line 0\n"), ("stdout", "line 1\n")]
+    assert {("warning", "careful\n"), ("stderr", "and an error\n")} <= set(streams)
+    assert "".join(text for stream, text in streams if stream == "output").endswith("from a subprocess\n")
+    times = [each.at_ms for each in written if each.stream != "output"]
+    assert times == sorted(times)
+    assert before_ms <= times[0] <= times[-1] <= time.time_ns() // 1_000_000
+
+
+def test_how_an_attempt_ended_badly_is_in_its_log(node):
+    """A traceback where there is one; of a process that died, its last words and how it ended."""
+    node.run("fail", [{"how": "value"}, {"how": "exit"}])
+    log = node.log("t1", remarks=True)
+    assert log.startswith("Traceback (most recent call last)")
+    assert log.endswith("ValueError: no good\n")
+    assert node.log("t2", remarks=True) == "[its process ended: exit code 7]\n"
+
+
+def test_an_attempt_that_ends_well_and_at_once_has_one_piece(node):
+    run = node.run("say", [{"text": "once"}], module="rogue")
+    (piece,) = node.pieces()
+    assert (piece.part, piece.whole, piece.ended, piece.before, piece.previous) == (0, True, True, "", "")
+    (report,) = [report for _, report in run.reports if report.outcomes]
+    assert report.log == str(node.spool.places()[0])
+
+
+def test_a_process_that_says_too_much_waits_and_one_that_says_little_does_not():
+    """By the bytes: attempt after attempt, each within its limit, would fill the disk that others' logs wait on."""
+    ours, theirs = socket.socketpair()
+    reader = Thread(target=lambda: [None for _ in iter(lambda: theirs.recv(1 << 20), b"")])
+    reader.start()
+    pauses: list[float] = []
+    outbox = Outbox(ours, pauses.append)
+    outbox.log(Logged(TaskNo(1), b"x" * LOG_BURST_BYTES))
+    assert pauses == []
+    outbox.log(Logged(TaskNo(1), b"x" * 2 * LOG_BURST_BYTES))
+    ours.close()
+    reader.join()
+    theirs.close()
+    assert len(pauses) == 1
+    assert LOG_BURST_BYTES <= pauses[0] * LOG_BYTES_PER_S <= 2 * LOG_BURST_BYTES

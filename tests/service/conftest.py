@@ -22,7 +22,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A service, stopped at the end, with nothing left running."""
-    live = Live(tmp_path_factory.mktemp("home"))
+    # Callbacks go to the tests' own servers.
+    live = Live(tmp_path_factory.mktemp("home"), environment={"TASKSERVICE_CALLBACK_PRIVATE_NETWORKS": "true"})
     live.up()
     processes = live.processes()
     yield live

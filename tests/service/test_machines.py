@@ -14,6 +14,7 @@ from helpers.live import Live, eventually
 from helpers.machines import Machines
 from helpers.seaweed import BUCKET, Seaweed
 from taskservice import Client
+from taskservice.actors.task_logs import LOST
 
 COUNT = 3
 ACTORS = ("DispatcherProcess", "GatewayProcess", "RunnerProcess")
@@ -73,13 +74,9 @@ def test_tasks_run_on_every_machine_and_their_logs_are_read_from_there(
     assert sorted(set(where)) == [str(machine) for machine in range(COUNT)]
     for task, machine in zip(tasks, where, strict=True):
         assert task.logs() == f"here I am, on machine {machine}\n"
-    home = home_machine(machines)
-    for machine in range(COUNT):
-        kept = list((machines.folder / str(machine)).glob("taskservice-node-*/logs/tasks/*/*"))
-        assert bool(kept) == (machine != home), "each machine keeps what is its own; the home machine in the home"
     silent = client.submit("work.noop", {})
     silent.result(timeout=WITHIN_S)
-    assert "nothing found: the attempt wrote no log, or the machine" in silent.logs()
+    assert silent.logs() == ""
 
 
 def test_a_dispatcher_that_is_killed_finds_all_runners_and_their_leases(machines: Machines, client: Client) -> None:
@@ -111,10 +108,11 @@ def test_a_machine_that_dies_takes_no_task_along(machines: Machines, client: Cli
     wait_for_runners(client, COUNT - 1)
     assert sorted(machines.processes("RunnerProcess")) == [machine for machine in range(COUNT) if machine != victim]
     for task, machine in zip(tasks, where, strict=True):
-        expected = "the machine that has it has left" if machine == str(victim) else f"on machine {machine}\n"
-        assert expected in task.logs()
+        whole = f"here I am, on machine {machine}\n"
+        assert whole in task.logs() or (machine == str(victim) and task.logs() == f"[{LOST}]\n")
 
     machines.add(victim)
     wait_for_runners(client, COUNT)
-    lost = tasks[where.index(str(victim))]
-    assert lost.logs() == f"here I am, on machine {victim}\n", "a machine that comes back has kept its logs"
+    last = tasks[len(where) - 1 - where[::-1].index(str(victim))]
+    whole = f"here I am, on machine {victim}\n"
+    eventually(lambda: whole in last.logs(), WITHIN_S, "what a machine had not stored is stored when it comes back")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
+from standardwebhooks import Webhook
 
 from helpers.live import Live, eventually
+from helpers.scripted_server import scripted_server
 from taskservice import Client, RequestError, TaskFailed
 
 
@@ -93,6 +96,27 @@ def test_a_handler_that_prints_100_mb_has_a_log_that_says_where_it_was_cut(clien
     assert "log_bytes_max is 1048576" in log
 
 
+def test_a_log_is_followed_line_by_line_and_outlives_what_its_machine_keeps(live: Live, client: Client) -> None:
+    """Through an attempt that fails and one that succeeds; then its machine's own folder of logs is lost."""
+    task = client.submit("work.report", {"lines": 3})
+    lines = [(line.attempt, line.stream, line.text) for line in task.follow_logs()]
+    assert [line for line in lines if line[1] == "stdout"] == [(1, "stdout", f"line {i}\n") for i in range(3)] + [
+        (2, "stdout", f"line {i}\n") for i in range(3)
+    ]
+    assert (1, "service", "ValueError: not the first time\n") in lines
+    assert [line.text for line in task.log_lines(attempt=2)] == ["line 0\n", "line 1\n", "line 2\n"]
+    eventually(lambda: list((live.home / "state" / "tasklog").rglob("*-*-*")), 30, "the log is stored")
+    text = task.logs()
+    eventually(lambda: not waiting(live), 30, "nothing waits on the machine")
+    for session in (live.home / "logs" / "tasks").iterdir():
+        shutil.rmtree(session)
+    assert task.logs() == text
+
+
+def waiting(live: Live) -> list[Path]:
+    return list((live.home / "logs" / "tasks").glob("*/2*/*"))
+
+
 @pytest.mark.parametrize(
     ("function", "payload", "status", "code"),
     [
@@ -151,3 +175,20 @@ def test_an_app_that_cannot_be_imported_is_named_and_nothing_is_left(tmp_path: P
     assert ended.returncode == 1
     assert "this module cannot be imported" in ended.stderr
     assert broken.processes() == []
+
+
+def test_the_end_of_a_task_is_told_and_followed(live: Live, client: Client) -> None:
+    """By a callback that the official library verifies, and by another function."""
+    secret = json.loads(live.cli("callback", "secret", "--json").stdout)["secret"]
+    with scripted_server() as server:
+        server.answer({}, 204)
+        task = client.submit("work.noop", {"i": 7}, callback_url=f"{server.url}/told", on_success="work.after")
+        assert task.result(timeout=30) == 7
+        assert client.result(task.refresh().info["follow_up"], timeout=30) == f"{task.id} has succeeded"
+        eventually(lambda: task.deliveries()["deliveries"][0]["state"] == "delivered", 30)
+        (asked,) = server.asked
+        event = Webhook(secret).verify(asked.body, asked.headers)
+        assert (event["type"], event["data"]["id"], event["data"]["result"]) == ("task.succeeded", task.id, 7)
+    shown = live.cli("show", task.id)
+    assert "delivered" in shown.stdout
+    assert "HTTP 204" in shown.stdout

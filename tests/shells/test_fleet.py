@@ -329,3 +329,28 @@ def test_draining_all_names_those_that_have_joined():
         bench.fleet.close()
 
     run(scene())
+
+
+def test_a_retired_runner_drains_and_its_node_is_left_alone_once_it_has_ended():
+    async def scene() -> None:
+        bench = Bench("a", "b")
+        first, second = await bench.joined()
+        bench.fleet.retire(first)
+        bench.fleet.retire(first)
+        bench.fleet.retire(RunnerId("runner:1:x:none"))
+        assert bench.events[-1] == RunnerDraining(first)
+        assert [event for event in bench.events if isinstance(event, RunnerDraining)] == [RunnerDraining(first)]
+        await bench.fleet.end(first)
+        assert bench.events[-2:] == [f"killed {first}", RunnerLost(first)]
+        await bench.turn()
+        bench.now_s += 30
+        bench.heard[second] = bench.now_s
+        await bench.turn()
+        assert list(bench.cluster.alive) == [second], "the machine is about to go"
+        bench.now_s += 31
+        bench.heard[second] = bench.now_s
+        await bench.turn()
+        assert len(bench.cluster.alive) == 2, "it has not gone: it is used again"
+        bench.fleet.close()
+
+    run(scene())

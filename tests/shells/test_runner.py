@@ -322,3 +322,29 @@ async def test_news_beyond_the_limit_of_a_call_go_with_the_next():
         await bench.tell(seq, LeaseReport(Token(1, 1), (outcome,), done=no == 3))
     assert [(await bench.runner.run_once()).reports for _ in range(4)] == [1, 1, 1, 0]
     assert await bench.held() == []
+
+
+@run
+async def test_what_is_stored_of_logs_of_running_attempts_is_passed_on_and_told_to_who_asks_for_the_leases():
+    """A dispatcher that has just started knows it from there: if the lease is lost, it is all there is of its logs."""
+    bench = Bench()
+    await bench.launch(spec(1, (1, 2)))
+    logs = ((TaskNo(1), "20261130-abc-7"),)
+    await bench.tell(0, LeaseReport(Token(1, 1), logs=logs))
+    assert await bench.runner.run_once() == Sent(1, delivered=True)
+    assert [report.logs for report in (await bench.dispatcher.next()).leases] == [logs]
+    assert await bench.runner.list_leases() == [HeldLease(Token(1, 1), Resources(cpu_m=500), logs)]
+
+
+@run
+async def test_of_a_lease_that_breaks_off_the_logs_that_are_left_are_kept():
+    """Of what it had not reported; its processes cannot do it any more."""
+    bench = Bench(salvages=True)
+    await bench.launch(spec(1, (1, 2)))
+    await bench.tell(0, LeaseReport(Token(1, 1), (ok(1),)))
+    bench.launcher.started[Token(1, 1)].end.set_exception(RuntimeError("killed"))
+    await settle()
+    await bench.runner.run_once()
+    last = (await bench.dispatcher.next()).leases[-1]
+    assert outcomes(RunnerReport(RunnerId("r1"), (last,))) == [(2, "lost")]
+    assert last.logs == ((TaskNo(2), "20261130-abc-2"),)

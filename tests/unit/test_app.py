@@ -34,6 +34,9 @@ def plain(i: int) -> int:
         ({"concurrency": "4"}, ValueError, "concurrency must be a whole number"),
         ({"concurrency": 1001}, ValueError, "from 1 to 1000, not 1001"),
         ({"max_crashes": 0}, ValueError, "max_crashes must be a whole number from 1 to 100"),
+        ({"secrets": "STRIPE_KEY"}, ValueError, "secrets must be a list of names such as"),
+        ({"secrets": ["../../etc/shadow"]}, ValueError, "secrets must be a list of names"),
+        ({"secrets": {"A": "b"}}, ValueError, "secrets must be a list of names"),
         ({"cpus": -1}, ValueError, "cpus must be a number from 0 to 1000000, not -1"),
         ({"cpus": float("nan")}, ValueError, "cpus must be a number"),
         ({"gpus": "1"}, ValueError, "gpus must be a number"),
@@ -239,3 +242,9 @@ def test_results():
 def test_what_is_no_result(value):
     with pytest.raises(BadResult, match="which is not JSON"):
         result_json(value)
+
+
+def test_secrets_are_declared_by_name_once_and_in_order():
+    app = App("x")
+    app.task(secrets=["B", "A", "B"])(plain)
+    assert app.functions["x.plain"].spec(Bundle("x", "app", "/")).secrets == ("A", "B")

@@ -89,6 +89,7 @@ def test_a_bad_file_is_refused_by_name(tmp_path, name, text, said):
         ({"payload_bytes_max": "65MiB"}, r"payload_bytes_max cannot be above body_bytes_max \(67108864\)"),
         ({"lease_slice_ms": 79}, r"lease_slice_ms cannot be below lease_target_ms \(80\)"),
         ({"runner_silence_ms": 2999}, r"runner_silence_ms cannot be below 3 runner_heartbeat_ms \(3000\)"),
+        ({"callback_keep_s": 9}, r"callback_keep_s cannot be below callback_retry_s \(86400\)"),
         ({"wait_s_max": float("inf")}, "wait_s_max: .*finite"),
         ({"object_store_bytes": "10MiB"}, "object_store_bytes: .*78643200"),
         ({"log_level": "loud"}, "log_level: .*'debug'"),

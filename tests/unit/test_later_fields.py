@@ -6,10 +6,19 @@ import msgspec
 import pytest
 
 from helpers.tables import BOOM, task
+from taskservice.core.callback_records import (
+    DeliveriesForgotten,
+    DeliveriesTried,
+    DeliveryRenewed,
+    EndpointSet,
+    SecretSet,
+    TriedRow,
+)
+from taskservice.core.deliveries import DeliveryKey, DeliveryState, Endpoint, SigningSecret, Try
 from taskservice.core.press_records import PressesPutOff, TasksPressed
 from taskservice.core.records import Record, RetryRow
 from taskservice.core.specs import FunctionSpec
-from taskservice.core.types import Lane, Leaf, NewTask, Task
+from taskservice.core.types import Hooks, Lane, Leaf, NewTask, Task
 from taskservice.journal.codec import decode, encode
 from world.machine import function
 
@@ -55,3 +64,28 @@ def test_leaves_and_retries_that_were_written_before_ask_for_no_more_memory() ->
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(leaf[:-1]), type=Leaf) == leaf
     row = RetryRow(1, 2, BOOM, 1, 0, 0, 7, Lane.RETRY)  # type: ignore[arg-type]
     assert msgspec.msgpack.decode(without_last(row, 1), type=RetryRow) == row
+
+
+def test_records_of_callbacks_are_written_like_that() -> None:
+    tried = TriedRow(1, 2, Try(5, 503, ""), DeliveryState.OWED, 9)  # type: ignore[arg-type]
+    for record, written in (
+        (DeliveriesTried(5, (tried,)), ["deliveries_tried", 5, [[1, 2, [5, 503, ""], "owed", 9]]]),
+        (DeliveryRenewed(5, 1, 2), ["delivery_renewed", 5, 1, 2]),  # type: ignore[arg-type]
+        (DeliveriesForgotten(5, (DeliveryKey(1, 2),)), ["deliveries_forgotten", 5, [[1, 2]]]),  # type: ignore[arg-type]
+        (
+            EndpointSet(5, Endpoint("acme", "https://a.example", 3, 4)),
+            ["endpoint", 5, ["acme", "https://a.example", 3, 4, None, ""]],
+        ),  # type: ignore[arg-type]
+        (SecretSet(5, SigningSecret("acme", b"s", 4)), ["signing_secret", 5, ["acme", b"s", 4, b"", 0]]),  # type: ignore[arg-type]
+    ):
+        assert msgspec.msgpack.decode(msgspec.msgpack.encode(record)) == written
+        assert list(decode(encode((record,)))) == [record]
+
+
+def test_tasks_that_were_written_before_are_followed_by_nothing() -> None:
+    old = task(1)
+    assert msgspec.msgpack.decode(without_last(old, fields_from(Task, "hooks")), type=Task) == old
+    new = NewTask("t", "app.f", b"{}")  # type: ignore[arg-type]
+    assert msgspec.msgpack.decode(without_last(new, fields_from(NewTask, "hooks")), type=NewTask) == new
+    hooked = task(1, hooks=Hooks("https://a.example", "a.g", "a.h"))
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(hooked), type=Task) == hooked

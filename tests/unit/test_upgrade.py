@@ -29,6 +29,7 @@ def test_tasks_in_history_are_counted_when_they_come_from_version_2(tmp_path: Pa
             "key",
             "lane",
             "memory_bytes",
+            "pin",
             "paused",
             "expired",
             *(f"past_{state}" for state in TERMINAL_STATES),
@@ -36,9 +37,20 @@ def test_tasks_in_history_are_counted_when_they_come_from_version_2(tmp_path: Pa
             db.execute(f"ALTER TABLE leaf DROP COLUMN {name}")
         for name in ("task_expiry", "task_resume", "task_press"):
             db.execute(f"DROP INDEX {name}")
-        for name in ("expires_ms", "resume_ms", "deadline_ms", "press_ms", "preempted", "throttles"):
+        for name in (
+            "expires_ms",
+            "resume_ms",
+            "deadline_ms",
+            "press_ms",
+            "preempted",
+            "throttles",
+            "hooks",
+            "log",
+            "version",
+        ):
             db.execute(f"ALTER TABLE task DROP COLUMN {name}")
-        db.execute("DROP TABLE checkpoint")
+        for name in ("checkpoint", "delivery"):
+            db.execute(f"DROP TABLE {name}")
         db.execute("PRAGMA user_version = 2")
         db.commit()
     assert upgrade(path) == 2
@@ -65,10 +77,12 @@ def test_the_indexes_of_version_3_are_made_anew_and_the_rows_stay(tmp_path: Path
             db.execute(f"DROP INDEX {name}")
             db.execute(f"CREATE INDEX {name} ON task {on}")
         db.execute("DROP INDEX task_press")
-        for name in ("deadline_ms", "press_ms", "preempted", "throttles"):
+        for name in ("deadline_ms", "press_ms", "preempted", "throttles", "hooks", "log", "version"):
             db.execute(f"ALTER TABLE task DROP COLUMN {name}")
         db.execute("ALTER TABLE leaf DROP COLUMN memory_bytes")
-        db.execute("DROP TABLE checkpoint")
+        db.execute("ALTER TABLE leaf DROP COLUMN pin")
+        for name in ("checkpoint", "delivery"):
+            db.execute(f"DROP TABLE {name}")
         db.execute("PRAGMA user_version = 3")
         db.commit()
     assert indexes(path) != indexes(fresh)

@@ -48,6 +48,7 @@ def everything(simulation: Simulation) -> Counter[OperationKind]:
                 _promise_kept(task, client.ended.get((task.no, task.run)), records)
         for id, removed in client.scheduled.items():
             assert removed or state.schedules.find(ScheduleKey(client.tenant, id)), f"{id} was set and is lost"
+    _ends_are_to_be_told(state, everywhere)
     schedules_are_accounted_for(records)
     stops(records)
     cancels(records)
@@ -68,6 +69,14 @@ def _in_history(simulation: Simulation, state: State) -> list[Task]:
         (place.no, place.tenant, place.id, place.state, place.digest) for place in places
     ]
     return tasks
+
+
+def _ends_are_to_be_told(state: State, tasks: list[Task]) -> None:
+    """Whoever wants to be told of an end is owed that, of tasks that are still there: of every run that has ended, once."""
+    for task in tasks:
+        if task.hooks is not None:
+            told = [one.run for one in state.table.deliveries.of_task(task.no)]
+            assert told == list(range(1, task.run + 1)), f"{task.id} is in run {task.run}, told are {told}"
 
 
 def _each_task_is_in_one_place(records: list[r.Record]) -> None:

@@ -30,7 +30,17 @@ from taskservice.core.past import Past
 from taskservice.core.schedules import CatchUp, Overlap, ScheduleId, ScheduleSpec
 from taskservice.core.shard import DEFAULT_TENANT
 from taskservice.core.specs import Tenant
-from taskservice.core.types import TERMINAL_STATES, ListFilter, NewTask, Task, TaskId, TaskNo, TaskState, TenantId
+from taskservice.core.types import (
+    TERMINAL_STATES,
+    Hooks,
+    ListFilter,
+    NewTask,
+    Task,
+    TaskId,
+    TaskNo,
+    TaskState,
+    TenantId,
+)
 from world.clock import Clock
 from world.network import Network
 from world.workload import BRIEF, FUNCTIONS
@@ -47,6 +57,9 @@ TIMES_MS = [(None, None), (None, None), (0, None), (500, None), (4_000, None), (
 """Delays, and times to live."""
 PATIENT = 4
 """One of so many tasks can wait for an idle pool."""
+HOOKED = 5
+"""One of so many tasks is followed by others, and its end to be told."""
+HOOKS = Hooks("https://receiver.example/told", on_success="world.quick", on_failure="world.many")
 DEADLINES_MS = (None, 11_000, 13_000, 20_000)
 """Those that they have: ten seconds before, they wait no more."""
 STATES = [
@@ -117,6 +130,8 @@ class SimClient:
             if self._made % PATIENT == 0:
                 deadline_in_ms = DEADLINES_MS[self._made // PATIENT % len(DEADLINES_MS)]
                 task = replace(task, off_peak=True, deadline_in_ms=deadline_in_ms)
+            if self._made % HOOKED == 0:
+                task = replace(task, hooks=HOOKS)
             tasks.append(task)
         return tuple(tasks)
 

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from random import Random
 
+from msgspec.structs import replace
+
 from taskservice.core.check import check
+from taskservice.core.deploying import (
+    AppDeployed,
+    AppsAnswer,
+    AppsAsked,
+    AppStatus,
+    RolloutAnswer,
+    RolloutAsked,
+    RolloutMove,
+)
 from taskservice.core.effects import (
     Answer,
     AnswerValue,
@@ -151,6 +162,27 @@ class Machine:
 
     def register(self, *functions: FunctionSpec) -> None:
         self.ask(FunctionsRegistered(self.next_ref(), functions or (function(),)))
+
+    def deploy(self, code: str, *functions: FunctionSpec, share: float = 1.0, app: str = "app") -> RolloutAnswer:
+        """The app has been deployed: this code, with these functions, by default `app.f`."""
+        bundle = Bundle("m", "a", "", code, f"code/{code}", 7)
+        specs = tuple(replace(each, bundle=bundle) for each in functions or (function(),))
+        answer = self.ask(AppDeployed(self.next_ref(), app, bundle, specs, share))
+        assert isinstance(answer, RolloutAnswer)
+        return answer
+
+    def roll(self, move: RolloutMove, version: int = 0, app: str = "app") -> RolloutAnswer:
+        """The app's versions were to change their places."""
+        answer = self.ask(RolloutAsked(self.next_ref(), app, move, version))
+        assert isinstance(answer, RolloutAnswer)
+        return answer
+
+    def app(self, name: str = "app") -> AppStatus:
+        """The app as it is told."""
+        answer = self.ask(AppsAsked(self.next_ref(), name))
+        assert isinstance(answer, AppsAnswer)
+        (found,) = answer.apps
+        return found
 
     def tenant(self, id: str, **options: object) -> TenantId:
         tenant = Tenant(TenantId(id), **options)  # type: ignore[arg-type]

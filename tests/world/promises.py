@@ -8,6 +8,7 @@ from collections.abc import Collection
 from taskservice.core import records as r
 from taskservice.core.apply import apply
 from taskservice.core.filters import passes
+from taskservice.core.follow_up import TAG, follow_up_id, function_after
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.orders import TasksStopped
 from taskservice.core.state import State
@@ -38,6 +39,9 @@ class Promises:
         self._begun: dict[str, Operation] = {}
         """Each as it began."""
         self._ends: dict[tuple[TaskNo, int], TaskState] = {}
+        self.followed: Counter[tuple[str, str]] = Counter()
+        """Tasks that have been accepted because others have ended, by tenant and id."""
+        self._to_follow: Counter[tuple[str, str]] = Counter()
 
     def check(self) -> None:
         """None is broken; raises AssertionError with the story of the task that shows it."""
@@ -48,6 +52,7 @@ class Promises:
             self._before(record)
             apply(self._state, record)
             self._after(record)
+        assert self.followed == self._to_follow, "each run that ends is followed exactly once"
 
     def _before(self, record: r.Record) -> None:
         table = self._state.table
@@ -55,6 +60,7 @@ class Promises:
             for task in record.tasks:
                 known = [*table.find(task.tenant, [task.id]), *table.past.find(task.tenant, [task.id])]
                 self._require(not known, "it was accepted twice", task.no)
+                self.followed[task.tenant, task.id] += any(name == TAG for name, _ in task.tags)
         elif isinstance(record, r.LeaseGranted):
             for task in table.load(record.nos):
                 in_time = task.expires_ms is None or record.at_ms < task.expires_ms
@@ -97,6 +103,7 @@ class Promises:
             key = (task.no, task.run)
             self._require(key not in self._ends, f"it had ended as {self._ends.get(key)}", task.no)
             self._ends[key] = task.state
+            self._to_follow[task.tenant, follow_up_id(task)] += bool(function_after(task))
 
     def _begin(self, record: r.OperationBegun) -> None:
         table = self._state.table

@@ -28,14 +28,17 @@ class Line:
         "_waiting",
         "gate",
         "name",
+        "of",
         "out",
         "rings_ms",
     )
 
-    def __init__(self, gate: Gate, stirred: dict[Line, None], name: str = "") -> None:
-        """`stirred` collects the lines in which somebody's turn may have come. `name`: what users know the gate by."""
+    def __init__(self, gate: Gate, stirred: dict[Line, None], name: str = "", of: str = "") -> None:
+        """`stirred` collects the lines in which somebody's turn may have come. `name`: what users know the gate by; `of`: whose it
+        is."""
         self.gate = gate
         self.name = name
+        self.of = of
         self.rings_ms: int | None = None
         """When the clock will open the gate, as far as that has been asked."""
         self.out = 0

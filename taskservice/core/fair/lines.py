@@ -26,7 +26,7 @@ class Lines:
         """The line of that name, which is before this gate now."""
         line = self._find(name)
         if line is None:
-            line = Line(gate, self._stirred, str(name[0]))
+            line = Line(gate, self._stirred, str(name[0]), str(name[1]))
             self._known[name] = ref(line, lambda _: self._known.pop(name, None))
         line.gate = gate
         return line

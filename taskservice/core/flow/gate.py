@@ -5,6 +5,7 @@ Several gates may stand before a task; it starts when all have room, and each of
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from msgspec import Struct
@@ -41,3 +42,20 @@ class Gate(Protocol):
 
     def reason(self, now_ms: int) -> Reason:
         """How it stands now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A gate that stays closed until somebody has said otherwise."""
+
+    name: str
+
+    def room(self, now_ms: int) -> int:
+        return 0
+
+    def opens_ms(self, now_ms: int) -> int | None:
+        """Not by the clock."""
+        return None
+
+    def reason(self, now_ms: int) -> Reason:
+        return Reason(self.name, 0, 0)

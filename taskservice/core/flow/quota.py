@@ -29,6 +29,8 @@ class Usage:
     of: dict[Owner, Amounts] = field(default_factory=dict)
     within: dict[tuple[Priority, TenantId], Amounts] = field(default_factory=dict)
     """What each tenant has in each class; none are left out who have something."""
+    places: dict[Leaf, int] = field(default_factory=dict)
+    """How many leases of each group of leaves there are; none are left out that have some."""
     _leases: dict[Token, tuple[Leaf, Amounts]] = field(default_factory=dict)
 
     def occupy(self, token: Token, leaf: Leaf, need: Amounts) -> None:
@@ -42,6 +44,8 @@ class Usage:
                 used = self.of[owner] = {}
             add(used, need)
         add(self.within.setdefault((leaf.priority, leaf.tenant), {}), need)
+        group = leaf.group
+        self.places[group] = self.places.get(group, 0) + 1
 
     def free(self, token: Token) -> Leaf | None:
         """The lease occupies nothing any more; gives its leaf, None if it was not known."""
@@ -54,6 +58,10 @@ class Usage:
             subtract(within, need)
             if not within:
                 del self.within[place]
+            group = leaf.group
+            self.places[group] -= 1
+            if not self.places[group]:
+                del self.places[group]
         return leaf
 
     def leases(self) -> Iterable[tuple[Token, Leaf]]:

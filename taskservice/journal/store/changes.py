@@ -44,7 +44,7 @@ _SETS = {
 
 _NAMED = "no IN (SELECT value FROM json_each(:nos))"
 
-_AFTER = "RETURNING no, id, state, due_ms, expires_ms"
+_AFTER = "RETURNING no, id, state, due_ms, expires_ms, hooks IS NOT NULL"
 
 _GONE = "RETURNING no, id, CASE WHEN substr(result, 1, 1) = x'01' THEN result END"
 
@@ -80,6 +80,7 @@ class _Sum:
     entered: list[QueueKey] = field(default_factory=list)
     entered_bytes: int = 0
     values: list[str] = field(default_factory=list)
+    hooked: list[TaskNo] = field(default_factory=list)
 
     def changed(self) -> Changed:
         self.tasks.sort()
@@ -92,6 +93,7 @@ class _Sum:
             tuple(sorted(self.entered)),
             self.entered_bytes,
             tuple(sorted(self.values)),
+            tuple(sorted(self.hooked)),
         )
 
 
@@ -186,7 +188,8 @@ class Changes:
             after = mapping.STATES[name]
             self._counts.moved(repeat((leaf, state), count), after)
             total.unfinished += count * (after not in TERMINAL_STATES)
-        entered = [QueueKey(due_ms, no, expires_ms) for no, _, name, due_ms, expires_ms in rows if name == "queued"]
+        entered = [QueueKey(due_ms, no, expires_ms) for no, _, name, due_ms, expires_ms, _ in rows if name == "queued"]
+        total.hooked += [row[0] for row in rows if row[5] and mapping.STATES[row[2]] in TERMINAL_STATES]
         if entered:
             entered_bytes = self._payload_bytes([key.no for key in entered])
             self._counts.queued([(leaf, entered_bytes)], +1)

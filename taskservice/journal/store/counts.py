@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from taskservice.core.types import TERMINAL_STATES, Leaf, TaskState, TenantId
+from taskservice.core.types import TERMINAL_STATES, FunctionName, Leaf, TaskState, TenantId
 
 LeafState = tuple[Leaf, TaskState]
 
@@ -14,6 +14,8 @@ class Tally:
 
     def __init__(self) -> None:
         self._by_tenant: dict[TenantId, dict[LeafState, int]] = {}
+        self._totals: dict[TenantId, dict[tuple[FunctionName, TaskState], int]] = {}
+        """The sums over the leaves of each function."""
 
     def change(self, place: LeafState, by: int) -> None:
         """So many more tasks are in this place."""
@@ -26,6 +28,11 @@ class Tally:
             group[place] = number
         else:
             group.pop(place, None)
+        totals = self._totals.get(tenant)
+        if totals is None:
+            totals = self._totals[tenant] = {}
+        total = place[0].function, place[1]
+        totals[total] = totals.get(total, 0) + by
 
     def step(self, before: LeafState, after: LeafState) -> None:
         """One task, of the same tenant as ever, is in the one place instead of the other."""
@@ -36,12 +43,20 @@ class Tally:
         else:
             del group[before]
         group[after] = group.get(after, 0) + 1
+        totals = self._totals[before[0].tenant]
+        totals[before[0].function, before[1]] -= 1
+        total = after[0].function, after[1]
+        totals[total] = totals.get(total, 0) + 1
 
     def items(self, tenant: TenantId | None = None) -> Iterator[tuple[LeafState, int]]:
         """Places and counts: one tenant's, or all."""
         groups = self._by_tenant.values() if tenant is None else (self._by_tenant.get(tenant, {}),)
         for group in groups:
             yield from group.items()
+
+    def totals(self, tenant: TenantId) -> dict[tuple[FunctionName, TaskState], int]:
+        """The tenant's counts by function and state; zero where there was something once."""
+        return dict(self._totals.get(tenant, {}))
 
     def of_leaf(self, leaf: Leaf, states: Sequence[TaskState]) -> list[int]:
         """The leaf's counts of these states, in their order."""
@@ -124,6 +139,10 @@ class Counts:
     def items(self, tenant: TenantId | None = None) -> Iterator[tuple[LeafState, int]]:
         """Places of the table's tasks, and counts: one tenant's, or all."""
         return self._here.items(tenant)
+
+    def totals(self, tenant: TenantId) -> dict[tuple[FunctionName, TaskState], int]:
+        """The tenant's tasks in the table, counted by function and state."""
+        return self._here.totals(tenant)
 
     def past_items(self, tenant: TenantId | None = None) -> Iterator[tuple[LeafState, int]]:
         """The same of the tasks in history."""

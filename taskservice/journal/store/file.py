@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from taskservice.core.table import Mark
-from taskservice.journal.store import checkpoints, mapping, past_statements, statements
+from taskservice.journal.store import checkpoints, deliveries, mapping, past_statements, statements
 from taskservice.journal.store.wal import Log
 
 log = logging.getLogger(__name__)
@@ -75,6 +75,7 @@ def created(path: Place) -> sqlite3.Connection:
         *mapping.SCHEMA,
         *past_statements.SCHEMA,
         *checkpoints.SCHEMA,
+        *deliveries.SCHEMA,
         "COMMIT",
         statements.FOLD,
     ):

@@ -25,6 +25,7 @@ def changed(
         tuple(sorted(map(key_of, entered))),
         _bytes(entered),
         tuple(sorted([*(key for task in gone for key in keys_of(task.payload, task.result)), *values])),
+        tuple(task.no for task in here if task.hooks is not None and task.state in TERMINAL_STATES),
     )
 
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import msgspec
 
-from taskservice.core.types import ErrorInfo, Leaf, ListFilter, Task, TaskId, TaskNo, TaskState, Token
+from taskservice.core.records import DeadRow, RetryRow
+from taskservice.core.types import ErrorInfo, Hooks, Leaf, ListFilter, Task, TaskId, TaskNo, TaskState, Token
 
 APPLICATION_ID = 0x74736B74
 """Says in a file's header that it is one of these."""
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 11
 """Of the files written now; others are not read."""
 
 SCHEMA = (
@@ -46,7 +47,10 @@ SCHEMA = (
         deadline_ms INTEGER,
         press_ms INTEGER,
         preempted INTEGER NOT NULL DEFAULT 0,
-        throttles INTEGER NOT NULL DEFAULT 0
+        throttles INTEGER NOT NULL DEFAULT 0,
+        hooks TEXT,
+        log TEXT NOT NULL DEFAULT '',
+        version INTEGER NOT NULL DEFAULT 0
     )
     """,
     "CREATE TABLE payload (no INTEGER PRIMARY KEY, payload BLOB NOT NULL)",
@@ -91,7 +95,8 @@ SCHEMA = (
         past_expired INTEGER NOT NULL DEFAULT 0,
         key TEXT NOT NULL DEFAULT '',
         lane TEXT NOT NULL DEFAULT '',
-        memory_bytes INTEGER NOT NULL DEFAULT 0
+        memory_bytes INTEGER NOT NULL DEFAULT 0,
+        pin INTEGER NOT NULL DEFAULT 0
     )
     """,
     # The leases under which tasks run; `nos` is a JSON list of those to which it was granted.
@@ -117,7 +122,7 @@ SCHEMA = (
 COLUMNS = """
     no, id, leaf, state, payload, tags, created_ms, due_ms, max_attempts, timeout_ms, run, attempt, crashes, losses,
     epoch, seq, started_ms, ended_ms, duration_us, result, error, expires_ms, resume_ms,
-    deadline_ms, press_ms, preempted, throttles
+    deadline_ms, press_ms, preempted, throttles, hooks, log, version
 """
 """What `to_task` wants, in its order: of `task`, and `payload`."""
 
@@ -135,6 +140,7 @@ STATES = {str(state): state for state in TaskState}
 
 _encode = msgspec.json.Encoder()
 _error = msgspec.json.Decoder(ErrorInfo)
+_hooks = msgspec.json.Decoder(Hooks)
 _pair = msgspec.json.Decoder(tuple[str, str])
 
 
@@ -169,6 +175,9 @@ def to_row(task: Task, tenant: int, leaf: int) -> Row:
         task.press_ms,
         task.preempted,
         task.throttles,
+        None if task.hooks is None else _encode.encode(task.hooks).decode(),
+        task.log,
+        task.version,
     )
 
 
@@ -176,8 +185,8 @@ def to_task(row: Row, leaves: list[Leaf]) -> Task:
     """The task of a row of COLUMNS; `leaves` gives the leaf of each number."""
     no, id, leaf, state, payload, tags, created_ms, due_ms, max_attempts, timeout_ms, run, attempt, *rest = row
     crashes, losses, epoch, seq, started_ms, ended_ms, duration_us, result, error, *times = rest
-    expires_ms, resume_ms, deadline_ms, press_ms, preempted, throttles = times
-    tenant, function, priority, key, lane, memory_bytes = leaves[leaf]
+    expires_ms, resume_ms, deadline_ms, press_ms, preempted, throttles, hooks, log, version = times
+    tenant, function, priority, key, lane, memory_bytes, pin = leaves[leaf]
     return Task(
         TaskNo(no),
         TaskId(id),
@@ -210,7 +219,23 @@ def to_task(row: Row, leaves: list[Leaf]) -> Task:
         memory_bytes,
         preempted,
         throttles,
+        None if hooks is None else _hooks.decode(hooks),
+        log,
+        pin,
+        version,
     )
+
+
+def retried(row: RetryRow, leaf: int) -> Row:
+    """For `statements.RETRY`: the task stands in the leaf of that number."""
+    error = error_text(row.error)
+    counts = (row.attempt, row.crashes, row.losses, row.throttles)
+    return (leaf, row.due_ms, error, *counts, row.duration_us, row.log, row.no)
+
+
+def failed(row: DeadRow, at_ms: int) -> Row:
+    """For `statements.FAIL`."""
+    return (error_text(row.error), row.crashes, row.losses, row.duration_us, at_ms, row.log, row.no)
 
 
 def tags_text(tags: Iterable[tuple[str, str]]) -> str:

@@ -16,6 +16,7 @@ from taskservice.core.table import Changed, Grant, Mark, Press, QueueKey
 from taskservice.core.types import (
     PRESSED_LANES,
     TERMINAL_STATES,
+    FunctionName,
     Leaf,
     ListFilter,
     RunnerId,
@@ -31,6 +32,7 @@ from taskservice.journal.store.counts import Counts
 from taskservice.journal.store.follows import key_of
 from taskservice.journal.store.grants import Grants
 from taskservice.journal.store.memory_checkpoints import MemoryCheckpoints
+from taskservice.journal.store.memory_deliveries import MemoryDeliveries
 from taskservice.journal.store.memory_past import MemoryPast
 from taskservice.journal.store.memory_timed import Timed
 from taskservice.journal.store.moves import Move
@@ -56,6 +58,7 @@ class MemoryTable:
         self._mark: Mark | None = None
         self.past = MemoryPast(self._tasks, self._nos, self._left)
         self.checkpoints = MemoryCheckpoints(self._tasks, self._references)
+        self.deliveries = MemoryDeliveries()
 
     def copy(self) -> MemoryTable:
         """Another table that holds the same: after a commit, what a file would be good for."""
@@ -72,6 +75,7 @@ class MemoryTable:
         twin._mark = self._mark
         twin.past.copied_from(self.past)
         twin.checkpoints.copied_from(self.checkpoints)
+        twin.deliveries.copied_from(self.deliveries)
         return twin
 
     def insert(self, tasks: Sequence[Task]) -> None:
@@ -88,15 +92,18 @@ class MemoryTable:
     def make_due(self, nos: Sequence[TaskNo]) -> None:
         self._move(moves.DUE, nos, None, lambda task: replace(task, state=TaskState.QUEUED))
 
-    def lease(self, nos: Sequence[TaskNo], token: Token, runner: RunnerId, at_ms: int) -> list[Task]:
+    def lease(self, nos: Sequence[TaskNo], token: Token, runner: RunnerId, at_ms: int, version: int = 0) -> list[Task]:
         def leased(task: Task) -> Task:
-            return replace(task, state=TaskState.RUNNING, attempt=task.attempt + 1, token=token, started_ms=at_ms)
+            attempt = task.attempt + 1
+            return replace(
+                task, state=TaskState.RUNNING, attempt=attempt, token=token, started_ms=at_ms, version=version
+            )
 
         self._move(moves.LEASE, nos, None, leased)
         self._grants.granted(token, runner, nos)
         return self.load(nos)
 
-    def succeed(self, rows: Sequence[tuple[TaskNo, bytes, int, int]], token: Token, at_ms: int) -> None:
+    def succeed(self, rows: Sequence[tuple[TaskNo, bytes, int, int]], token: Token, at_ms: int, log: str = "") -> None:
         row_of = {row[0]: row for row in rows}
 
         def succeeded(task: Task) -> Task:
@@ -109,6 +116,7 @@ class MemoryTable:
                 ended_ms=at_ms,
                 duration_us=duration_us,
                 result=result,
+                log=log or task.log,
             )
 
         self._move(moves.SUCCEED, [row[0] for row in rows], token, succeeded)
@@ -132,19 +140,20 @@ class MemoryTable:
                 crashes=row.crashes,
                 losses=row.losses,
                 duration_us=row.duration_us,
+                log=row.log or task.log,
             )
 
         self._move(moves.FAIL, [row.no for row in rows], token, failed)
 
-    def hand_back(self, nos: Sequence[TaskNo], token: Token) -> None:
-        self._move(moves.HAND_BACK, nos, token, moves.handed_back)
+    def hand_back(self, nos: Sequence[TaskNo], token: Token, log: str = "") -> None:
+        self._move(moves.HAND_BACK, nos, token, lambda task: moves.handed_back(task, log))
 
-    def preempt(self, nos: Sequence[TaskNo], token: Token) -> None:
-        self._move(moves.PREEMPT, nos, token, moves.preempted)
+    def preempt(self, nos: Sequence[TaskNo], token: Token, log: str = "") -> None:
+        self._move(moves.PREEMPT, nos, token, lambda task: moves.preempted(task, log))
 
-    def cancel(self, nos: Sequence[TaskNo], token: Token, at_ms: int) -> None:
+    def cancel(self, nos: Sequence[TaskNo], token: Token, at_ms: int, log: str = "") -> None:
         def stopped(task: Task) -> Task:
-            return replace(task, state=TaskState.CANCELLED, token=None, ended_ms=at_ms)
+            return replace(task, state=TaskState.CANCELLED, token=None, ended_ms=at_ms, log=log or task.log)
 
         self._move(moves.STOP, nos, token, stopped)
 
@@ -183,6 +192,9 @@ class MemoryTable:
     def find(self, tenant: TenantId, ids: Sequence[TaskId]) -> dict[TaskId, Task]:
         nos = {id: self._nos[tenant, id] for id in ids if (tenant, id) in self._nos}
         return {id: self._tasks[no] for id, no in nos.items() if no in self._tasks}
+
+    def hooked(self, nos: Sequence[TaskNo]) -> list[TaskNo]:
+        return [no for no in nos if self._tasks[no].hooks is not None]
 
     def next_queued(self, leaf: Leaf, after: QueueKey | None, limit: int) -> list[QueueKey]:
         keys = self._queued.get(leaf)
@@ -243,6 +255,9 @@ class MemoryTable:
 
     def counts(self, tenant: TenantId | None = None) -> dict[tuple[Leaf, TaskState], int]:
         return dict(self._counts.items(tenant))
+
+    def totals(self, tenant: TenantId) -> dict[tuple[FunctionName, TaskState], int]:
+        return self._counts.totals(tenant)
 
     def queued_bytes(self, leaf: Leaf) -> int:
         return self._counts.queued_bytes(leaf)

@@ -151,14 +151,15 @@ def _check(
         refuse(f"{name} needs {needed}", wrong)
 
 
-def handed_back(task: Task) -> Task:
-    """The task, as it was before its lease."""
-    return replace(task, state=TaskState.QUEUED, attempt=task.attempt - 1, token=None, started_ms=None)
+def handed_back(task: Task, log: str = "") -> Task:
+    """The task, as it was before its lease; but for its log, if that is somewhere else now."""
+    log = log or task.log
+    return replace(task, state=TaskState.QUEUED, attempt=task.attempt - 1, token=None, started_ms=None, log=log)
 
 
-def preempted(task: Task) -> Task:
+def preempted(task: Task, log: str = "") -> Task:
     """Likewise, when it had started and was stopped for others."""
-    return replace(handed_back(task), preempted=task.preempted + 1, expires_ms=None)
+    return replace(handed_back(task, log), preempted=task.preempted + 1, expires_ms=None)
 
 
 def moved(before: Sequence[tuple[Leaf, TaskState]], move: Move) -> list[tuple[Leaf, TaskState]]:
@@ -201,6 +202,7 @@ def retrying(task: Task, row: RetryRow) -> Task:
         lane=row.lane,
         memory_bytes=row.memory_bytes,
         throttles=row.throttles,
+        log=row.log or task.log,
     )
 
 

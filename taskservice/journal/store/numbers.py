@@ -19,8 +19,10 @@ class Numbers:
         """The leaf of each number."""
         for number, name in db.execute(statements.TENANTS):
             self._tenants[TenantId(name)] = number
-        for number, tenant, function, priority, key, lane, memory_bytes in db.execute(statements.LEAVES):
-            leaf = Leaf(TenantId(tenant), FunctionName(function), Priority(priority), key, Lane(lane), memory_bytes)
+        for number, tenant, function, priority, key, *rest in db.execute(statements.LEAVES):
+            lane, memory_bytes, pin = rest
+            names = TenantId(tenant), FunctionName(function), Priority(priority)
+            leaf = Leaf(*names, key, Lane(lane), memory_bytes, pin)
             self._leaves[leaf] = number
             self.leaves.append(leaf)
 

@@ -19,6 +19,7 @@ from taskservice.core.stretches import Reach, Stretch
 from taskservice.core.table import Changed, Grant, Mark, Press, QueueKey
 from taskservice.core.types import Leaf, ListFilter, RunnerId, Task, TaskId, TaskNo, TaskState, TenantId, Token
 from taskservice.journal.store import file, mapping, moves, statements
+from taskservice.journal.store.beside import Beside
 from taskservice.journal.store.changes import Changes
 from taskservice.journal.store.checkpoints import SqliteCheckpoints
 from taskservice.journal.store.counts import Counts, LeafState
@@ -29,14 +30,13 @@ from taskservice.journal.store.moves import KnownStanding, Move
 from taskservice.journal.store.numbers import Numbers
 from taskservice.journal.store.past import SqlitePast
 from taskservice.journal.store.ranges import Ranges
-from taskservice.journal.store.references import References
 
 log = logging.getLogger(__name__)
 
 _BEFORE_ALL = -(2**63)
 
 
-class SqliteTable:
+class SqliteTable(Beside):
     """A `TaskTable` in a file, or in memory. One caller at a time, from any thread.
 
     After an `sqlite3.Error` (the disk is full, say) the table is worth nothing: end the process, the journal has it all.
@@ -46,13 +46,13 @@ class SqliteTable:
 
     def __init__(self, path: file.Place, db: sqlite3.Connection | None = None) -> None:
         """An empty table, in place of any that was at `path`; or the one that `db` has open."""
-        self._db = file.created(path) if db is None else db
+        super().__init__(file.created(path) if db is None else db)
         self._path = path
         self._boot = file.boot_id()
         self._numbers = Numbers(self._db)
         self._counts = Counts()
+        self.totals = self._counts.totals
         self._grants = Grants()
-        self._references = References(self._db)
         self._ids = Ids(self._db) if db is None else Ids(self._db, *self._db.execute(statements.GET_SETTLED).fetchone())
         self.past = SqlitePast(self._db, self._numbers, self._counts, self._ids)
         self._ranges = Ranges(self._db, self._numbers)
@@ -166,12 +166,12 @@ class SqliteTable:
         self._counts.moved(before, moves.DUE.target)
         self._counts.queued(self._sizes(nos), +1)
 
-    def lease(self, nos: Sequence[TaskNo], token: Token, runner: RunnerId, at_ms: int) -> list[Task]:
+    def lease(self, nos: Sequence[TaskNo], token: Token, runner: RunnerId, at_ms: int, version: int = 0) -> list[Task]:
         if not nos:
             return []
         self._db.execute("SAVEPOINT before_lease")
         try:
-            leased = self._db.executemany(statements.LEASE, [(*token, at_ms, no) for no in nos])
+            leased = self._db.executemany(statements.LEASE, [(*token, at_ms, version, no) for no in nos])
             if leased.rowcount != len(nos):
                 self._db.execute("ROLLBACK TO before_lease")
                 self._check_idle(moves.LEASE, nos)
@@ -188,9 +188,9 @@ class SqliteTable:
         self._db.execute(statements.SET_LEASE, (*token, granted.runner, mapping.json_list(granted.nos)))
         return tasks
 
-    def succeed(self, rows: Sequence[tuple[TaskNo, bytes, int, int]], token: Token, at_ms: int) -> None:
+    def succeed(self, rows: Sequence[tuple[TaskNo, bytes, int, int]], token: Token, at_ms: int, log: str = "") -> None:
         nos = [row[0] for row in rows]
-        values = [(result, started_ms, duration_us, at_ms, no) for no, result, started_ms, duration_us in rows]
+        values = [(result, started_ms, duration_us, at_ms, log, no) for no, result, started_ms, duration_us in rows]
         self._leave(moves.SUCCEED, statements.SUCCEED, nos, values, token)
         self._references.add(row[1] for row in rows)
 
@@ -200,38 +200,22 @@ class SqliteTable:
         leaves = [moves.retried(leaf, row) for (leaf, _), row in zip(before, rows, strict=True)]
         self._db.executemany(
             statements.RETRY,
-            [
-                (
-                    self._numbers.of_leaf(leaf),
-                    row.due_ms,
-                    mapping.error_text(row.error),
-                    row.attempt,
-                    row.crashes,
-                    row.losses,
-                    row.throttles,
-                    row.duration_us,
-                    row.no,
-                )
-                for leaf, row in zip(leaves, rows, strict=True)
-            ],
+            [mapping.retried(row, self._numbers.of_leaf(leaf)) for leaf, row in zip(leaves, rows, strict=True)],
         )
         self._end_attempts(nos, before, [(leaf, moves.RETRY.target) for leaf in leaves], token)
 
     def fail(self, rows: Sequence[DeadRow], token: Token, at_ms: int) -> None:
         nos = [row.no for row in rows]
-        values = [
-            (mapping.error_text(row.error), row.crashes, row.losses, row.duration_us, at_ms, row.no) for row in rows
-        ]
-        self._leave(moves.FAIL, statements.FAIL, nos, values, token)
+        self._leave(moves.FAIL, statements.FAIL, nos, [mapping.failed(row, at_ms) for row in rows], token)
 
-    def hand_back(self, nos: Sequence[TaskNo], token: Token) -> None:
-        self._go_back(moves.HAND_BACK, statements.HAND_BACK, nos, token)
+    def hand_back(self, nos: Sequence[TaskNo], token: Token, log: str = "") -> None:
+        self._go_back(moves.HAND_BACK, statements.HAND_BACK, nos, token, log)
 
-    def preempt(self, nos: Sequence[TaskNo], token: Token) -> None:
-        self._go_back(moves.PREEMPT, statements.PREEMPT, nos, token)
+    def preempt(self, nos: Sequence[TaskNo], token: Token, log: str = "") -> None:
+        self._go_back(moves.PREEMPT, statements.PREEMPT, nos, token, log)
 
-    def cancel(self, nos: Sequence[TaskNo], token: Token, at_ms: int) -> None:
-        self._leave(moves.STOP, statements.STOP, nos, [(at_ms, no) for no in nos], token)
+    def cancel(self, nos: Sequence[TaskNo], token: Token, at_ms: int, log: str = "") -> None:
+        self._leave(moves.STOP, statements.STOP, nos, [(at_ms, log, no) for no in nos], token)
 
     def change(self, change: Change, nos: Sequence[TaskNo]) -> list[Changed]:
         standings = self._standings(nos)
@@ -257,6 +241,10 @@ class SqliteTable:
         here = self._tasks(statements.LOAD, (mapping.json_list(found.values()),)) if found else []
         tasks = {task.id: task for task in here}
         return {id: tasks[id] for id in ids if id in tasks}
+
+    def hooked(self, nos: Sequence[TaskNo]) -> list[TaskNo]:
+        found = {no for (no,) in self._db.execute(statements.HOOKED, (mapping.json_list(nos),))}
+        return [no for no in nos if no in found]
 
     def next_queued(self, leaf: Leaf, after: QueueKey | None, limit: int) -> list[QueueKey]:
         number = self._numbers.of_known_leaf(leaf)
@@ -312,21 +300,8 @@ class SqliteTable:
     def queued_bytes(self, leaf: Leaf) -> int:
         return self._counts.queued_bytes(leaf)
 
-    def references(self, keys: Sequence[str]) -> list[str]:
-        return self._references.among(keys)
-
-    def drop_references(self, keys: Sequence[str]) -> None:
-        self._references.drop(keys)
-
     def grants(self) -> list[Grant]:
         return self._grants.all()
-
-    def note(self, kind: str, key: str, value: bytes | None) -> None:
-        statement = statements.DELETE_NOTE if value is None else statements.SET_NOTE
-        self._db.execute(statement, {"kind": kind, "key": key, "value": value})
-
-    def notes(self, kind: str) -> dict[str, bytes]:
-        return dict(self._db.execute(statements.NOTES, (kind,)).fetchall())
 
     def _take_up(self) -> None:
         """What is kept in RAM is as the file says."""
@@ -384,8 +359,8 @@ class SqliteTable:
         self._db.executemany(text, rows)
         self._end_attempts(nos, before, moves.moved(before, move), token)
 
-    def _go_back(self, move: Move, statement: str, nos: Sequence[TaskNo], token: Token) -> None:
-        self._leave(move, statement, nos, [(no,) for no in nos], token)
+    def _go_back(self, move: Move, statement: str, nos: Sequence[TaskNo], token: Token, log: str) -> None:
+        self._leave(move, statement, nos, [(log, no) for no in nos], token)
         self._counts.queued(self._sizes(nos), +1)
 
     def _check_insert(self, tasks: Sequence[Task]) -> None:

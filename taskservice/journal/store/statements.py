@@ -30,53 +30,64 @@ PRAGMAS = (
 
 FOLD = "PRAGMA wal_checkpoint(TRUNCATE)"
 
-INSERT_TASK = f"INSERT INTO task VALUES ({', '.join('?' * 27)})"
+INSERT_TASK = f"INSERT INTO task VALUES ({', '.join('?' * 30)})"
 
 INSERT_PAYLOAD = "INSERT INTO payload VALUES (?, ?)"
 
 STANDINGS = "SELECT no, leaf, state FROM task WHERE no IN (SELECT value FROM json_each(?))"
+
+HOOKED = "SELECT no FROM task WHERE no IN (SELECT value FROM json_each(?)) AND hooks IS NOT NULL"
 
 # The moves. Whether a task may make them has been checked before.
 MAKE_DUE = "UPDATE task SET state = 'queued' WHERE no = ?"
 
 # A lease's are checked by it, so that they are read but once, when they are loaded.
 LEASE = """
-    UPDATE task SET state = 'running', attempt = attempt + 1, epoch = ?, seq = ?, started_ms = ?
+    UPDATE task SET state = 'running', attempt = attempt + 1, epoch = ?, seq = ?, started_ms = ?, version = ?
     WHERE no = ? AND state = 'queued'
 """
 
 SUCCEED = """
     UPDATE task
-    SET state = 'succeeded', epoch = NULL, seq = NULL, result = ?, started_ms = ?, duration_us = ?, ended_ms = ?
+    SET state = 'succeeded', epoch = NULL, seq = NULL, result = ?, started_ms = ?, duration_us = ?, ended_ms = ?,
+        log = coalesce(nullif(?, ''), log)
     WHERE no = ?
 """
 
 RETRY = """
     UPDATE task
     SET state = 'retrying', epoch = NULL, seq = NULL, started_ms = NULL, expires_ms = NULL,
-        leaf = ?, due_ms = ?, error = ?, attempt = ?, crashes = ?, losses = ?, throttles = ?, duration_us = ?
+        leaf = ?, due_ms = ?, error = ?, attempt = ?, crashes = ?, losses = ?, throttles = ?, duration_us = ?,
+        log = coalesce(nullif(?, ''), log)
     WHERE no = ?
 """
 
 FAIL = """
     UPDATE task
     SET state = 'failed', epoch = NULL, seq = NULL,
-        error = ?, crashes = ?, losses = ?, duration_us = ?, ended_ms = ?
+        error = ?, crashes = ?, losses = ?, duration_us = ?, ended_ms = ?, log = coalesce(nullif(?, ''), log)
     WHERE no = ?
 """
 
 HAND_BACK = """
-    UPDATE task SET state = 'queued', attempt = attempt - 1, epoch = NULL, seq = NULL, started_ms = NULL WHERE no = ?
+    UPDATE task
+    SET state = 'queued', attempt = attempt - 1, epoch = NULL, seq = NULL, started_ms = NULL,
+        log = coalesce(nullif(?, ''), log)
+    WHERE no = ?
 """
 
 PREEMPT = """
     UPDATE task
     SET state = 'queued', attempt = attempt - 1, preempted = preempted + 1, epoch = NULL, seq = NULL, started_ms = NULL,
-        expires_ms = NULL
+        expires_ms = NULL, log = coalesce(nullif(?, ''), log)
     WHERE no = ?
 """
 
-STOP = "UPDATE task SET state = 'cancelled', epoch = NULL, seq = NULL, ended_ms = ? WHERE no = ?"
+STOP = """
+    UPDATE task
+    SET state = 'cancelled', epoch = NULL, seq = NULL, ended_ms = ?, log = coalesce(nullif(?, ''), log)
+    WHERE no = ?
+"""
 
 _TASKS = f"SELECT {COLUMNS} FROM task JOIN payload USING (no)"
 
@@ -178,13 +189,13 @@ NOTES = "SELECT key, value FROM note WHERE kind = ? ORDER BY rowid"
 INSERT_TENANT = "INSERT INTO tenant VALUES (?, ?)"
 
 INSERT_LEAF = (
-    "INSERT INTO leaf (leaf, tenant, function, priority, key, lane, memory_bytes) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO leaf (leaf, tenant, function, priority, key, lane, memory_bytes, pin) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
 TENANTS = "SELECT tenant, name FROM tenant ORDER BY tenant"
 
 LEAVES = """
-    SELECT leaf, tenant.name, function, priority, key, lane, memory_bytes
+    SELECT leaf, tenant.name, function, priority, key, lane, memory_bytes, pin
     FROM leaf JOIN tenant ON tenant.tenant = leaf.tenant
     ORDER BY leaf
 """

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from helpers.tables import (
     BOOM,
+    LEAF,
     LEASE,
     LEGAL,
     MOVES,
@@ -56,6 +57,17 @@ def test_a_task_without_a_result_differs_from_one_with_an_empty_one(table: TaskT
     table.lease([1, 2], LEASE, RUNNER, 4_000)
     table.succeed([(1, b"", 4_000, 1)], LEASE, 5_000)
     assert [one.result for one in table.load([1, 2])] == [b"", None]
+
+
+def test_a_version_is_that_of_the_last_lease_and_a_pin_stays_with_its_leaf(table: TaskTable) -> None:
+    table.insert([task(1), task(2, pin=3)])
+    (leased,) = table.lease([2], LEASE, RUNNER, 4_000, 3)
+    assert (leased.version, leased.pin, leased.leaf) == (3, 3, LEAF._replace(pin=3))
+    table.hand_back([2], LEASE)
+    assert [key.no for key in table.next_queued(LEAF._replace(pin=3), None, 9)] == [2]
+    assert [key.no for key in table.next_queued(LEAF, None, 9)] == [1]
+    table.lease([1], Token(9, 7), RUNNER, 4_000, 4)
+    assert [(one.version, one.pin) for one in table.load([1, 2])] == [(4, 0), (3, 3)]
 
 
 def test_numbers_need_not_come_in_order(table: TaskTable) -> None:
@@ -273,3 +285,22 @@ def test_a_call_about_no_task_changes_nothing(table: TaskTable, move: str) -> No
 def test_a_refusal_of_thousands_stays_readable(table: TaskTable) -> None:
     with pytest.raises(IllegalMove, match=r"task 100, 101, .* 119 and 4980 more$"):
         table.make_due(range(100, 5_100))
+
+
+@pytest.mark.parametrize("before", ["", "20261130-abc-1"])
+@pytest.mark.parametrize("log", ["", "20261130-abc-2"])
+@pytest.mark.parametrize("move", ["succeed", "retry", "fail", "hand_back", "preempt", "cancel"])
+def test_where_an_attempts_log_is_replaces_what_was_known_unless_it_wrote_none(
+    table: TaskTable, move: str, log: str, before: str
+) -> None:
+    put(table, TaskState.RUNNING, log=before)
+    ends = {
+        "succeed": lambda: table.succeed([(1, b"1", 1, 1)], LEASE, 6_000, log),
+        "retry": lambda: table.retry([RetryRow(1, 9_000, BOOM, 1, 0, 0, 5, log=log)], LEASE),
+        "fail": lambda: table.fail([DeadRow(1, BOOM, 0, 0, 5, log)], LEASE, 6_000),
+        "hand_back": lambda: table.hand_back([1], LEASE, log),
+        "preempt": lambda: table.preempt([1], LEASE, log),
+        "cancel": lambda: table.cancel([1], LEASE, 6_000, log),
+    }
+    ends[move]()
+    assert table.load([1])[0].log == (log or before)

@@ -226,3 +226,15 @@ def test_passing_says_which_of_these_tasks_have_the_tag_and_the_age(table: TaskT
     assert table.passing(nos, ListFilter(tag=("job", "1"), created_after_ms=2_000, created_before_ms=5_000)) == [3]
     assert table.passing([], ListFilter()) == []
     assert table.passing([2], ListFilter(tag=("job", "2"))) == []
+
+
+def test_totals_are_the_sums_over_a_functions_leaves(table: TaskTable) -> None:
+    table.insert([task(1), task(2, priority=Priority.LOW), task(3, function="mail.read"), task(4, tenant="umbrella")])
+    table.lease([2], LEASE, RUNNER, 4_000)
+    name = task(1).function
+    assert {place: count for place, count in table.totals("acme").items() if count} == {
+        (name, TaskState.QUEUED): 1,
+        (name, TaskState.RUNNING): 1,
+        ("mail.read", TaskState.QUEUED): 1,
+    }
+    assert table.totals("nobody") == {}

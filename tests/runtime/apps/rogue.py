@@ -282,3 +282,11 @@ def slowly_large(i: int, seconds: float, size: int) -> str:
 def all_i_see() -> str:
     """What a handler can find out of how its process was started."""
     return repr((sys.argv, sorted(os.environ.items()), Path("/proc/self/cmdline").read_bytes()))
+
+
+@app.task
+def leave(count: int) -> int:
+    """Processes that it does not wait for, in sessions of their own."""
+    for _ in range(count):
+        subprocess.Popen(["sleep", "60"], start_new_session=True)
+    return os.getpid()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from pathlib import Path
 
@@ -38,10 +37,20 @@ def slow_note(i: int, file: str) -> int:
 @app.task
 def visit(seconds: float) -> str:
     """Says on which of `helpers.machines` it is."""
-    machine = Path(tempfile.gettempdir()).name
+    machine = os.environ["MACHINE"]
     print(f"here I am, on machine {machine}")
     time.sleep(seconds)
     return machine
+
+
+@app.task(retry=Retry(max_attempts=2, base="100ms"))
+def report(ctx: Context, lines: int) -> None:
+    """Says something, and fails the first time."""
+    for i in range(lines):
+        print("line", i)
+        time.sleep(0.4)
+    if ctx.attempt == 1:
+        raise ValueError("not the first time")
 
 
 @app.task
@@ -138,3 +147,9 @@ def misbehave(how: str) -> object:
     if how == "large":
         return "x" * 20_000_000
     raise ValueError(how)
+
+
+@app.task()
+def after(task: dict) -> str:
+    """Follows another task."""
+    return f"{task['id']} has {task['state']}"
