@@ -14,7 +14,7 @@ from taskservice.core.specs import Bundle
 from taskservice.runtime.options import RuntimeOptions
 from taskservice.runtime.users import why_not_apart
 
-WHY_NOT = why_not_apart(RuntimeOptions("", code_dir="/home/code"), [Bundle("nosy", "app", str(APPS))])
+WHY_NOT = why_not_apart(RuntimeOptions("", code_dir="/srv/code"), [Bundle("nosy", "app", str(APPS))])
 
 
 @pytest.fixture
