@@ -28,7 +28,7 @@ FUNCTIONS = ("chaos.works", "chaos.waits")
 SHORTEST_S = 0.01
 BACK_WITHIN_S = 60.0
 """A process that was killed has been replaced by then."""
-PAUSE_S = 0.5
+PAUSE_S = 1.0
 """Between two batches of a tenant."""
 BATCH = 2
 ENDS = ("succeeded", "failed", "cancelled", "expired")
@@ -98,7 +98,7 @@ class Producer:
     def _task(self, id: str) -> dict[str, object]:
         """Most tasks are short, a few are as long as the plan allows."""
         spans = [(SHORTEST_S, 0.1), (0.1, 2.0), (2.0, self._plan.longest_s)]
-        (span,) = self._rng.choices(spans, weights=(70, 25, 5))
+        (span,) = self._rng.choices(spans, weights=(75, 22, 3))
         self.seconds[id] = self._rng.uniform(*span)
         payload = {"seconds": self.seconds[id], "file": str(self._book)}
         return {"id": id, "function": self._rng.choice(FUNCTIONS), "payload": payload}

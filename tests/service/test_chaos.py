@@ -12,6 +12,7 @@ import statistics
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 from threading import Event
@@ -51,6 +52,19 @@ def live(machines: Machines, tmp_path: Path) -> Iterator[Live]:
     live.kill_everything()
 
 
+@pytest.fixture
+def tenants(live: Live) -> Iterator[dict[str, Client]]:
+    """Each with a client that waits for the service for as long as it takes to come back."""
+    with live.client() as admin, ExitStack() as clients:
+        found = {}
+        for name in TENANTS:
+            admin.create_tenant(name)
+            secret = str(admin.create_key(["submit", "read"], tenant=name)["secret"])
+            client = Client(admin.url, secret, timeout_s=BACK_WITHIN_S, refused_s=BACK_WITHIN_S)
+            found[name] = clients.enter_context(client)
+        yield found
+
+
 @pytest.mark.parametrize(
     "plan",
     [
@@ -59,7 +73,7 @@ def live(machines: Machines, tmp_path: Path) -> Iterator[Live]:
     ],
 )
 def test_whatever_is_killed_each_task_ends_once_and_well(
-    live: Live, machines: Machines, tmp_path: Path, capsys: pytest.CaptureFixture[str], plan: Plan
+    tenants: dict[str, Client], machines: Machines, tmp_path: Path, capsys: pytest.CaptureFixture[str], plan: Plan
 ) -> None:
     seed = int(os.environ.get("TASKSERVICE_CHAOS_SEED") or random.SystemRandom().randrange(10**6))
 
@@ -69,7 +83,7 @@ def test_whatever_is_killed_each_task_ends_once_and_well(
 
     say(f"\nTASKSERVICE_CHAOS_SEED={seed}")
     book = Book(tmp_path / "book")
-    producers = [Producer(of_tenant(live, name), name, Random(f"{seed} {name}"), plan, book.path) for name in TENANTS]
+    producers = [Producer(client, name, Random(f"{seed} {name}"), plan, book.path) for name, client in tenants.items()]
     faults = Faults(seed, machines, COUNT, book, say)
     with ThreadPoolExecutor(len(producers)) as threads:
         stop = Event()
@@ -88,32 +102,20 @@ def test_whatever_is_killed_each_task_ends_once_and_well(
         check_logs(producer)
 
 
-def of_tenant(live: Live, name: str) -> Client:
-    """A client that waits for the service for as long as it takes."""
-    with live.client() as admin:
-        admin.create_tenant(name)
-        secret = str(admin.create_key(["submit", "read"], tenant=name)["secret"])
-        return Client(admin.url, secret, timeout_s=BACK_WITHIN_S, refused_s=BACK_WITHIN_S)
-
-
 def all_end(producers: list[Producer], within_s: float) -> None:
-    """None is stuck, and none is lost: those that are not there do not end either."""
+    """None is stuck, and none is lost."""
 
-    def left() -> list[str]:
-        return [f"{producer.name}: {id}" for producer in producers for id in producer.accepted.keys() - producer.ends]
-
-    def all_have_ended() -> bool:
-        for producer in producers:
-            producer.look()
-        return not left()
+    def none_is_left() -> bool:
+        counts = [producer.client.status()["counts"] for producer in producers]
+        return not any(each[state] for each in counts for state in ("scheduled", "queued", "running", "retrying"))
 
     try:
-        eventually(all_have_ended, within_s)
-    except AssertionError:
-        whys = [
-            (id, producer.client.why(id)) for producer in producers for id in producer.accepted.keys() - producer.ends
-        ]
-        raise AssertionError(f"stuck or lost: {whys}") from None
+        eventually(none_is_left, within_s)
+    finally:
+        for producer in producers:
+            producer.look()
+        left = [(producer, id) for producer in producers for id in producer.accepted.keys() - producer.ends]
+        assert not left, f"stuck or lost: {[producer.client.timeline(id) for producer, id in left]}"
 
 
 def check_ends(producer: Producer, runs: dict[str, list[Run]], killed: set[int]) -> None:
