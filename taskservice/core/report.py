@@ -212,7 +212,10 @@ def _settle_bad(
         rows.failed.append(DeadRow(attempt.no, error, crashes, losses, outcome.duration_us, log))
         return
     charged = attempt.attempt if rule.charged else attempt.attempt - 1
-    due_ms = now_ms + delay_ms(function.retry, attempt.attempt, outcome, rng)
+    if outcome.kind is OutcomeKind.LOST:
+        due_ms = attempt.due_ms  # it goes back to its old place, not behind all that has come since
+    else:
+        due_ms = now_ms + delay_ms(function.retry, attempt.attempt, outcome, rng)
     lane = RETRY_LANES.get(leaf.lane, leaf.lane) if rule.budgeted else leaf.lane
     memory_bytes = leaf.memory_bytes
     if outcome.kind is OutcomeKind.OUT_OF_MEMORY:

@@ -78,11 +78,12 @@ def _before(task: Task) -> Iterator[Stage]:
         cause, message = UNKNOWN, _earlier(earlier) if task.state is not TaskState.FAILED else "earlier attempts"
     elif task.run > 1:
         cause, message = UNKNOWN, f"it ran before; this is run {task.run}"
-    if until_ms <= task.created_ms:
+    retried = earlier is not None and task.state is not TaskState.FAILED
+    if until_ms > task.created_ms:
+        yield Stage("waited", task.created_ms, until_ms, cause, message=message)
+    elif not retried:
         return
-    yield Stage("waited", task.created_ms, until_ms, cause, message=message)
     if until_ms == task.due_ms:
-        retried = earlier is not None and task.state is not TaskState.FAILED
         again = f"retry: {earlier.reason}" if retried and earlier is not None else ""
         yield Stage("rerun" if task.run > 1 and earlier is None else "due", until_ms, cause=again)
 

@@ -15,7 +15,7 @@ from taskservice.core.operations import OperationKind
 from taskservice.core.press_records import PressesPutOff, TasksPressed
 from taskservice.core.specs import Resources
 from taskservice.core.types import Lane, TaskState
-from world.machine import START_MS, Machine, bad, function
+from world.machine import START_MS, Machine, bad, function, ok
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -134,8 +134,7 @@ def test_an_idle_pool_is_used_after_a_while_up_to_its_share() -> None:
     pool.later(60_000)
     assert leased(pool) == ["a", "b"], "half of the pool, and the rest is free for others"
     lease = next(iter(pool.state.leases.values()))
-    pool.report(lease.token)
-    pool.later(0)
+    pool.report(lease.token, *(ok(no) for no in lease.open))
     assert leased(pool) == ["c"], "its own use does not count as others'"
 
 

@@ -128,6 +128,16 @@ def test_a_task_that_is_tried_again_says_after_what_and_until_when(machine: Mach
     assert kind.value in told[1].message
 
 
+def test_a_task_that_was_lost_says_so_in_its_old_place(machine: Machine):
+    machine.run("a")
+    machine.now_ms += 500
+    machine.lose("r1")
+    machine.later(0)
+    machine.join("r2")
+    machine.dispatch()
+    assert [(what, cause) for what, cause, _ in stages(machine, "a")][:2] == [("accepted", ""), ("due", "retry: lost")]
+
+
 def test_a_dead_letter_says_why_and_a_rerun_that_it_ran_before(machine: Machine):
     lease = machine.run("a")
     machine.now_ms += 500

@@ -51,9 +51,11 @@ class Live:
         ended = self.cli("down")
         assert ended.returncode == 0, ended.stderr + ended.stdout
 
-    def client(self, api_key: str | None = None) -> Client:
+    def client(self, api_key: str | None = None, *, patience_s: float | None = None) -> Client:
+        """`patience_s`: for how long it waits for a service that is away; by default as a user's does."""
         found = json.loads((self.home / "client.json").read_text())
-        return Client(found["url"], api_key or found["api_key"])
+        patience = {} if patience_s is None else {"timeout_s": patience_s, "refused_s": patience_s}
+        return Client(found["url"], api_key or found["api_key"], **patience)
 
     def processes(self) -> list[psutil.Process]:
         """Every process of this service, however it was started."""

@@ -60,8 +60,7 @@ def tenants(live: Live) -> Iterator[dict[str, Client]]:
         for name in TENANTS:
             admin.create_tenant(name)
             secret = str(admin.create_key(["submit", "read"], tenant=name)["secret"])
-            client = Client(admin.url, secret, timeout_s=BACK_WITHIN_S, refused_s=BACK_WITHIN_S)
-            found[name] = clients.enter_context(client)
+            found[name] = clients.enter_context(live.client(secret, patience_s=BACK_WITHIN_S))
         yield found
 
 

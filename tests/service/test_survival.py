@@ -15,16 +15,20 @@ INTERVAL_S = 5.0
 """`task_checkpoint_interval_s`."""
 
 
-def test_a_dispatcher_that_is_killed_takes_no_task_with_it(live: Live, client: Client) -> None:
-    """A task that runs goes on under the next dispatcher, and ends in its first attempt."""
-    task = client.submit("work.sleep", {"seconds": 12})
-    eventually(lambda: client.get(task.id).state == "running", 30)
-    before = live.actor("DispatcherProcess")
-    before.kill()
-    assert client.submit("work.noop", {"i": 1}).result(timeout=60) == 1
-    assert live.actor("DispatcherProcess").pid != before.pid
-    assert task.result(timeout=60) == 12
-    assert task.refresh().info["attempt"] == 1
+@pytest.mark.parametrize("seconds", [20, pytest.param(180, marks=[pytest.mark.soak, pytest.mark.timeout(400)])])
+def test_a_task_goes_on_while_dispatcher_and_gateway_are_replaced_twice(live: Live, seconds: float) -> None:
+    """It begins once, and ends in its first attempt."""
+    with live.client(patience_s=60) as client:
+        task = client.submit("work.sleep", {"seconds": seconds})
+        eventually(lambda: client.get(task.id).state == "running", 30)
+        for name in ("DispatcherProcess", "GatewayProcess") * 2:
+            before = live.actor(name)
+            before.kill()
+            assert client.submit("work.noop", {"i": 1}).result(timeout=60) == 1
+            assert live.actor(name).pid != before.pid
+        assert task.refresh().state == "running", "it has outlived them all"
+        assert task.result(timeout=seconds + 60) == seconds
+        assert (task.refresh().info["attempt"], task.info["error"]) == (1, None), "nor was it lost and begun anew"
 
 
 @pytest.mark.parametrize("victim", ["RunnerProcess", "GatewayProcess"])

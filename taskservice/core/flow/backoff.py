@@ -13,8 +13,6 @@ from taskservice.core.lease_wire import Outcome
 from taskservice.core.specs import RetryPolicy
 from taskservice.core.types import OutcomeKind
 
-LOST_MS_MAX = 250
-"""The tasks of a lost machine run again at once, but do not all fall due in the same millisecond."""
 BUSY_BASE_MS = 5_000
 """What is throttled, and was not told for how long, waits longer than what failed: to come back soon is to be throttled again."""
 TOLD_SPREAD = 0.1
@@ -25,9 +23,7 @@ _BUSY = (OutcomeKind.THROTTLED, OutcomeKind.STORE_AWAY)
 
 
 def delay_ms(policy: RetryPolicy, attempt: int, outcome: Outcome, rng: Random) -> int:
-    """How long to wait before the next attempt, after `attempt` of them."""
-    if outcome.kind is OutcomeKind.LOST:
-        return int(rng.random() * LOST_MS_MAX)
+    """How long to wait before the next attempt, after `attempt` of them. What was lost does not wait: see `report`."""
     if outcome.kind not in _BUSY:
         return _drawn(policy, policy.base_ms, attempt, rng)
     if outcome.retry_after_ms is None:
