@@ -40,6 +40,6 @@
     -> r1 launches a(1) c(1)
 > report r1 2.2 ok:1 done
     succeeded #1
-    retrying #2(in 33 ms, 0 charged)
+    retrying #2(in -600 ms, 0 charged)
     -> ended succeeded: a
     -> answer ReportAck(gone=())

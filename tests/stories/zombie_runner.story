@@ -7,7 +7,7 @@
     lease 1.1 to r1: #1
     -> r1 launches a(1)
 > lose r1
-    retrying #1(in 33 ms, 0 charged)
+    retrying #1(in 0 ms, 0 charged)
 > join r2 1
 > later 250
     due #1
