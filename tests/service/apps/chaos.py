@@ -18,7 +18,7 @@ CRASHES = 50
 """More than a soak's faults can make: what ends otherwise than well is the service's doing."""
 
 
-@app.task(cpus=0.5, retry=PATIENT, max_crashes=CRASHES)
+@app.task(cpus=0.25, retry=PATIENT, max_crashes=CRASHES)
 def works(ctx: Context, seconds: float, file: str) -> str:
     with told(ctx, file) as run:
         time.sleep(seconds)
