@@ -16,9 +16,10 @@ from taskservice.core.fair.lines import Name
 from taskservice.core.past import Past
 from taskservice.core.press import Pressing
 from taskservice.core.records import TasksAccepted
+from taskservice.core.resubmit import Reruns
 from taskservice.core.specs import FunctionSpec, Tenant
 from taskservice.core.state import State
-from taskservice.core.types import TERMINAL_STATES, FunctionName, Lane, NewTask, Task, TaskId, TaskNo, TaskState
+from taskservice.core.types import TERMINAL_STATES, FunctionName, Lane, NewTask, OnConflict, Task, TaskId, TaskNo, TaskState
 from taskservice.core.values import digest, same
 from taskservice.core.versions import app_of
 
@@ -41,9 +42,15 @@ def admit(state: State, event: Submitted, now_ms: int) -> Decision:
     known = find(state, tenant, [task.id for task in event.tasks])
     way = make_way(state, *known, now_ms)
     admission = Admission(state, tenant, known, accepted, now_ms, rated=True)
-    items = tuple(admission.take(new, reject=event.reject_duplicates) for new in event.tasks)
+    reject = event.on_conflict is OnConflict.REJECT
+    reruns = Reruns(state, known.here, now_ms) if event.on_conflict is OnConflict.RERUN else None
+    items: list[ItemAnswer] = []
+    for new in event.tasks:
+        item = admission.take(new, reject=reject)
+        items.append(item if reruns is None else reruns.take(item))
+    again = () if reruns is None else reruns.records()
     records = (TasksAccepted(now_ms, tuple(accepted)),) if accepted else ()
-    return Decision((*way, *records), ItemsAnswer(items))
+    return Decision((*way, *again, *records), ItemsAnswer(tuple(items)))
 
 
 class Known(NamedTuple):

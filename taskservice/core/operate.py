@@ -47,7 +47,7 @@ def change(state: State, event: ChangeAsked, now_ms: int) -> Decision:
     for id in event.ids:
         task = here.get(id)
         if task is None:
-            items.append(_not_here(id, past.get(id), event.kind))
+            items.append(not_here(id, past.get(id), event.kind))
             if items[-1].status is ItemStatus.DELETED:
                 forgotten.append(past.pop(id).no)
             continue
@@ -55,7 +55,7 @@ def change(state: State, event: ChangeAsked, now_ms: int) -> Decision:
             running.append(task)
             items.append(ItemAnswer(id, ItemStatus.CANCELLING, task))
             continue
-        refused = _refusal(state, task, event.kind)
+        refused = refusal(state, task, event.kind)
         if refused is not None:
             items.append(ItemAnswer(id, ItemStatus.REFUSED, task, *refused))
             continue
@@ -85,7 +85,7 @@ def _records(wanted: Change, nos: list[TaskNo], forgotten: list[TaskNo]) -> list
     return records
 
 
-def _not_here(id: TaskId, past: Past | None, kind: OperationKind) -> ItemAnswer:
+def not_here(id: TaskId, past: Past | None, kind: OperationKind) -> ItemAnswer:
     """What is said of a task that is in history, or nowhere."""
     if past is None:
         message = f"there is no task {id!r}"
@@ -100,7 +100,8 @@ def _not_here(id: TaskId, past: Past | None, kind: OperationKind) -> ItemAnswer:
     return ItemAnswer(id, ItemStatus.REFUSED, None, Refusal.ENDED, f"task {id!r} has ended: {past.state}", past=past)
 
 
-def _refusal(state: State, task: Task, kind: OperationKind) -> tuple[Refusal, str] | None:
+def refusal(state: State, task: Task, kind: OperationKind) -> tuple[Refusal, str] | None:
+    """Why that cannot be done to a task that is here; None if it can."""
     if task.state not in SOURCES[kind] and task.state not in ALREADY[kind]:
         if task.state is TaskState.RUNNING:
             return Refusal.RUNNING, f"task {task.id!r} is running; only tasks that do not run can be {DONE[kind]}"

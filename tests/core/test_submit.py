@@ -5,11 +5,12 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
-from taskservice.core.effects import Answer, ItemStatus, Refusal
+from taskservice.core.effects import Answer, ItemAnswer, ItemStatus, Refusal
 from taskservice.core.events import Submitted, TaskAsked
 from taskservice.core.shard import DEFAULT_TENANT
-from taskservice.core.types import FunctionName, NewTask, Priority, TaskId, TaskState
+from taskservice.core.types import FunctionName, NewTask, OnConflict, Priority, TaskId, TaskState
 from taskservice.journal.codec import encode
 from world.machine import START_MS, Machine, function, ok
 
@@ -66,8 +67,40 @@ def test_a_finished_task_still_answers_for_its_id(machine: Machine) -> None:
 
 def test_on_conflict_reject_refuses_a_duplicate(machine: Machine) -> None:
     machine.submit("a")
-    answer = machine.ask(Submitted(machine.next_ref(), DEFAULT_TENANT, (NEW,), reject_duplicates=True))
+    answer = machine.ask(Submitted(machine.next_ref(), DEFAULT_TENANT, (NEW,), OnConflict.REJECT))
     assert answer.items[0].refusal is Refusal.DUPLICATE  # type: ignore[union-attr]
+
+
+def resubmit(machine: Machine, *ids: str) -> list[ItemAnswer]:
+    tasks = tuple(replace(NEW, id=TaskId(id)) for id in ids)
+    answer = machine.ask(Submitted(machine.next_ref(), DEFAULT_TENANT, tasks, OnConflict.RERUN))
+    return list(answer.items)  # type: ignore[union-attr]
+
+
+def test_on_conflict_rerun_begins_the_next_run_once(machine: Machine) -> None:
+    """Of what has ended; the second in the batch finds it waiting, and a new id is a new task."""
+    machine.submit("a")
+    machine.change("cancel", "a")
+    first, again, new = resubmit(machine, "a", "a", "b")
+    assert [each.status for each in (first, again, new)] == [
+        ItemStatus.ACCEPTED, ItemStatus.DUPLICATE, ItemStatus.ACCEPTED,
+    ]
+    assert machine.states() == {"a": "queued", "b": "queued"}
+    assert first.task == again.task == machine.task("a")
+    assert machine.task("a").run == 2
+
+
+def test_on_conflict_rerun_is_return_for_what_has_not_ended(machine: Machine) -> None:
+    (first,) = machine.submit("a")
+    (again,) = resubmit(machine, "a")
+    assert (again.status, again.task) == (ItemStatus.DUPLICATE, first.task)
+
+
+def test_on_conflict_rerun_refuses_what_has_succeeded(machine: Machine) -> None:
+    machine.succeed(machine.run("a"))
+    (item,) = resubmit(machine, "a")
+    assert (item.refusal, machine.task("a").run) == (Refusal.ENDED, 1)
+    assert item.message == "task 'a' has succeeded, and is not run again; submit it under another id"
 
 
 def test_two_tenants_may_use_one_id(machine: Machine) -> None:

@@ -102,8 +102,10 @@ async def test_the_same_id_with_another_payload_is_a_conflict(service: Service) 
         (None, "return", 200),
         (None, "reject", 409),
         ("return", "reject", 200),
-        ("rerun", None, 422),
-        (None, "rerun", 422),
+        ("rerun", None, 200),
+        (None, "rerun", 200),
+        ("again", None, 422),
+        (None, "again", 422),
     ],
 )
 async def test_on_conflict_says_what_a_known_id_means(
