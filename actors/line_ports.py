@@ -139,7 +139,9 @@ class LineDispatcher:
                     raise BackOffError(message, retry_after_s=2.0, code="dispatcher_away", detail=str(error)) from error
             await asyncio.sleep(RETRY_INTERVAL_S)
 
-    async def submit(self, tenant: TenantId, tasks: Sequence[NewTask], on_conflict: OnConflict = OnConflict.RETURN) -> ItemsAnswer:
+    async def submit(
+        self, tenant: TenantId, tasks: Sequence[NewTask], on_conflict: OnConflict = OnConflict.RETURN
+    ) -> ItemsAnswer:
         """See `DispatcherPort`; so for all that follow."""
         answer: ItemsAnswer = await self._ask("submit", tenant, tasks, on_conflict)
         return answer

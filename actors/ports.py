@@ -33,7 +33,9 @@ class DispatcherPort(Protocol):
     a bound when its journal does not answer; every call can then be made again.
     """
 
-    async def submit(self, tenant: TenantId, tasks: Sequence[NewTask], on_conflict: OnConflict = OnConflict.RETURN) -> ItemsAnswer:
+    async def submit(
+        self, tenant: TenantId, tasks: Sequence[NewTask], on_conflict: OnConflict = OnConflict.RETURN
+    ) -> ItemsAnswer:
         """Each item is accepted, known already, or refused; in the order given."""
 
     async def get(self, tenant: TenantId, id: TaskId, wait_s: float = 0.0) -> TaskAnswer:

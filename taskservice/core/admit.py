@@ -19,7 +19,17 @@ from taskservice.core.records import TasksAccepted
 from taskservice.core.resubmit import Reruns
 from taskservice.core.specs import FunctionSpec, Tenant
 from taskservice.core.state import State
-from taskservice.core.types import TERMINAL_STATES, FunctionName, Lane, NewTask, OnConflict, Task, TaskId, TaskNo, TaskState
+from taskservice.core.types import (
+    TERMINAL_STATES,
+    FunctionName,
+    Lane,
+    NewTask,
+    OnConflict,
+    Task,
+    TaskId,
+    TaskNo,
+    TaskState,
+)
 from taskservice.core.values import digest, same
 from taskservice.core.versions import app_of
 

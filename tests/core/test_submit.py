@@ -80,10 +80,12 @@ def resubmit(machine: Machine, *ids: str) -> list[ItemAnswer]:
 def test_on_conflict_rerun_begins_the_next_run_once(machine: Machine) -> None:
     """Of what has ended; the second in the batch finds it waiting, and a new id is a new task."""
     machine.submit("a")
-    machine.change("cancel", "a")
+    machine.cancel("a")
     first, again, new = resubmit(machine, "a", "a", "b")
     assert [each.status for each in (first, again, new)] == [
-        ItemStatus.ACCEPTED, ItemStatus.DUPLICATE, ItemStatus.ACCEPTED,
+        ItemStatus.ACCEPTED,
+        ItemStatus.DUPLICATE,
+        ItemStatus.ACCEPTED,
     ]
     assert machine.states() == {"a": "queued", "b": "queued"}
     assert first.task == again.task == machine.task("a")

@@ -121,6 +121,21 @@ async def test_on_conflict_says_what_a_known_id_means(
         assert response.json()["code"] == "duplicate"
 
 
+async def test_a_cancelled_task_is_submitted_again_as_its_next_run(service: Service) -> None:
+    """202, as a new one is; in a batch it is accepted."""
+    client = service.client()
+    for asked in ("/v1/tasks", "/v1/tasks/batch"):
+        await client.post("/v1/tasks", json=TASK)
+        await client.post("/v1/tasks/t-1/cancel")
+        body = TASK if asked == "/v1/tasks" else {"tasks": [TASK]}
+        response = await client.post(asked, json=body | {"on_conflict": "rerun"})
+        if asked == "/v1/tasks":
+            assert (response.status_code, response.json()["state"]) == (202, "queued")
+        else:
+            assert (response.json()["accepted"], response.json()["results"][0]["status"]) == (1, "accepted")
+    assert (await service.tasks())["t-1"].run == 3
+
+
 @pytest.mark.parametrize(
     ("fields", "due_ms"),
     [
