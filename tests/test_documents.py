@@ -59,6 +59,7 @@ DOCUMENTS = [
     "docs/scheduling.md",
     "docs/simulator.md",
     "docs/time.md",
+    "docs/triggers.md",
 ]
 
 
