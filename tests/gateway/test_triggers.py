@@ -76,7 +76,7 @@ async def test_one_trigger_refuses_and_another_does_not(service: Service) -> Non
 
 
 async def test_a_record_of_a_bucket_is_an_event(service: Service) -> None:
-    wanted = {"type": "com.amazonaws.s3.ObjectCreated:Put", "subject": {"prefix": "in/", "suffix": " b.png".strip()}}
+    wanted = {"type": "com.amazonaws.s3.ObjectCreated:Put", "subject": {"prefix": "in/", "suffix": ".png"}}
     template = {"bucket": "$.data.s3.bucket.name", "key": "$.subject"}
     client = service.client()
     await client.post("/v1/triggers", json={**ORDERS, "filter": wanted, "payload": template})
@@ -118,7 +118,7 @@ async def test_what_is_no_event_is_refused(service: Service, body: bytes) -> Non
     "change",
     [
         {"filter": {"Type": "x"}}, {"filter": {"type": {}}}, {"payload": []}, {"payload": {"a": "$data"}},
-        {"payload": {"a": ["$.data"] * 21}}, {"function": "no.such"},
+        {"function": "no.such"},
     ],
 )  # fmt: skip
 async def test_what_is_no_trigger_is_refused(service: Service, change: dict) -> None:
