@@ -58,6 +58,7 @@ DOCUMENTS = [
     "docs/schedules.md",
     "docs/scheduling.md",
     "docs/simulator.md",
+    "docs/testing.md",
     "docs/time.md",
 ]
 
