@@ -79,7 +79,7 @@ class LeaseReport(Struct, frozen=True, array_like=True):
     checkpoints: tuple[tuple[TaskNo, bytes], ...] = ()
     """What attempts have put down, in order, before whatever else is said here of them; large ones are references."""
     log: str = ""
-    """Where the log of all that this tells of is, or will be; empty: they wrote nothing."""
+    """Where the log of all that this tells of is, or will be; empty: they wrote nothing; `~`: it could not be kept."""
     logs: tuple[tuple[TaskNo, str], ...] = ()
     """Attempts that still run, and where the newest part of their log is that is stored."""
 

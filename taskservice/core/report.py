@@ -161,7 +161,7 @@ def _settle(state: State, lease: Lease, reports: list[LeaseReport], now_ms: int,
         attempt = open_attempts.pop(outcome.no, None)
         if attempt is None:
             return
-        if outcome.kind is OutcomeKind.LOST:
+        if outcome.kind is OutcomeKind.LOST or log == LOST_LOG:
             log = lease.logs.get(outcome.no) or LOST_LOG + attempt.log
         if outcome.kind is OutcomeKind.SUCCEEDED:
             row = (outcome.no, outcome.result, outcome.started_ms, outcome.duration_us)
@@ -177,8 +177,10 @@ def _settle(state: State, lease: Lease, reports: list[LeaseReport], now_ms: int,
         for outcome in lease_report.outcomes:
             settle(outcome, lease_report.log)
         for no in lease_report.handed_back:
-            if open_attempts.pop(no, None) is not None:
+            if (attempt := open_attempts.pop(no, None)) is not None:
                 log = lease_report.log or lease.logs.get(no, "")
+                if log == LOST_LOG:
+                    log = lease.logs.get(no) or LOST_LOG + attempt.log
                 (rows.stopped if no in cancelling else rows.handed_back).setdefault(log, []).append(no)
         if lease_report.done:
             for outcome in _all_lost(tuple(open_attempts), "the lease ended without a word about this task"):

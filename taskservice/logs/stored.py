@@ -21,7 +21,7 @@ ATTEMPTS_MAX = 1_000
 PIECES_MAX = 10_000
 """Pieces of one attempt that are put together."""
 
-LOST = "an attempt was lost, and with it all that it may have written"
+LOST = "what an attempt may have written is lost: with its process or machine, or because its disk took no more"
 CUT_OFF = "the rest of this log was lost with the process or the machine of its attempt"
 BEGINNING_LOST = "the beginning of this log is not there"
 TOO_MUCH = "what came before is left out: ask for one attempt, or for a part of the time"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from taskservice.core.lease_wire import LeaseSpec, LeaseTask, Outcome
+from taskservice.core.report import LOST_LOG
 from taskservice.core.types import OutcomeKind, TaskNo
 from taskservice.logs.pieces import OUTPUT, SERVICE, STREAM_CHARS_MAX, Piece, Written, frame, write_page
 from taskservice.runtime.page import Page, read_from, start_page
@@ -115,7 +116,7 @@ class Logbook:
     def store(self, nos: Sequence[TaskNo]) -> str:
         """What these attempts, which are over, have written will be at the place that this gives; empty: they wrote nothing.
 
-        If the disk refuses, the logs are named as lost in our own log.
+        If the disk refuses, that place is `LOST_LOG`, and our own log names what is lost.
         """
         over = {no: self._attempts.pop(no) for no in nos if no in self._attempts}
         if not over:
@@ -124,7 +125,7 @@ class Logbook:
         silent = [no for no in nos if no not in over and self._tasks[no].log]
         pieces = [self._last(no, attempt) for no, attempt in over.items()]
         pieces += [self._last(no, _Attempt(0)) for no in silent]
-        place = self._append(pieces)
+        place = self._append(pieces) or LOST_LOG
         for attempt in over.values():
             if attempt.page is not None:
                 with suppress(OSError):

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from taskservice.core.events import RunnerJoined, RunnerReported
 from taskservice.core.lease_wire import HeldLease, LeaseReport, RunnerReport
+from taskservice.core.report import LOST_LOG
 from taskservice.core.types import OutcomeKind, RunnerId, TaskState
 from world.machine import Machine, bad, ok
 
@@ -63,6 +64,21 @@ def test_of_a_lost_attempt_of_which_nothing_is_stored_that_is_known(machine: Mac
     machine.later(1_000)
     (lease,) = machine.dispatch()
     report(machine, LeaseReport(lease.token, done=True))
+    assert machine.task("a").log == f"~{HERE}"
+
+
+@pytest.mark.parametrize("kind", [OutcomeKind.SUCCEEDED, OutcomeKind.NON_RETRYABLE, None])
+def test_a_log_that_its_machine_could_not_keep_is_not_taken_for_silence(
+    machine: Machine, kind: OutcomeKind | None
+) -> None:
+    """Whether the attempt has ended (`kind`) or was handed back."""
+    lease = machine.run("a")
+    report(machine, LeaseReport(lease.token, (bad(lease.tasks[0].no, OutcomeKind.TIMEOUT),), done=True, log=HERE))
+    machine.later(1_000)
+    (lease,) = machine.dispatch()
+    no = lease.tasks[0].no
+    ended, back = ((bad(no, kind),), ()) if kind else ((), (no,))
+    report(machine, LeaseReport(lease.token, ended, back, done=True, log=LOST_LOG))
     assert machine.task("a").log == f"~{HERE}"
 
 

@@ -31,17 +31,21 @@ RUNNER = RunnerId("runner:1:here:test")
 
 
 class ScriptedDispatcher:
-    """Takes what runners report, for the test to fetch; not what only says that a lease is still running."""
+    """Takes what runners report, for the test to fetch; not what only says that a lease is still running, nor what a runner
+    says again because the answer was late."""
 
     def __init__(self) -> None:
         self.reports: asyncio.Queue[bytes] = asyncio.Queue()
         self.gone: list[Token] = []
+        self.told: set[bytes] = set()
 
     async def report(self, body: bytes) -> bytes:
         report = msgspec.msgpack.decode(body, type=RunnerReport)
         for lease in report.leases:
-            if lease.outcomes or lease.handed_back or lease.done:
-                self.reports.put_nowait(msgspec.msgpack.encode(lease))
+            told = msgspec.msgpack.encode(lease)
+            if (lease.outcomes or lease.handed_back or lease.done) and told not in self.told:
+                self.told.add(told)
+                self.reports.put_nowait(told)
         return msgspec.msgpack.encode(ReportAck(tuple(self.gone)))
 
     async def serve(self, run_dir: str) -> None:

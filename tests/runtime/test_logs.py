@@ -9,6 +9,7 @@ from threading import Event, Thread
 import psutil
 import pytest
 
+from taskservice.core.report import LOST_LOG
 from taskservice.core.types import OutcomeKind as Kind
 from taskservice.core.types import TaskNo
 from taskservice.runtime.outbox import LOG_BURST_BYTES, LOG_BYTES_PER_S, Outbox
@@ -123,7 +124,9 @@ class PeakMemory:
 def test_a_disk_that_refuses_costs_the_log_not_the_task(make_node, caplog):
     node = make_node()
     (node.spool.folder / "open").unlink()
-    assert node.run("say", [{"text": "unheard"}], module="rogue").results() == ["unheard"]
+    run = node.run("say", [{"text": "unheard"}], module="rogue")
+    assert run.results() == ["unheard"]
+    assert [report.log for _, report in run.reports if report.outcomes] == [LOST_LOG]
     assert "8 bytes of the log of task t1 are lost" in caplog.text
 
 

@@ -111,6 +111,7 @@ def test_a_log_is_followed_line_by_line_and_outlives_what_its_machine_keeps(live
     for session in (live.home / "logs" / "tasks").iterdir():
         shutil.rmtree(session)
     assert task.logs() == text
+    eventually(lambda: list((live.home / "logs" / "tasks").glob("*/open")), 30, "logs are kept there again")
 
 
 def waiting(live: Live) -> list[Path]:
