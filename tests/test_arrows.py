@@ -51,6 +51,18 @@ MAY_IMPORT = {
         *COMMON,
     },
     "taskservice.simulator": {"taskservice.core", "taskservice.autoscaler", "taskservice.errors", "taskservice.units"},
+    "taskservice.testing": {
+        "taskservice.core",
+        "taskservice.journal.store.memory",
+        "taskservice.objects.memory",
+        "taskservice.values",
+        "taskservice.logs",
+        "taskservice.runtime",
+        "taskservice.gateway",
+        "taskservice.client",
+        "taskservice.actors",
+        *COMMON,
+    },
     "taskservice.datafiles": COMMON,
     "taskservice.client": {"taskservice.datafiles", *COMMON},
     "taskservice.cli": {

@@ -58,6 +58,7 @@ DOCUMENTS = [
     "docs/schedules.md",
     "docs/scheduling.md",
     "docs/simulator.md",
+    "docs/testing.md",
     "docs/time.md",
 ]
 
@@ -86,7 +87,7 @@ def is_command(line: str) -> bool:
     """Whether there is such a command. What is explained beside it begins after three spaces."""
     command = typer.main.get_command(app)
     words = line.split("   ", maxsplit=1)[0].split()[1:]
-    while words and hasattr(command, "commands"):
+    while words and not words[0].startswith("-") and hasattr(command, "commands"):
         command = command.commands.get(words.pop(0))
     known = [option for parameter in getattr(command, "params", ()) for option in parameter.opts]
     return command is not None and all(word in known for word in words if word.startswith("-"))
@@ -94,6 +95,8 @@ def is_command(line: str) -> bool:
 
 def test_the_command_check_finds():
     assert is_command("taskservice journal copy --upto 1/2 a b")
+    assert is_command("taskservice --install-completion")
+    assert not is_command("taskservice --install")
     assert not is_command("taskservice journal repair")
     assert not is_command("taskservice journal copy --force a b")
 

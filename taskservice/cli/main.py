@@ -15,6 +15,7 @@ from taskservice.cli.doctor import doctor
 from taskservice.cli.journal import journal
 from taskservice.cli.schedules import schedule
 from taskservice.cli.simulate import simulate
+from taskservice.cli.top import top
 from taskservice.errors import TaskServiceError
 
 
@@ -45,6 +46,7 @@ for command in (
     tasks.logs,
     *bulk.COMMANDS,
     operating.usage,
+    top,
     simulate,
     doctor,
 ):

@@ -38,6 +38,10 @@ class Operating(ABC):
         """Shares, quotas, rates, windows, budgets and queues: one's own, or for admins everybody's or that tenant's."""
         return self._object(settings.usage(tenant))
 
+    def metrics(self) -> str:
+        """What is counted, of all tenants, in Prometheus's text format. For keys with the scope metrics or admin."""
+        return self._run(self._talk.ask_text(Request("GET", "/metrics")))
+
     def function(self, name: str) -> JsonObject:
         """The function's schema, its limits, and what an operator has set. Raises NotFoundError."""
         return self._object(settings.find("functions", name))

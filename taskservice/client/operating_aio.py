@@ -37,6 +37,10 @@ class AsyncOperating(ABC):
         """See `Client.usage`."""
         return await self._object(settings.usage(tenant))
 
+    async def metrics(self) -> str:
+        """See `Client.metrics`."""
+        return await self._run(self._talk.ask_text(Request("GET", "/metrics")))
+
     async def function(self, name: str) -> JsonObject:
         """See `Client.function`."""
         return await self._object(settings.find("functions", name))

@@ -169,9 +169,14 @@ def install(alone: Callable[[], AttemptLog | None]) -> None:
     assert sys.__stderr__ is not None
     _streams[:] = [AttemptStream(STDOUT, sys.__stdout__, alone), AttemptStream("stderr", sys.__stderr__, alone)]
     redirect()
+    logging.basicConfig(level=logging.INFO, handlers=[log_handler()])
+
+
+def log_handler() -> logging.Handler:
+    """What writes records of `logging` to the log of whoever speaks, each as a line of its level."""
     handler = _StderrHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    return handler
 
 
 def redirect() -> None:
