@@ -33,9 +33,9 @@ from taskservice.core.orders import OrdersGiven, TasksPreempted, TasksStopped
 from taskservice.core.press_records import PressesPutOff, TasksPressed
 from taskservice.core.queues import HeadEntry
 from taskservice.core.schedule_records import ScheduleFired, ScheduleRemoved, ScheduleSet
-from taskservice.core.state import Lease, State, open_attempt
+from taskservice.core.state import State, lease_of
 from taskservice.core.table import QueueKey
-from taskservice.core.types import Leaf, Task, TaskNo, TaskState, TenantId
+from taskservice.core.types import Leaf, Task, TaskState, TenantId
 
 R = TypeVar("R", bound=r.Record)
 
@@ -137,8 +137,7 @@ def _granted(state: State, record: r.LeaseGranted) -> list[Held]:
     tasks = state.table.lease(record.nos, record.token, record.runner, record.at_ms, record.version)
     entries = state.queue(record.leaf).remove(record.nos, _payload_bytes(tasks), state.table, state.segment)
     state.emptied(record.leaf)
-    open_ = {task.no: open_attempt(task) for task in tasks}
-    state.leases[record.token] = Lease(record.token, record.runner, record.leaf, open_, version=record.version)
+    state.leases[record.token] = lease_of(record.token, record.runner, record.leaf, tasks, record.version)
     state.next_lease = record.token.seq + 1
     state.running.change(record.leaf, len(tasks))
     function = state.function_of(record.leaf, record.version)
@@ -165,7 +164,9 @@ def _safe_after(state: State, tasks: Sequence[Task], entries: Sequence[HeadEntry
 def _succeeded(state: State, record: r.TasksSucceeded) -> list[Held]:
     nos = [row[0] for row in record.rows]
     state.table.succeed(record.rows, record.token, record.at_ms, record.log)
-    return closing.ended(state, record, nos, TaskState.SUCCEEDED) + _without_checkpoints(state, nos)
+    held = closing.ended(state, record, nos, TaskState.SUCCEEDED)
+    keys = state.table.checkpoints.drop(nos)
+    return held + change_apply.drop_values(state, keys) if keys else held
 
 
 def _failed(state: State, record: r.TasksFailed) -> list[Held]:
@@ -189,10 +190,6 @@ def _checkpointed(state: State, record: CheckpointsSaved) -> list[Held]:
     return change_apply.drop_values(state, state.table.checkpoints.save(record.rows, record.token))
 
 
-def _without_checkpoints(state: State, nos: Sequence[TaskNo]) -> list[Held]:
-    return change_apply.drop_values(state, state.table.checkpoints.drop(nos))
-
-
 def _handed_back(state: State, record: r.TasksHandedBack | TasksPreempted) -> list[Held]:
     stopped, lease = isinstance(record, TasksPreempted), state.leases[record.token]
     (state.table.preempt if stopped else state.table.hand_back)(record.nos, record.token, record.log)
@@ -206,7 +203,7 @@ def _handed_back(state: State, record: r.TasksHandedBack | TasksPreempted) -> li
 
 def _archived(state: State, record: r.TasksArchived) -> list[Held]:
     state.table.past.archive(record.file, record.rows, last=record.last)
-    return _without_checkpoints(state, [no for no, _ in record.rows])
+    return change_apply.drop_values(state, state.table.checkpoints.drop([no for no, _ in record.rows]))
 
 
 def _forgotten(state: State, record: r.HistoryForgotten) -> list[Held]:

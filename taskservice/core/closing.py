@@ -18,24 +18,27 @@ def ended(
 ) -> list[Held]:
     """These tasks of the record's lease have ended like that, and whoever waits for them is told."""
     lease = state.leases[record.token]
-    tenant = lease.leaf.tenant
-    tasks = tuple((tenant, lease.open[no].id) for no in nos)
-    if how is not TaskState.CANCELLED:  # what nobody wants any more has neither kept its deadline nor missed it
-        kept = state.deadlines.ended(lease.leaf, [lease.open[no].deadline_ms for no in nos], record.at_ms)
+    open_, tenant = lease.open, lease.leaf.tenant
+    tasks = tuple([(tenant, open_[no].id) for no in nos])
+    # What nobody wants any more has neither kept its deadline nor missed it.
+    if lease.dated and how is not TaskState.CANCELLED:
+        kept = state.deadlines.ended(lease.leaf, [open_[no].deadline_ms for no in nos], record.at_ms)
         if kept is not None:
             note_deadlines(state.table, lease.leaf, kept)
     state.unfinished[tenant] = state.unfinished.get(tenant, 0) - len(nos)
-    hooked = [no for no in nos if lease.open[no].hooked]
+    hooked = [no for no in nos if open_[no].hooked] if lease.hooked else ()
     state.meters.ended(lease.leaf, how, len(nos))
     close(state, lease, nos)
-    return [(state.segment, Ended(how, tasks)), *owe(state, hooked)]
+    held: list[Held] = [(state.segment, Ended(how, tasks))]
+    return held + owe(state, hooked) if hooked else held
 
 
 def close(state: State, lease: Lease, nos: Sequence[TaskNo]) -> None:
     """These attempts of the lease are over; when all are, there is no such lease any more."""
     for no in nos:
         del lease.open[no]
-        lease.logs.pop(no, None)
+        if lease.logs:
+            lease.logs.pop(no, None)
     state.running.change(lease.leaf, -len(nos))
     state.turns.gates.freed(lease.leaf)
     if not lease.open:

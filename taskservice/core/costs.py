@@ -36,6 +36,8 @@ class Charge:
     """Machine seconds that one second of an attempt costs."""
     each_s: float
     """What one attempt was taken to last."""
+    concurrency: int
+    """Attempts that one such second is shared by."""
     began_ms: int
     left: int
     """Attempts of which nothing is known yet."""
@@ -53,21 +55,23 @@ class Costs:
     _late: list[tuple[int, Token]] = field(default_factory=list)
     """When each lease will have lasted as long as it was paid for."""
 
-    def charge(self, token: Token, leaf: Leaf, tasks: int, rate: float, each_s: float, now_ms: int) -> float:
+    def charge(
+        self, token: Token, leaf: Leaf, tasks: int, rate: float, each_s: float, now_ms: int, concurrency: int = 1
+    ) -> float:
         """The lease is charged for; gives the price."""
-        charge = Charge(leaf, rate, each_s, now_ms, tasks, tasks * each_s * rate)
+        charge = Charge(leaf, rate, each_s, concurrency, now_ms, tasks, tasks * each_s * rate)
         self._open[token] = charge
         self._watch(token, charge, now_ms)
         return charge.paid
 
-    def report(self, token: Token, ended: int, seconds: float, back: int) -> float:
-        """So many of its attempts ended after so many seconds together, and so many were handed back; gives how much more it
+    def report(self, token: Token, ended: int, attempts_s: float, back: int) -> float:
+        """So many of its attempts ended, which took so many seconds together, and so many were handed back; gives how much more it
         costs than was paid so far, or less if this is negative."""
         charge = self._open.get(token)
         if charge is None:
             return 0.0
         charge.left -= ended + back
-        charge.spent += seconds * charge.rate
+        charge.spent += attempts_s / charge.concurrency * charge.rate
         price = charge.spent + charge.left * charge.each_s * charge.rate
         if charge.late and charge.left:
             price = max(price, charge.paid)

@@ -6,7 +6,8 @@ crashes, and no place in which it could wait or get lost. Nothing follows such a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -46,7 +47,11 @@ def follow_ups(state: State, records: Sequence[Record], now_ms: int) -> TasksAcc
 
     They come in place of tasks that end: so there is room for them, whatever `queued_max` says.
     """
-    ended = [task for record in records for task in _ended(state, record) if function_after(task)]
+    ended: list[Task] = []
+    for record in records:
+        how = _ENDED.get(type(record))
+        if how is not None:
+            ended += [task for task in how(state, record) if function_after(task)]
     if not ended:
         return None
     by_tenant: dict[TenantId, list[Task]] = {}
@@ -68,21 +73,28 @@ def _new(task: Task) -> NewTask:
     return NewTask(follow_up_id(task), FunctionName(function_after(task)), payload, tags=((TAG, task.id),))
 
 
-def _ended(state: State, record: Record) -> list[Task]:
-    """The tasks that something follows, as they are when the record is true."""
-    match record:
-        case TasksSucceeded(token=token, rows=rows):
-            open_ = state.leases[token].open
-            done = {row[0]: row for row in rows if open_[row[0]].hooked}
-            return [_succeeded(task, record.at_ms, done[task.no]) for task in _loaded(state, done)]
-        case TasksFailed(token=token, rows=dead):
-            open_ = state.leases[token].open
-            died = {row.no: row for row in dead if open_[row.no].hooked}
-            return [_failed(task, record.at_ms, died[task.no]) for task in _loaded(state, died)]
-        case TasksExpired(nos=nos, at_ms=at_ms):
-            return [expired(task, at_ms) for task in _loaded(state, state.table.hooked(nos))]
-        case _:
-            return []
+def _succeeding(state: State, record: TasksSucceeded) -> list[Task]:
+    lease = state.leases[record.token]
+    done = {row[0]: row for row in record.rows if lease.open[row[0]].hooked} if lease.hooked else {}
+    return [_succeeded(task, record.at_ms, done[task.no]) for task in _loaded(state, done)]
+
+
+def _failing(state: State, record: TasksFailed) -> list[Task]:
+    lease = state.leases[record.token]
+    died = {row.no: row for row in record.rows if lease.open[row.no].hooked} if lease.hooked else {}
+    return [_failed(task, record.at_ms, died[task.no]) for task in _loaded(state, died)]
+
+
+def _expiring(state: State, record: TasksExpired) -> list[Task]:
+    return [expired(task, record.at_ms) for task in _loaded(state, state.table.hooked(record.nos))]
+
+
+_ENDED: dict[type, Callable[[State, Any], list[Task]]] = {
+    TasksSucceeded: _succeeding,
+    TasksFailed: _failing,
+    TasksExpired: _expiring,
+}
+"""The tasks that something follows, as they are when such a record is true."""
 
 
 def _loaded(state: State, nos: Collection[TaskNo]) -> list[Task]:

@@ -38,7 +38,9 @@ class Histogram:
     def observe_all(self, values: Sequence[int]) -> None:
         """These values are counted, those below zero as zero. Takes three passes in C if they are alike, as those of one lease
         mostly are."""
-        if not values:
+        if len(values) < 2:
+            for value in values:
+                self.observe(max(0, value))
             return
         least = min(values)
         if least < 0:

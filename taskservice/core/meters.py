@@ -99,17 +99,17 @@ class Meters:
     def attempted(self, leaf: Leaf, outcomes: Sequence[Outcome], waits_ms: Sequence[int], back: int, lost: int) -> None:
         """These attempts of the leaf have ended, some of which had waited so long; others did not begin, or were lost."""
         series = self.of(leaf.tenant, leaf.function)
-        kinds = [outcome.kind for outcome in outcomes]
-        if kinds and kinds.count(kinds[0]) == len(kinds):
-            series.attempts[kinds[0].value] += len(kinds)
-        else:
-            series.attempts.update(kind.value for kind in kinds)
+        runs_us = []
+        for outcome in outcomes:
+            series.attempts[outcome.kind] += 1
+            if outcome.started_ms:
+                runs_us.append(outcome.duration_us)
         if back:
             series.attempts[HANDED_BACK] += back
         if lost:
-            series.attempts[OutcomeKind.LOST.value] += lost
+            series.attempts[OutcomeKind.LOST] += lost
         series.waits.observe_all(waits_ms)
-        series.runs.observe_all([outcome.duration_us for outcome in outcomes if outcome.started_ms])
+        series.runs.observe_all(runs_us)
 
     def ended(self, leaf: Leaf, state: TaskState, count: int) -> None:
         """So many of the leaf's tasks have reached that state, which is their last."""

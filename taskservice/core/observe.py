@@ -14,13 +14,7 @@ from taskservice.core.types import OutcomeKind, RunnerId, TaskNo, Token
 def observe(state: State, event: e.Event, now_ms: int) -> None:
     """The volatile state knows of the event. Freeing room never waits for the disk."""
     if isinstance(event, e.RunnerReported):
-        news: dict[Token, list[LeaseReport]] = {}
-        for report in event.report.leases:
-            news.setdefault(report.token, []).append(report)
-        _look_out(state, event.report.leases, now_ms)
-        for token, reports in news.items():
-            _logged(state, token, (each for report in reports for each in report.logs))
-            _reported(state, event.report.runner, token, reports, now_ms)
+        _heard(state, event, now_ms)
     elif isinstance(event, e.RunnerJoined):
         _joined(state, event, now_ms)
     elif isinstance(event, e.RunnerDraining):
@@ -32,68 +26,76 @@ def observe(state: State, event: e.Event, now_ms: int) -> None:
         _vanished(state, gone, now_ms)
 
 
-def _look_out(state: State, reports: Iterable[LeaseReport], now_ms: int) -> None:
+def _heard(state: State, event: e.RunnerReported, now_ms: int) -> None:
     """Functions that are throttled for the first time have a window, before anything of the event is counted: it begins with what
     runs, and what the event says has ended still does."""
-    for report in reports:
-        lease = state.leases.get(report.token)
-        if lease is not None and any(outcome.kind is OutcomeKind.THROTTLED for outcome in report.outcomes):
-            state.turns.throttled(lease.leaf.function, now_ms)
+    news: dict[Token, list[LeaseReport]] = {}
+    for report in event.report.leases:
+        news.setdefault(report.token, []).append(report)
+        for outcome in report.outcomes:
+            if outcome.kind is OutcomeKind.THROTTLED and report.token in state.leases:
+                state.turns.throttled(state.leases[report.token].leaf.function, now_ms)
+    for token, reports in news.items():
+        _reported(state, event.report.runner, token, reports, now_ms)
 
 
 def _reported(state: State, runner: RunnerId, token: Token, reports: Sequence[LeaseReport], now_ms: int) -> None:
     """All that the event says of one lease."""
+    done, back, held_us = False, False, 0
+    for report in reports:
+        done = done or report.done
+        back = back or bool(report.handed_back)
+        held_us = max(held_us, report.held_us)
+        if report.logs:
+            _logged(state, token, report.logs)
     lease = state.leases.get(token)
-    done = any(report.done for report in reports)
     change = 0.0 if lease is None else _learn(state, lease, reports, done=done, now_ms=now_ms)
     if done:
-        _over(state, token, now_ms, max(report.held_us for report in reports) / 1e6, change)
+        _over(state, token, now_ms, held_us / 1e6, change)
         state.pool.lease_over(runner, token)
         return
     if change and lease is not None:
         state.turns.correct(lease.leaf, change, now_ms)
-    if any(report.handed_back for report in reports):
+    if back:
         state.pool.straggles(runner, token)
 
 
 def _learn(state: State, lease: Lease, reports: Sequence[LeaseReport], *, done: bool, now_ms: int) -> float:
     """What is reported again has been counted before: only the first word about an open attempt is news. Gives how much more the
-    lease costs by that."""
+    lease costs by that. No generators: this is asked for each lease, and most have one attempt."""
     news: dict[TaskNo, Outcome | None] = {}
     for report in reports:
         for outcome in report.outcomes:
             news.setdefault(outcome.no, outcome)
         for no in report.handed_back:
             news.setdefault(no, None)
-    known = [outcome for no, outcome in news.items() if no in lease.open]
-    ended = [outcome for outcome in known if outcome is not None]
-    back = len(known) - len(ended)
-    vanished = len(lease.open) - len(known) if done else 0
-    _speed(state, lease, ended)
-    state.apps.learn(lease.leaf, lease.version, ended)
-    state.turns.ended(lease.leaf, ended, back, vanished, now_ms)
-    state.meters.attempted(lease.leaf, ended, _waits_ms(lease, ended), back, vanished)
-    concurrency = state.function_of(lease.leaf, lease.version).concurrency
-    seconds = sum(outcome.duration_us for outcome in ended) / 1e6 / concurrency
-    return state.costs.report(lease.token, len(ended), seconds, back)
-
-
-def _waits_ms(lease: Lease, ended: Iterable[Outcome]) -> list[int]:
-    """How long tasks had been due when their attempts began. Nodes' clocks differ; who was stopped for others has run meanwhile."""
-    return [
-        each.started_ms - attempt.due_ms
-        for each in ended
-        if each.started_ms and not (attempt := lease.open[each.no]).preempted
-    ]
-
-
-def _speed(state: State, lease: Lease, ended: Sequence[Outcome]) -> None:
-    """The speed of a function is that of its successes: a failure may be quick, or a time-out."""
-    succeeded = [outcome for outcome in ended if outcome.kind is OutcomeKind.SUCCEEDED]
-    if succeeded:
-        speed = state.speeds.setdefault(lease.leaf.function, Speed())
-        speed.learn(sum(outcome.duration_us for outcome in succeeded), len(succeeded))
-        speed.spread(outcome.duration_us for outcome in succeeded)
+    ended: list[Outcome] = []
+    waits_ms: list[int] = []
+    good_us: list[int] = []
+    back = all_us = 0
+    for no, each in news.items():
+        attempt = lease.open.get(no)
+        if attempt is None:
+            continue
+        if each is None:
+            back += 1
+            continue
+        ended.append(each)
+        all_us += each.duration_us
+        if each.kind is OutcomeKind.SUCCEEDED:
+            good_us.append(each.duration_us)
+        if (
+            each.started_ms and not attempt.preempted
+        ):  # nodes' clocks differ; who was stopped for others has run meanwhile
+            waits_ms.append(each.started_ms - attempt.due_ms)
+    leaf, vanished = lease.leaf, len(lease.open) - len(ended) - back if done else 0
+    if good_us:  # the speed of a function is that of its successes: a failure may be quick, or a time-out
+        state.speeds.setdefault(leaf.function, Speed()).learn(good_us)
+    if lease.version:
+        state.apps.learn(leaf, lease.version, ended)
+    state.turns.gates.ended(leaf, ended, back, vanished, now_ms)
+    state.meters.attempted(leaf, ended, waits_ms, back, vanished)
+    return state.costs.report(lease.token, len(ended), all_us / 1e6, back)
 
 
 def _logged(state: State, token: Token, logs: Iterable[tuple[TaskNo, str]]) -> None:
@@ -125,7 +127,7 @@ def _vanished(state: State, tokens: Iterable[Token], now_ms: int) -> None:
     """These leases have ended without a word."""
     for token in tokens:
         lease = state.leases[token]
-        state.turns.ended(lease.leaf, (), 0, len(lease.open), now_ms)
+        state.turns.gates.ended(lease.leaf, (), 0, len(lease.open), now_ms)
         state.meters.attempted(lease.leaf, (), (), 0, len(lease.open))
         _over(state, token, now_ms)
 

@@ -48,6 +48,8 @@ class Pool:
     """What `most` gives, likewise."""
     _rates: dict[Demand, float] = field(default_factory=dict)
     """What `rate` gives, likewise."""
+    _slots: dict[Demand, int] = field(default_factory=dict)
+    """What `slots` gives, likewise."""
 
     # What happens to it
 
@@ -175,7 +177,10 @@ class Pool:
 
     def slots(self, demand: Demand) -> int:
         """How many such leases the pool could run at once if it were empty; at least 1."""
-        return max(1, self._order(demand).slots)
+        known = self._slots.get(demand)
+        if known is None:
+            known = self._slots[demand] = max(1, self._order(demand).slots)
+        return known
 
     @property
     def number(self) -> int:
@@ -190,6 +195,7 @@ class Pool:
         self._capacity = None
         self._most.clear()
         self._rates.clear()
+        self._slots.clear()
 
     def _order(self, demand: Demand, ahead_max: int | None = None) -> Order:
         order = self._orders.get(demand)

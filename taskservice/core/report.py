@@ -123,23 +123,23 @@ def report(state: State, event: RunnerReported, now_ms: int, rng: Random) -> Dec
         if lease is None:
             gone.append(token)
         else:
-            records.extend(_saved(lease, reports, now_ms))
-            records.extend(_settle(state, lease, reports, now_ms, rng))
+            saved = [row for each in reports for row in each.checkpoints if row[0] in lease.open]
+            if saved:
+                records.append(CheckpointsSaved(now_ms, token, tuple(saved)))
+            records += _settle(state, lease, reports, now_ms, rng)
     return Decision(tuple(records), ReportAck(tuple(gone)), tuple(dropped))
-
-
-def _saved(lease: Lease, reports: list[LeaseReport], now_ms: int) -> Iterable[Record]:
-    """The last checkpoints of tasks that the lease still holds."""
-    rows = tuple((no, text) for each in reports for no, text in each.checkpoints if no in lease.open)
-    if rows:
-        yield CheckpointsSaved(now_ms, lease.token, rows)
 
 
 def _unwanted(state: State, lease: Lease | None, reports: list[LeaseReport]) -> list[str]:
     """The keys of results and checkpoints that come too late: of another's task by now. Not those of a report that only comes again."""
-    values = [(each.no, each.result) for report in reports for each in report.outcomes]
-    values += [each for report in reports for each in report.checkpoints]
-    late = [text for no, text in values if text.startswith(MARK) and (lease is None or no not in lease.open)]
+    late: list[bytes] = []
+    for report in reports:
+        for outcome in report.outcomes:
+            if outcome.result.startswith(MARK) and (lease is None or outcome.no not in lease.open):
+                late.append(outcome.result)
+        for no, text in report.checkpoints:
+            if text.startswith(MARK) and (lease is None or no not in lease.open):
+                late.append(text)
     return [key for text in late for key in keys_of(text) if not state.table.references([key])]
 
 
@@ -182,7 +182,7 @@ def _settle(state: State, lease: Lease, reports: list[LeaseReport], now_ms: int,
                 if log == LOST_LOG:
                     log = lease.logs.get(no) or LOST_LOG + attempt.log
                 (rows.stopped if no in cancelling else rows.handed_back).setdefault(log, []).append(no)
-        if lease_report.done:
+        if lease_report.done and open_attempts:
             for outcome in _all_lost(tuple(open_attempts), "the lease ended without a word about this task"):
                 settle(outcome, "")
     return rows.records(lease.token, now_ms)

@@ -11,7 +11,7 @@ from taskservice.core import notes
 from taskservice.core.limits import Limits
 from taskservice.core.queues import LeafQueue
 from taskservice.core.schedules_apply import place
-from taskservice.core.state import Lease, State, open_attempt
+from taskservice.core.state import Lease, State, lease_of
 from taskservice.core.table import Grant, Mark, TaskTable
 from taskservice.core.types import TERMINAL_STATES, TaskState
 
@@ -62,8 +62,7 @@ def restore(table: TaskTable, limits: Limits) -> State:
 
 def _lease(table: TaskTable, grant: Grant) -> Lease:
     tasks = table.load(grant.nos)
-    open_ = {task.no: open_attempt(task) for task in tasks}
-    return Lease(grant.token, grant.runner, tasks[0].leaf, open_, version=tasks[0].version)
+    return lease_of(grant.token, grant.runner, tasks[0].leaf, tasks, tasks[0].version)
 
 
 def _restore_queue(state: State, queue: LeafQueue, count: int) -> None:

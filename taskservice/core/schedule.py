@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from taskservice.core import lease
 from taskservice.core.bulk import leasable
@@ -13,7 +14,7 @@ from taskservice.core.fair.tree import Turn
 from taskservice.core.flow.gate import ROOM_MAX
 from taskservice.core.flow.quota import Owner
 from taskservice.core.records import LeaseGranted
-from taskservice.core.specs import DownstreamPolicy, FunctionPolicy
+from taskservice.core.specs import DownstreamPolicy, FunctionPolicy, FunctionSpec
 from taskservice.core.speed import Speed
 from taskservice.core.state import State
 from taskservice.core.types import Leaf, Token
@@ -49,7 +50,18 @@ def begin(state: State, now_ms: int) -> Round:
     return Round(hungry=state.turns.hungry(), heirs=state.preemption.heirs())
 
 
-def next_lease(state: State, round_: Round, now_ms: int) -> LeaseGranted | None:
+class Grant(NamedTuple):
+    """A lease that may be granted, and what its function is like."""
+
+    record: LeaseGranted
+    demand: Demand
+    function: FunctionSpec
+    speed: Speed | None
+    lasts_ms: int | None
+    """How long it is expected to last; None while nothing is known."""
+
+
+def next_lease(state: State, round_: Round, now_ms: int) -> Grant | None:
     """The next lease that some runner has room for: of those that have less than is kept for them, or by fair share; or None."""
     while (turn := _next_turn(state, round_, now_ms)) is not None:
         granted = _grant(state, turn, round_, now_ms)
@@ -76,7 +88,7 @@ def _next_turn(state: State, round_: Round, now_ms: int) -> Turn | None:
     return state.turns.tree.next(round_.closed, now_ms)
 
 
-def _grant(state: State, turn: Turn, round_: Round, now_ms: int) -> LeaseGranted | None:
+def _grant(state: State, turn: Turn, round_: Round, now_ms: int) -> Grant | None:
     leaf = turn.leaf
     function = state.function_of(leaf, leaf.pin)
     speed = state.speeds.get(leaf.function)
@@ -98,8 +110,11 @@ def _grant(state: State, turn: Turn, round_: Round, now_ms: int) -> LeaseGranted
         round_.held.append(leaf)
         state.turns.tree.set_aside(leaf)
         return None
-    version = state.apps.choose(leaf, len(nos))
-    return LeaseGranted(now_ms, Token(state.epoch, state.next_lease), runner.id, leaf, nos, version)
+    if len(nos) != size:
+        lasts_ms = lease.lasts_ms(len(nos), speed, function)
+    version = state.apps.choose(leaf, len(nos)) if state.apps.rollouts else leaf.pin
+    record = LeaseGranted(now_ms, Token(state.epoch, state.next_lease), runner.id, leaf, nos, version)
+    return Grant(record, turn.shape, function, speed, lasts_ms)
 
 
 def _counted(state: State, leaf: Leaf) -> bool:
@@ -116,13 +131,10 @@ def _counted(state: State, leaf: Leaf) -> bool:
     )
 
 
-def charge(state: State, granted: LeaseGranted, now_ms: int, passed_over: int = 0) -> None:
+def charge(state: State, grant: Grant, now_ms: int, passed_over: int = 0) -> None:
     """The lease occupies its runner, and its leaf has paid for it."""
+    granted, demand, function, speed, lasts_ms = grant
     leaf, tasks = granted.leaf, len(granted.nos)
-    function = state.function_of(leaf, leaf.pin)
-    speed = state.speeds.get(leaf.function)
-    demand = state.turns.demand_of(leaf)
-    lasts_ms = lease.lasts_ms(tasks, speed, function)
     short = lease.is_short(lasts_ms, state.limits)
     state.pool.occupy(granted.runner, granted.token, demand, short=short, now_ms=now_ms, lasts_ms=lasts_ms)
     state.preemption.granted(leaf, demand, granted.runner)
@@ -130,9 +142,10 @@ def charge(state: State, granted: LeaseGranted, now_ms: int, passed_over: int = 
     state.turns.gates.started(leaf, tasks, now_ms)
     state.turns.refused.pop(demand, None)
     rate, each_s = state.pool.rate(demand), lease.attempt_s(speed, function)
-    price = state.costs.charge(granted.token, leaf, tasks, rate, each_s, now_ms)
+    price = state.costs.charge(granted.token, leaf, tasks, rate, each_s, now_ms, function.concurrency)
     state.turns.served(leaf, tasks, price, now_ms, passed_over)
-    state.apps.granted(leaf, granted.version, tasks)
+    if granted.version:
+        state.apps.granted(leaf, granted.version, tasks)
 
 
 def end(state: State, round_: Round, now_ms: int) -> None:

@@ -130,7 +130,7 @@ class Shard:
         round_ = schedule.begin(self.state, now_ms)
         while (granted := schedule.next_lease(self.state, round_, now_ms)) is not None:
             schedule.charge(self.state, granted, now_ms, round_.passed_over)
-            self._append(granted)
+            self._append(granted.record)
             self._close_if_full()
             count += 1
         schedule.end(self.state, round_, now_ms)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 NEW_WEIGHT = 0.1
@@ -31,9 +31,11 @@ class Speed:
         """An attempt that is not over has lasted so long."""
         self.least_us = max(self.least_us, elapsed_us)
 
-    def spread(self, durations_us: Iterable[int]) -> None:
+    def learn(self, durations_us: Sequence[int]) -> None:
         """Attempts that took so long were seen. The quantile is moved up by each that took longer and down by the others, nine
         times less: it rests where nine of ten are shorter (stochastic approximation, Robbins and Monro 1951)."""
+        if not durations_us:
+            return
         p90 = self.p90_us
         for duration_us in durations_us:
             if p90 is None:
@@ -43,12 +45,8 @@ class Speed:
             else:
                 p90 = max(OVERHEAD_US, p90 * (1.0 - P90_STEP * 0.1))
         self.p90_us = p90
-
-    def learn(self, total_us: int, attempts: int) -> None:
-        """`attempts` more were seen that took `total_us` together."""
-        if attempts <= 0:
-            return
-        mean = max(OVERHEAD_US, total_us / attempts)
+        attempts = len(durations_us)
+        mean = max(OVERHEAD_US, sum(durations_us) / attempts)
         if self.mean_us is None:
             self.mean_us = mean
         else:

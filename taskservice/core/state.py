@@ -6,7 +6,7 @@ again after a restart; changed by `observe` and by the scheduler, never journall
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from msgspec import Struct
@@ -55,26 +55,6 @@ class OpenAttempt(Struct, frozen=True):
     log: str
 
 
-def open_attempt(task: Task) -> OpenAttempt:
-    """What is to be known of a task that runs."""
-    return OpenAttempt(
-        task.no,
-        task.id,
-        task.attempt,
-        task.crashes,
-        task.losses,
-        task.preempted,
-        task.throttles,
-        task.max_attempts,
-        task.due_ms,
-        len(task.payload),
-        task.expires_ms,
-        task.deadline_ms,
-        task.hooks is not None,
-        task.log,
-    )
-
-
 @dataclass(slots=True)
 class Lease:
     """Tasks of one leaf that a runner was told to run."""
@@ -90,6 +70,10 @@ class Lease:
     """Volatile. Where logs of open attempts are stored, as far as they are: if the lease is lost, that is all there is."""
     version: int = 0
     """Of its function's app: the code that it runs."""
+    hooked: bool = field(default=False, compare=False)
+    """Whether something follows the end of any of the tasks that it began with."""
+    dated: bool = field(default=False, compare=False)
+    """Whether any of those has a deadline."""
 
     @property
     def preempted(self) -> bool:
@@ -102,6 +86,32 @@ class Lease:
         if not self.orders:
             return NO_TASKS
         return frozenset(no for order in self.orders if order.kind is OrderKind.CANCEL for no in order.nos)
+
+
+def lease_of(token: Token, runner: RunnerId, leaf: Leaf, tasks: Iterable[Task], version: int) -> Lease:
+    """The lease under which these tasks run."""
+    lease = Lease(token, runner, leaf, {}, version=version)
+    for task in tasks:
+        hooked, deadline_ms = task.hooks is not None, task.deadline_ms
+        lease.hooked |= hooked
+        lease.dated |= deadline_ms is not None
+        lease.open[task.no] = OpenAttempt(
+            task.no,
+            task.id,
+            task.attempt,
+            task.crashes,
+            task.losses,
+            task.preempted,
+            task.throttles,
+            task.max_attempts,
+            task.due_ms,
+            len(task.payload),
+            task.expires_ms,
+            deadline_ms,
+            hooked,
+            task.log,
+        )
+    return lease
 
 
 @dataclass(slots=True)

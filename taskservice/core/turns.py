@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from taskservice.core.demand import PACK, Demand, demand_for
@@ -11,7 +11,6 @@ from taskservice.core.fair.tree import Path, Tree, Turn, path_of
 from taskservice.core.flow.quota import Owner, QuotaGate, Usage, part_of, within
 from taskservice.core.flow.running import AtMost, Running
 from taskservice.core.gates import Gates
-from taskservice.core.lease_wire import Outcome
 from taskservice.core.limits import Limits
 from taskservice.core.memory import resources_of
 from taskservice.core.resources import times
@@ -113,10 +112,6 @@ class Turns:
         if self.gates.downstreams.window_of(function, now_ms) is None:
             self.gates.downstreams.open_window(function, now_ms)
             self.function_changed(function)
-
-    def ended(self, leaf: Leaf, outcomes: Sequence[Outcome], back: int, vanished: int, now_ms: int) -> None:
-        """See `Gates.ended`."""
-        self.gates.ended(leaf, outcomes, back, vanished, now_ms)
 
     def served(self, leaf: Leaf, tasks: int, cost: float, now_ms: int, passed_over: int = 0) -> None:
         """So many of the leaf's tasks were leased at once, and are paid for with `cost` machine seconds. `passed_over`: see
