@@ -81,7 +81,7 @@ class Admission:
         self._now_ms = now_ms
         self._known, self._past = known
         self._room = _room(state, tenant) if bounded else None
-        self._rated = rated
+        self._rated = rated and bool(state.turns.gates.buckets)
         self._taken: Counter[Name] = Counter()
         self._bounded: dict[FunctionName, list[Name]] = {}
         """The gates before submits of each function, once that was asked."""

@@ -6,10 +6,8 @@ must be durable before it may leave the shard.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
-from operator import attrgetter
 from typing import TypeVar, cast
 
 from taskservice.core import (
@@ -110,15 +108,15 @@ def _epoch_opened(state: State, record: r.EpochOpened) -> list[Held]:
     return []
 
 
-_OWNER: Callable[[Task], Owner] = attrgetter("tenant", "function")
-
-
 def _accepted(state: State, record: r.TasksAccepted) -> list[Held]:
     state.table.insert(record.tasks)
-    counts = Counter(map(_OWNER, record.tasks)).items()
-    for (tenant, _), count in counts:
+    counts: dict[Owner, int] = {}
+    for task in record.tasks:
+        owner = task.tenant, task.function
+        counts[owner] = counts.get(owner, 0) + 1
+    for (tenant, _), count in counts.items():
         _bump(state.unfinished, tenant, count)
-    state.meters.accepted(counts)
+    state.meters.accepted(counts.items())
     for task in record.tasks:
         if task.state is TaskState.QUEUED:
             _enqueue(state, task.leaf, QueueKey(task.due_ms, task.no, task.expires_ms), len(task.payload))

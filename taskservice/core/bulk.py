@@ -167,14 +167,14 @@ def leasable(state: State, queue: LeafQueue, size: int, now_ms: int) -> tuple[Ta
     round with room for it if fewer wanted ones than that are before it, in its own queue and at the heads of others; and
     behind n of them in about the n / `head_tasks_max`th, however far the operations have come.
     """
-    leaf = queue.leaf
+    leaf, under_way = queue.leaf, state.operations.under_way
     gates = [
         operation
-        for operation in state.operations.under_way.values()
+        for operation in (under_way.values() if under_way else ())
         if TaskState.QUEUED in operation.filter.states and operation.holds(leaf, operation.upto_no)
     ]
     if not gates:
-        return tuple(entry.no for entry in queue.first(size, now_ms))
+        return tuple([entry.no for entry in queue.first(size, now_ms)])
     nos = state.searches.free(state.table, queue, gates, state.limits, size, now_ms)
     if len(nos) < size:
         newest = max(operation.upto_no for operation in gates)

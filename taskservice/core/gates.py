@@ -121,18 +121,21 @@ class Gates:
 
     def submitted(self, tasks: Sequence[Task], now_ms: int) -> None:
         """These tasks were accepted: what may be submitted is less by them."""
+        if not self.buckets:
+            return
         for (tenant, function), count in Counter([(task.tenant, task.function) for task in tasks]).items():
             for _, bucket in self.submit_buckets(tenant, function):
                 bucket.take(count, now_ms)
 
     def started(self, leaf: Leaf, tasks: int, now_ms: int) -> None:
         """So many of the leaf's tasks have passed all their gates."""
-        for name in rate_gates(leaf):
+        for name in rate_gates(leaf) if self.buckets else ():
             bucket = self.buckets.get(name)
             if bucket is not None:
                 bucket.take(tasks, now_ms)
         self.downstreams.started(leaf, tasks, now_ms)
-        self._lines.stir(("function.retries", leaf.function))
+        if self._lines:
+            self._lines.stir(("function.retries", leaf.function))
 
     def ended(self, leaf: Leaf, outcomes: Sequence[Outcome], back: int, vanished: int, now_ms: int) -> None:
         """See `Downstreams.ended`. What was handed back has not started, so its tokens are there again."""
@@ -142,8 +145,9 @@ class Gates:
                 bucket.give_back(back, now_ms)
                 self._lines.stir(name)
         self.downstreams.ended(leaf, outcomes, back, vanished, now_ms)
-        self._lines.stir(("function.retries", leaf.function))
-        self._lines.stir(("downstream.window", self.downstreams.name_of(leaf.function)))
+        if self._lines:
+            self._lines.stir(("function.retries", leaf.function))
+            self._lines.stir(("downstream.window", self.downstreams.name_of(leaf.function)))
 
     def downstream_changed(self, policy: DownstreamPolicy) -> None:
         """The window is as the operator says now."""

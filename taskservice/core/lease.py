@@ -81,18 +81,20 @@ def launch_spec(
         concurrency=function.concurrency,
         slice_ms=limits.lease_slice_ms,
         tasks=tuple(
-            LeaseTask(
-                task.no,
-                task.id,
-                task.payload,
-                task.attempt,
-                task.run,
-                task.timeout_ms,
-                task.tags,
-                checkpoints.get(task.no, b""),
-                task.log,
-            )
-            for task in tasks
+            [
+                LeaseTask(
+                    task.no,
+                    task.id,
+                    task.payload,
+                    task.attempt,
+                    task.run,
+                    task.timeout_ms,
+                    task.tags,
+                    checkpoints.get(task.no, b""),
+                    task.log,
+                )
+                for task in tasks
+            ]
         ),
         grace_ms=function.grace_ms,
         apart=apart,

@@ -50,20 +50,21 @@ class Order:
     def catch_up(self, ledger: Ledger, runners: Iterable[Runner], ahead_max: int | None = None) -> None:
         """The order is that of now. `ahead_max`: see `Runner.fits_behind`; None: as before."""
         another = ahead_max is not None and ahead_max != self._ahead_max
-        if self._seen == ledger.number and not another:
+        number = ledger.number
+        if self._seen == number and not another:
             return
         changed = ledger.since(self._seen)
         if ahead_max is not None and another:
             self._ahead_max = ahead_max
             changed = None
-        self._seen = ledger.number
+        self._seen = number
         if changed is None:
             self.slots = 0
             self._suitable.clear()
             self._ranks.clear()
             self._heap.clear()
             changed = list(runners)
-        for runner in dict.fromkeys(changed):
+        for runner in dict.fromkeys(changed) if len(changed) > 1 else changed:
             self._place(runner)
 
     def best(self) -> Runner | None:

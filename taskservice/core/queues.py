@@ -9,7 +9,6 @@ from __future__ import annotations
 from bisect import insort
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
-from itertools import islice
 from typing import NamedTuple
 
 from taskservice.core.changes import is_over
@@ -92,7 +91,13 @@ class LeafQueue:
 
     def first(self, limit: int, now_ms: int) -> list[HeadEntry]:
         """The next tasks to run, at most `limit` and at most what is in RAM; none for which it is too late."""
-        return list(islice((entry for entry in self.head if not is_over(entry.expires_ms, now_ms)), limit))
+        found: list[HeadEntry] = []
+        for entry in self.head:
+            if len(found) == limit:
+                break
+            if entry.expires_ms is None or not is_over(entry.expires_ms, now_ms):
+                found.append(entry)
+        return found
 
     def remove(
         self,
@@ -123,7 +128,12 @@ class LeafQueue:
         self.complete = len(self.head) == self.count
 
     def _starts_with(self, nos: Collection[TaskNo]) -> bool:
-        return len(nos) <= len(self.head) and all(entry.no == no for entry, no in zip(self.head, nos, strict=False))
+        if len(nos) > len(self.head):
+            return False
+        for entry, no in zip(self.head, nos, strict=False):  # noqa: SIM110 - most leases have one task, a generator costs more
+            if entry.no != no:
+                return False
+        return True
 
     def _remove_first(self, nos: Collection[TaskNo]) -> list[HeadEntry]:
         return [self.head.popleft() for _ in nos]

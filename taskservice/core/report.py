@@ -132,14 +132,9 @@ def report(state: State, event: RunnerReported, now_ms: int, rng: Random) -> Dec
 
 def _unwanted(state: State, lease: Lease | None, reports: list[LeaseReport]) -> list[str]:
     """The keys of results and checkpoints that come too late: of another's task by now. Not those of a report that only comes again."""
-    late: list[bytes] = []
-    for report in reports:
-        for outcome in report.outcomes:
-            if outcome.result.startswith(MARK) and (lease is None or outcome.no not in lease.open):
-                late.append(outcome.result)
-        for no, text in report.checkpoints:
-            if text.startswith(MARK) and (lease is None or no not in lease.open):
-                late.append(text)
+    apart = [(each.no, each.result) for report in reports for each in report.outcomes if each.result.startswith(MARK)]
+    apart += [each for report in reports for each in report.checkpoints if each[1].startswith(MARK)]
+    late = [text for no, text in apart if lease is None or no not in lease.open] if apart else ()
     return [key for text in late for key in keys_of(text) if not state.table.references([key])]
 
 

@@ -56,5 +56,6 @@ def dominant_share(used: Mapping[str, int], capacity: Mapping[str, int]) -> floa
     share = 0.0
     for name, value in used.items():
         total = capacity.get(name, 0)
-        share = max(share, value / total if total else inf)
+        part = value / total if total else inf
+        share = max(share, part)
     return share

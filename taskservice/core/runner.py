@@ -65,11 +65,12 @@ class Ledger:
 
     def note(self, runner: Runner) -> None:
         """Something about the runner has changed."""
-        if len(self._changed) == LEDGER_ENTRIES_MAX:
+        changed = self._changed
+        if len(changed) == LEDGER_ENTRIES_MAX:
             gone = LEDGER_ENTRIES_MAX // 2
-            del self._changed[:gone]
+            del changed[:gone]
             self._forgotten += gone
-        self._changed.append(runner)
+        changed.append(runner)
 
     def holds_no_more(self, runner: RunnerId, token: Token) -> None:
         """The runner does not have the lease; another one that has it keeps it."""
@@ -79,8 +80,9 @@ class Ledger:
     def freed(self, runner: Runner, names: Iterable[str]) -> None:
         """Some of these resources was freed."""
         self.note(runner)
+        number = self.number
         for name in names:
-            self._freed[name] = self.number
+            self._freed[name] = number
 
     def opened(self, runner: Runner) -> None:
         """The runner may be used by more than before."""

@@ -96,6 +96,9 @@ class OutcomeKind(StrEnum):
     """It was told to stop, for its task is to be cancelled."""
 
 
+_tuple = tuple.__new__
+
+
 class Token(NamedTuple):
     """What proves that a report speaks for the lease that a task holds now: (shard epoch, lease sequence)."""
 
@@ -235,7 +238,8 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def leaf(self) -> Leaf:
-        return Leaf(self.tenant, self.function, self.priority, self.key, self.lane, self.memory_bytes, self.pin)
+        parts = (self.tenant, self.function, self.priority, self.key, self.lane, self.memory_bytes, self.pin)
+        return _tuple(Leaf, parts)  # as Leaf(*parts), in half the time: this is asked several times for each task
 
 
 class ListFilter(Struct, frozen=True, array_like=True):

@@ -164,7 +164,11 @@ class Node:
         """The child with the least start tag among those that stand with tasks of other shapes than these."""
         best: tuple[float, int, Node] | None = None
         for shape in self.ready:
-            top = self._top(shape) if shape not in closed else None
+            if shape in closed:
+                continue
+            start, number, child = entry = self.heaps[shape][0]
+            valid = child.numbers.get(shape) == number and start >= child.start
+            top = entry if valid else self._top(shape)
             if top is not None and (best is None or top < best):
                 best = top
         return None if best is None else best[2]
@@ -220,9 +224,7 @@ class Node:
             node = parent
 
     def sweep(self) -> None:
-        """Children that have nothing to do and owe nothing are forgotten; looked for only when there are many."""
-        if len(self.children) < self.sweep_at:
-            return
+        """Children that have nothing to do and owe nothing are forgotten; to be looked for when there are `sweep_at`."""
         gone = [name for name, child in self.children.items() if child.idle and child.finish <= self.virtual]
         for name in gone:
             del self.children[name]

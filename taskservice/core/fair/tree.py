@@ -60,6 +60,8 @@ class Tree:
         self._lines_of = lines_of
         self._shape_of = shape_of
         self.root = Node("", None)
+        self._leaves: dict[Leaf, Node] = {}
+        """Nodes of leaves that have been looked for, none of which is forgotten."""
         self.stirred = stirred
         self.waits = Waits()
         """What kept its nodes back, by their names from the node up."""
@@ -78,7 +80,7 @@ class Tree:
 
     def wake(self, leaf: Leaf) -> None:
         """The leaf has tasks, and stands in the order unless a gate keeps it back."""
-        node = self._made(path_of(leaf))
+        node = self._leaves.get(leaf) or self._made(path_of(leaf))
         if node.ready:
             return
         shape = self._shape_of(leaf)
@@ -88,13 +90,15 @@ class Tree:
 
     def sleep(self, leaf: Leaf) -> None:
         """The leaf has no tasks."""
-        node = self.find(path_of(leaf))
+        node = self._leaves.get(leaf) or self.find(path_of(leaf))
         if node is None:
             return
         node.leave_all()
         node.ready.clear()
         while (above := node.parent) is not None:
-            above.sweep()
+            if len(above.children) >= above.sweep_at:
+                above.sweep()
+                self._leaves.clear()
             node = above
 
     def next(self, closed: Container[Shape], now_ms: int, under: Path = ()) -> Turn | None:
@@ -102,14 +106,18 @@ class Tree:
         else may run."""
         while self._dropped:
             self.waits.opened(self._dropped.pop(), now_ms)
-        self._ring(now_ms)
-        self._let_go(now_ms)
-        node, room = self._top(under, now_ms)
+        if self._bells:
+            self._ring(now_ms)
+        if self.stirred:
+            self._let_go(now_ms)
+        node, room = self._top(under, now_ms) if under else (self.root, ROOM_MAX)
         while room:
             child = node.first(closed)
             if child is None:
                 return None
-            line, room = self._pass(child, room, now_ms)
+            line: Line | None = None
+            if child.lines:
+                line, room = self._pass(child, room, now_ms)
             if line is not None:
                 self._park(child, line, now_ms)
                 self._let_go(now_ms)
@@ -124,7 +132,7 @@ class Tree:
     def served(self, leaf: Leaf, tasks: int, cost: float, passed_over: int = 0) -> None:
         """So many of the leaf's tasks were leased at once, and are paid for with `cost` machine seconds. `passed_over`: see
         `Node.charge`."""
-        each = self._made(path_of(leaf))
+        each = self._leaves.get(leaf) or self._made(path_of(leaf))
         each.charge(cost, passed_over)
         while each.parent is not None:  # for each lease: no generator
             each.leases += 1
@@ -149,7 +157,7 @@ class Tree:
 
     def correct(self, leaf: Leaf, change: float, *, over: bool = False) -> None:
         """A lease of the leaf has cost so much more than was charged, or less; `over`: no more will be heard of it."""
-        node = self.find(path_of(leaf))
+        node = self._leaves.get(leaf) or self.find(path_of(leaf))
         if node is None:
             return
         if change:
@@ -227,6 +235,8 @@ class Tree:
                 here = path[:depth]
                 child = node.children[name] = Node(name, node, self.weight_of(here), self._lines_of(here))
             node = child
+        if isinstance(node.name, Leaf):
+            self._leaves[node.name] = node
         return node
 
     def _top(self, under: Path, now_ms: int) -> tuple[Node, int]:

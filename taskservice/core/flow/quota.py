@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from taskservice.core.flow.gate import ROOM_MAX, Reason
-from taskservice.core.resources import Amounts, add, subtract
+from taskservice.core.resources import Amounts
 from taskservice.core.types import PRESSED_LANES, Leaf, Priority, TenantId, Token
 
 Owner = tuple[str, Hashable]
@@ -38,12 +38,11 @@ class Usage:
         if token in self._leases:
             return
         self._leases[token] = leaf, need
-        for owner in owners(leaf):
-            used = self.of.get(owner)
-            if used is None:
-                used = self.of[owner] = {}
-            add(used, need)
-        add(self.within.setdefault((leaf.priority, leaf.tenant), {}), need)
+        of, within = self.of, self.within.setdefault((leaf.priority, leaf.tenant), {})
+        counted = [within, *[of.setdefault(owner, {}) for owner in owners(leaf)]]
+        for name, value in need.items():  # for each lease: `add` would be called four times
+            for used in counted:
+                used[name] = used.get(name, 0) + value
         group = leaf.group
         self.places[group] = self.places.get(group, 0) + 1
 
@@ -51,11 +50,14 @@ class Usage:
         """The lease occupies nothing any more; gives its leaf, None if it was not known."""
         leaf, need = self._leases.pop(token, (None, {}))
         if leaf is not None:
-            for owner in owners(leaf):
-                subtract(self.of[owner], need)
             place = leaf.priority, leaf.tenant
             within = self.within[place]
-            subtract(within, need)
+            counted = [within, *[self.of[owner] for owner in owners(leaf)]]
+            for name, value in need.items():
+                for used in counted:
+                    used[name] -= value
+                    if not used[name]:
+                        del used[name]
             if not within:
                 del self.within[place]
             group = leaf.group

@@ -79,9 +79,11 @@ class RetryBudget:
 
     def succeeded(self, first: int, retries: int) -> None:
         """So many first attempts and retries have succeeded."""
-        refunded = max(0, retries - self._unrefunded)
-        self._unrefunded -= retries - refunded
-        self._end(retries)
+        refunded = 0
+        if retries:
+            refunded = max(0, retries - self._unrefunded)
+            self._unrefunded -= retries - refunded
+            self._end(retries)
         self._add((first + retries) * self._deposit + refunded * UNIT)
 
     def failed(self, retries: int) -> None:
@@ -106,4 +108,6 @@ class RetryBudget:
         self._unrefunded = min(self._unrefunded, self._under_way)
 
     def _add(self, parts: int) -> None:
-        self._credit = max(0, min(self._credit + parts, CREDIT_MAX * UNIT))
+        credit = self._credit + parts
+        credit = min(credit, CREDIT_MAX * UNIT)
+        self._credit = max(0, credit)

@@ -36,16 +36,16 @@ class Tally:
 
     def step(self, before: LeafState, after: LeafState) -> None:
         """One task, of the same tenant as ever, is in the one place instead of the other."""
-        group = self._by_tenant[before[0].tenant]
+        leaf, state = before
+        group, totals = self._by_tenant[leaf.tenant], self._totals[leaf.tenant]
         left = group[before] - 1
         if left:
             group[before] = left
         else:
             del group[before]
         group[after] = group.get(after, 0) + 1
-        totals = self._totals[before[0].tenant]
-        totals[before[0].function, before[1]] -= 1
-        total = after[0].function, after[1]
+        totals[leaf.function, state] -= 1
+        total = leaf.function, after[1]
         totals[total] = totals.get(total, 0) + 1
 
     def items(self, tenant: TenantId | None = None) -> Iterator[tuple[LeafState, int]]:

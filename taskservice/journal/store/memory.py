@@ -99,9 +99,9 @@ class MemoryTable:
                 task, state=TaskState.RUNNING, attempt=attempt, token=token, started_ms=at_ms, version=version
             )
 
-        self._move(moves.LEASE, nos, None, leased)
+        after = self._move(moves.LEASE, nos, None, leased)
         self._grants.granted(token, runner, nos)
-        return self.load(nos)
+        return after
 
     def succeed(self, rows: Sequence[tuple[TaskNo, bytes, int, int]], token: Token, at_ms: int, log: str = "") -> None:
         row_of = {row[0]: row for row in rows}
@@ -308,12 +308,18 @@ class MemoryTable:
         nos = self._order[bisect_right(self._order, after_no) : bisect_right(self._order, to_no)]
         return (task for no in nos if (task := self._tasks.get(no)) is not None and task.leaf == leaf)
 
-    def _move(self, move: Move, nos: Sequence[TaskNo], token: Token | None, how: Callable[[Task], Task]) -> None:
+    def _move(self, move: Move, nos: Sequence[TaskNo], token: Token | None, how: Callable[[Task], Task]) -> list[Task]:
+        """Gives the tasks as they are then."""
         moves.check_move(move, nos, self._tasks, token)
+        moved: list[Task] = []
         for no in nos:
-            self._put(self._tasks[no], how(self._tasks[no]))
+            before = self._tasks[no]
+            after = how(before)
+            self._put(before, after)
+            moved.append(after)
         if token is not None:
             self._grants.ended(token, nos)
+        return moved
 
     def _changed(self, tasks: Sequence[Task], how: Callable[[Task], Task | None]) -> list[Changed]:
         by_leaf: dict[Leaf, list[Task]] = {}

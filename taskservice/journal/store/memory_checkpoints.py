@@ -34,4 +34,6 @@ class MemoryCheckpoints:
         return {no: self._last[no] for no in nos if no in self._last}
 
     def drop(self, nos: Sequence[TaskNo]) -> tuple[str, ...]:
+        if not self._last:
+            return ()
         return tuple(sorted(keys_of(*(self._last.pop(no, None) for no in nos))))

@@ -32,13 +32,13 @@ class Timed:
 
     def enter(self, task: Task) -> None:
         """The task, as it is now, waits for its times."""
-        if _has_times(task):
+        if task.state is not TaskState.RUNNING and _has_times(task):
             for order, at_ms in self._times(task):
                 order.add(Time(at_ms, task.no))
 
     def leave(self, task: Task) -> None:
         """It does not any more."""
-        if _has_times(task):
+        if task.state is not TaskState.RUNNING and _has_times(task):
             for order, at_ms in self._times(task):
                 order.remove(Time(at_ms, task.no))
 
