@@ -22,7 +22,7 @@ check: $(READY) ## Format, lint, types of what ships, and the tests about the co
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) tools/typecheck.py
-	$(PY) -m pytest -q tests/test_tidy.py tests/test_arrows.py tests/test_documents.py
+	$(PY) -m pytest -q tests/test_tidy.py tests/test_arrows.py tests/test_documents.py tests/test_hot_paths.py
 
 format: $(READY) ## Format the code and apply the lints' safe fixes
 	$(PY) -m ruff check --fix .

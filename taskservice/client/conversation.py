@@ -36,7 +36,7 @@ class Patience:
     timeout_s: float = TIMEOUT_S
     """For one question with all its repetitions; the time that it asks the service to wait comes on top."""
     refused_s: float = REFUSED_S
-    """The same where nothing listens: a gateway that restarts is back within a second or two."""
+    """The same where nothing listens and nothing ever has: a service that once answered is starting again."""
     batch_tasks: int = 1_000
     batch_bytes: int = 8 << 20
     """Of one request that submits many tasks."""
@@ -44,11 +44,19 @@ class Patience:
     draw: Callable[[], float] = random.random
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Talk:
     """All conversations. `Client` and `AsyncClient` have a method for each, and say there what it is for."""
 
     patience: Patience
+    answered: bool = False
+    """Something has answered there, so that it is not the wrong place."""
+
+    def trying_s(self, failure: Reply | Silence) -> float:
+        """How long a question that fails like this may be repeated."""
+        patience = self.patience
+        nobody = isinstance(failure, Silence) and not failure.connected and not self.answered
+        return min(patience.refused_s, patience.timeout_s) if nobody else patience.timeout_s
 
     def hear(self, request: Request) -> Conversation[Reply]:
         """The answer, whatever it is, once asking again cannot help. Raises UnreachableError if none came."""
@@ -59,13 +67,12 @@ class Talk:
             left_s = began_s + patience.timeout_s + request.wait_s - patience.clock_s()
             heard = yield Send(request, max(left_s, 0.0))
             assert heard is not None
+            self.answered = self.answered or isinstance(heard, Reply)
             if isinstance(heard, Reply) and not may_repeat(request, heard):
                 return heard
             error = answers.error_of(heard)
             nap_s = self._nap_s(error, longest_nap_s)
-            refused = isinstance(heard, Silence) and not heard.connected
-            most_s = min(patience.refused_s, patience.timeout_s) if refused else patience.timeout_s
-            if not may_repeat(request, heard) or patience.clock_s() + nap_s > began_s + most_s:
+            if not may_repeat(request, heard) or patience.clock_s() + nap_s > began_s + self.trying_s(heard):
                 if isinstance(heard, Reply):
                     return heard
                 raise error

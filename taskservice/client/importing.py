@@ -283,4 +283,4 @@ def _share(index: int, files: int) -> Callable[[float], float]:
 
 def transfer_talk(talk: Talk) -> Talk:
     """The same conversations, with batches so small that several can be in memory."""
-    return Talk(replace(talk.patience, batch_bytes=min(BATCH_BYTES, talk.patience.batch_bytes)))
+    return replace(talk, patience=replace(talk.patience, batch_bytes=min(BATCH_BYTES, talk.patience.batch_bytes)))

@@ -118,13 +118,10 @@ class Following:
 
     def failed(self, heard: Reply | Silence) -> float:
         """For how long to pause before it is asked again. Raises the error if that is of no use."""
-        patience = self._talk.patience
-        now_s = patience.clock_s()
+        now_s = self._talk.patience.clock_s()
         self._failing_s = now_s if self._failing_s is None else self._failing_s
-        refused = isinstance(heard, Silence) and not heard.connected
-        most_s = min(patience.refused_s, patience.timeout_s) if refused else patience.timeout_s
         request = log_request(self._task_id, self._part)
-        if not may_repeat(request, heard) or now_s - self._failing_s > most_s:
+        if not may_repeat(request, heard) or now_s - self._failing_s > self._talk.trying_s(heard):
             raise answers.error_of(heard)
         nap_s, self._nap_s = self._nap_s, min(2 * self._nap_s, PAUSE_S_MAX)
         return nap_s

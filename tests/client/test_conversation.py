@@ -81,6 +81,13 @@ def test_trying_ends_at_the_deadline_and_earlier_where_nothing_listens():
         assert limit_s - 5 <= world.now_s <= limit_s
 
 
+def test_a_service_that_has_answered_gets_the_whole_time_to_start_again():
+    world = World(replies(ok(1), *[REFUSED] * 9, ok(2)), timeout_s=30, refused_s=5)
+    world.run(world.talk.ask(READ))
+    assert world.run(world.talk.ask(READ)).ok
+    assert sum(world.pauses) > 5
+
+
 def test_an_attempt_gets_the_time_that_is_left_and_what_it_asks_the_service_to_wait():
     world = World(replies(BROKEN, ok(1)), timeout_s=30)
     world.run(world.talk.ask(Request("GET", "/", wait_s=20)))
