@@ -18,7 +18,7 @@ INTERVAL_S = 5.0
 def test_a_dispatcher_that_is_killed_takes_no_task_with_it(live: Live, client: Client) -> None:
     """A task that runs goes on under the next dispatcher, and ends in its first attempt."""
     task = client.submit("work.sleep", {"seconds": 12})
-    eventually(lambda: client.get(task.id).state == "running", 30)
+    eventually(lambda: client.get(task.id).state == "running", 60, "the first task of a cold service")
     before = live.actor("DispatcherProcess")
     before.kill()
     assert client.submit("work.noop", {"i": 1}).result(timeout=60) == 1
