@@ -32,6 +32,7 @@ from taskservice.actors.pushes import Push, pushed
 from taskservice.actors.remover import Remover
 from taskservice.actors.schedule_calls import ScheduleCalls
 from taskservice.actors.ticks import Ticks
+from taskservice.actors.trigger_calls import TriggerCalls
 from taskservice.core import effects as fx
 from taskservice.core import events as e
 from taskservice.core.lease_wire import LeaseSpec, ReportAck, RunnerReport
@@ -52,7 +53,7 @@ REST_S_MAX = 1.0
 """A commit that takes longer is not waited for with everything else."""
 
 
-class Dispatcher(ScheduleCalls, InsightCalls, CallbackCalls, DeployCalls):
+class Dispatcher(ScheduleCalls, TriggerCalls, InsightCalls, CallbackCalls, DeployCalls):
     """One shard, recovered and open, in its shell. Everything but the journal's writes happens on the loop that calls
     `start`."""
 

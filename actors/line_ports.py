@@ -13,6 +13,7 @@ from taskservice.actors.line import Line, LineServer, Method
 from taskservice.actors.ports import DispatcherPort
 from taskservice.actors.runner import Runner
 from taskservice.core import callback_events as ce
+from taskservice.core import trigger_events as te
 from taskservice.core.deploying import AppsAnswer, RolloutAnswer, RolloutMove
 from taskservice.core.effects import (
     CatalogAnswer,
@@ -30,6 +31,7 @@ from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.orders import Order
 from taskservice.core.schedules import ScheduleId, ScheduleKey, ScheduleSpec
 from taskservice.core.specs import ApiKey, Bundle, FunctionSpec, Policy, Tenant
+from taskservice.core.triggers import TriggerId, TriggerKey, TriggerSpec
 from taskservice.core.types import ListFilter, NewTask, RunnerId, TaskId, TaskNo, TenantId, Token
 from taskservice.errors import BackOffError
 
@@ -48,6 +50,11 @@ DISPATCHER_METHODS = {
     "remove_schedule": Method(tuple[TenantId, ScheduleId], ScheduleAnswer),
     "schedule": Method(tuple[TenantId, ScheduleId], ScheduleAnswer),
     "schedules": Method(tuple[TenantId | None, ScheduleKey | None, int], SchedulesAnswer),
+    "put_trigger": Method(tuple[TenantId, TriggerId, TriggerSpec], te.TriggerAnswer),
+    "remove_trigger": Method(tuple[TenantId, TriggerId], te.TriggerAnswer),
+    "trigger": Method(tuple[TenantId, TriggerId], te.TriggerAnswer),
+    "triggers": Method(tuple[TenantId | None, TriggerKey | None, int], te.TriggersAnswer),
+    "triggers_met": Method(tuple[TenantId, list[str]], te.TriggersAnswer),
     "status": Method(tuple[TenantId | None], StatusAnswer),
     "catalog": Method(tuple[int, float], CatalogAnswer | None),
     "register": Method(tuple[list[FunctionSpec]], None),
@@ -184,6 +191,26 @@ class LineDispatcher:
 
     async def schedules(self, tenant: TenantId | None, after: ScheduleKey | None, limit: int) -> SchedulesAnswer:
         answer: SchedulesAnswer = await self._ask("schedules", tenant, after, limit)
+        return answer
+
+    async def put_trigger(self, tenant: TenantId, id: TriggerId, spec: TriggerSpec) -> te.TriggerAnswer:
+        answer: te.TriggerAnswer = await self._ask("put_trigger", tenant, id, spec)
+        return answer
+
+    async def remove_trigger(self, tenant: TenantId, id: TriggerId) -> te.TriggerAnswer:
+        answer: te.TriggerAnswer = await self._ask("remove_trigger", tenant, id)
+        return answer
+
+    async def trigger(self, tenant: TenantId, id: TriggerId) -> te.TriggerAnswer:
+        answer: te.TriggerAnswer = await self._ask("trigger", tenant, id)
+        return answer
+
+    async def triggers(self, tenant: TenantId | None, after: TriggerKey | None, limit: int) -> te.TriggersAnswer:
+        answer: te.TriggersAnswer = await self._ask("triggers", tenant, after, limit)
+        return answer
+
+    async def triggers_met(self, tenant: TenantId, types: list[str]) -> te.TriggersAnswer:
+        answer: te.TriggersAnswer = await self._ask("triggers_met", tenant, types)
         return answer
 
     async def status(self, tenant: TenantId | None = None) -> StatusAnswer:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from taskservice.core import callback_events as ce
+from taskservice.core import trigger_events as te
 from taskservice.core.deploying import AppsAnswer, RolloutAnswer, RolloutMove
 from taskservice.core.effects import (
     CatalogAnswer,
@@ -23,6 +24,7 @@ from taskservice.core.metrics import MetricsAnswer
 from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.schedules import ScheduleId, ScheduleKey, ScheduleSpec
 from taskservice.core.specs import ApiKey, Bundle, FunctionSpec, Policy, Tenant
+from taskservice.core.triggers import TriggerId, TriggerKey, TriggerSpec
 from taskservice.core.types import ListFilter, NewTask, TaskId, TaskNo, TenantId
 
 
@@ -69,6 +71,21 @@ class DispatcherPort(Protocol):
 
     async def schedules(self, tenant: TenantId | None, after: ScheduleKey | None, limit: int) -> SchedulesAnswer:
         """A page of the tenant's schedules, or of all, by tenant and id; those after `after` if that is given."""
+
+    async def put_trigger(self, tenant: TenantId, id: TriggerId, spec: TriggerSpec) -> te.TriggerAnswer:
+        """There is such a trigger, or why not."""
+
+    async def remove_trigger(self, tenant: TenantId, id: TriggerId) -> te.TriggerAnswer:
+        """There is no such trigger any more; the answer shows it as it was, if there was one."""
+
+    async def trigger(self, tenant: TenantId, id: TriggerId) -> te.TriggerAnswer:
+        """The tenant's trigger as it is now."""
+
+    async def triggers(self, tenant: TenantId | None, after: TriggerKey | None, limit: int) -> te.TriggersAnswer:
+        """A page of the tenant's triggers, or of all, by tenant and id; those after `after` if that is given."""
+
+    async def triggers_met(self, tenant: TenantId, types: list[str]) -> te.TriggersAnswer:
+        """The tenant's triggers that events of these types may match."""
 
     async def status(self, tenant: TenantId | None = None) -> StatusAnswer:
         """Counts and runners."""

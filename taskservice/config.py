@@ -158,6 +158,7 @@ class ServiceSettings(BaseSettings):
     )
     operations_max: int = Field(10, gt=0, description="Bulk operations of one tenant that may be under way.")
     schedules_max: int = Field(1_000, ge=0, description="Schedules of one tenant.")
+    triggers_max: int = Field(100, ge=0, description="Triggers of one tenant.")
     schedule_period_ms_min: int = Field(
         1_000, gt=0, description="Milliseconds that have to be between two times of a schedule."
     )

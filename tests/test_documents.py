@@ -60,6 +60,7 @@ DOCUMENTS = [
     "docs/simulator.md",
     "docs/testing.md",
     "docs/time.md",
+    "docs/triggers.md",
 ]
 
 

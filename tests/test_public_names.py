@@ -24,7 +24,7 @@ EXPORTED = {
 COMMANDS = {
     "up", "down", "status", "submit", "list", "show", "logs", "cancel", "pause", "resume", "retry", "delete", "dlq",
     "schedule", "import", "export", "tenant", "key", "deploy", "top", "simulate", "doctor", "journal", "usage", "function",
-    "downstream", "class", "callback",
+    "downstream", "class", "callback", "trigger",
 }  # fmt: skip
 BUILT_COMMANDS = {
     "up", "down", "status", "submit", "list", "show", "cancel", "pause", "resume", "retry", "delete", "schedule",

@@ -16,6 +16,7 @@ from taskservice.cli.journal import journal
 from taskservice.cli.schedules import schedule
 from taskservice.cli.simulate import simulate
 from taskservice.cli.top import top
+from taskservice.cli.triggers import trigger
 from taskservice.errors import TaskServiceError
 
 
@@ -60,6 +61,7 @@ app.add_typer(operating.function, name="function")
 app.add_typer(operating.downstream, name="downstream")
 app.add_typer(operating.class_, name="class")
 app.add_typer(schedule, name="schedule")
+app.add_typer(trigger, name="trigger")
 app.add_typer(callback, name="callback")
 app.add_typer(dlq, name="dlq")
 app.add_typer(deploy, name="deploy")

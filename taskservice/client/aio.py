@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 import httpx
 
-from taskservice.client import requests, schedules, wire
+from taskservice.client import requests, schedules, triggers, wire
 from taskservice.client.answers import BatchAnswer
 from taskservice.client.conversation import REFUSED_S, TIMEOUT_S, Patience, Talk
 from taskservice.client.discovery import discover
@@ -190,6 +190,34 @@ class AsyncClient(AsyncOperating, AsyncTransfers, AsyncLogs):
     async def remove_schedule(self, id: str) -> JsonObject:
         """See `Client.remove_schedule`."""
         return await self._run(self._talk.ask_object(schedules.remove(id)))
+
+    async def create_trigger(
+        self,
+        function: str,
+        filter: triggers.Filter,
+        payload: Mapping[str, Any] | None = None,
+        *,
+        id: str | None = None,
+        priority: str | None = None,
+    ) -> JsonObject:
+        """See `Client.create_trigger`."""
+        return await self._run(self._talk.ask_object(triggers.create(function, filter, payload, id, priority)))
+
+    def triggers(self, *, tenant: str | None = None) -> AsyncIterator[JsonObject]:
+        """See `Client.triggers`."""
+        return self._stream(self._talk.list_triggers(tenant))
+
+    async def get_trigger(self, id: str) -> JsonObject:
+        """See `Client.get_trigger`."""
+        return await self._run(self._talk.ask_object(triggers.find(id)))
+
+    async def remove_trigger(self, id: str) -> JsonObject:
+        """See `Client.remove_trigger`."""
+        return await self._run(self._talk.ask_object(triggers.remove(id)))
+
+    async def send_events(self, *events: Mapping[str, Any]) -> JsonObject:
+        """See `Client.send_events`."""
+        return await self._run(self._talk.ask_object(triggers.send(events)))
 
     async def functions(self) -> JsonObjects:
         """See `Client.functions`."""

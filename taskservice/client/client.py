@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 import httpx
 
-from taskservice.client import requests, schedules, wire
+from taskservice.client import requests, schedules, triggers, wire
 from taskservice.client.answers import BatchAnswer
 from taskservice.client.conversation import REFUSED_S, TIMEOUT_S, Patience, Talk
 from taskservice.client.discovery import discover
@@ -223,6 +223,34 @@ class Client(Operating, Transfers, Logs):
     def remove_schedule(self, id: str) -> JsonObject:
         """There is no such schedule any more; gives it as it was. Its tasks go on. Raises NotFoundError."""
         return self._run(self._talk.ask_object(schedules.remove(id)))
+
+    def create_trigger(
+        self,
+        function: str,
+        filter: triggers.Filter,
+        payload: Mapping[str, Any] | None = None,
+        *,
+        id: str | None = None,
+        priority: str | None = None,
+    ) -> JsonObject:
+        """There is such a trigger: each event that passes the filter makes a task of the function. `payload`: its template."""
+        return self._run(self._talk.ask_object(triggers.create(function, filter, payload, id, priority)))
+
+    def triggers(self, *, tenant: str | None = None) -> Iterator[JsonObject]:
+        """All triggers, by id; for admins of another tenant than the own, or of all (`*`)."""
+        return self._stream(self._talk.list_triggers(tenant))
+
+    def get_trigger(self, id: str) -> JsonObject:
+        """The trigger. Raises NotFoundError."""
+        return self._run(self._talk.ask_object(triggers.find(id)))
+
+    def remove_trigger(self, id: str) -> JsonObject:
+        """There is no such trigger any more; gives it as it was. Its tasks go on. Raises NotFoundError."""
+        return self._run(self._talk.ask_object(triggers.remove(id)))
+
+    def send_events(self, *events: Mapping[str, Any]) -> JsonObject:
+        """The CloudEvents have come to the tasks of their triggers; gives which, by event."""
+        return self._run(self._talk.ask_object(triggers.send(events)))
 
     def functions(self) -> JsonObjects:
         """What can be submitted to: `name`, `doc`, `payload_schema` and limits of each."""

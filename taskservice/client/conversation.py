@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from taskservice.client import answers, requests, schedules
+from taskservice.client import answers, requests, schedules, triggers
 from taskservice.client.answers import BatchAnswer, ItemResult
 from taskservice.client.requests import Change, Instant, Line, ListFilters, TaskOptions
 from taskservice.client.steps import Conversation, Emit, JsonObject, Pause, Reply, Request, Send, Silence, Stream
@@ -186,6 +186,16 @@ class Talk:
             page = yield from self.ask_object(schedules.listing(tenant, cursor, PAGE_TASKS))
             for schedule in page["schedules"]:
                 yield Emit(schedule)
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def list_triggers(self, tenant: str | None) -> Stream[JsonObject]:
+        cursor: str | None = None
+        while True:
+            page = yield from self.ask_object(triggers.listing(tenant, cursor, PAGE_TASKS))
+            for trigger in page["triggers"]:
+                yield Emit(trigger)
             cursor = page["next_cursor"]
             if cursor is None:
                 return

@@ -19,6 +19,7 @@ from taskservice.core import (
     deploys_apply,
     orders_apply,
     schedules_apply,
+    triggers_apply,
 )
 from taskservice.core import callback_records as cr
 from taskservice.core import records as r
@@ -33,6 +34,7 @@ from taskservice.core.queues import HeadEntry
 from taskservice.core.schedule_records import ScheduleFired, ScheduleRemoved, ScheduleSet
 from taskservice.core.state import State, lease_of
 from taskservice.core.table import QueueKey
+from taskservice.core.trigger_records import TriggerRemoved, TriggerSet
 from taskservice.core.types import Leaf, Task, TaskState, TenantId
 
 R = TypeVar("R", bound=r.Record)
@@ -263,6 +265,8 @@ _APPLY = dict(
         _for(ScheduleSet, schedules_apply.was_set),
         _for(ScheduleRemoved, schedules_apply.removed),
         _for(ScheduleFired, schedules_apply.fired),
+        _for(TriggerSet, triggers_apply.was_set),
+        _for(TriggerRemoved, triggers_apply.removed),
         _for(cr.DeliveriesTried, callbacks_apply.tried),
         _for(cr.DeliveryRenewed, callbacks_apply.renew),
         _for(cr.DeliveriesForgotten, callbacks_apply.forgotten),

@@ -11,9 +11,10 @@ from typing import TypeVar, cast
 
 from msgspec.structs import replace
 
-from taskservice.core import bulk, callbacks, deploys, history, operate, query, schedule_requests
+from taskservice.core import bulk, callbacks, deploys, history, operate, query, schedule_requests, trigger_requests
 from taskservice.core import callback_events as ce
 from taskservice.core import events as e
+from taskservice.core import trigger_events as te
 from taskservice.core.admit import admit
 from taskservice.core.backlog import BacklogAsked
 from taskservice.core.decision import Decision
@@ -121,6 +122,11 @@ _DECIDE = dict(
             e.SchedulesListed,
             lambda state, event, now_ms, rng: Decision(answer=schedule_requests.listing(state, event)),
         ),
+        _for(te.TriggerPut, trigger_requests.decide),
+        _for(te.TriggerRemoveAsked, trigger_requests.decide),
+        _for(te.TriggerAsked, trigger_requests.decide),
+        _for(te.TriggersListed, trigger_requests.decide),
+        _for(te.TriggersMet, trigger_requests.decide),
         _for(e.CatalogAsked, lambda state, event, now_ms, rng: Decision(answer=query.catalog(state))),
         _for(e.ReferencesAsked, lambda state, event, now_ms, rng: Decision(answer=query.references(state, event))),
         _for(e.FunctionsRegistered, _functions),

@@ -17,6 +17,7 @@ from taskservice.core.orders import Order
 from taskservice.core.past import HistoryFile, Past
 from taskservice.core.schedules import ScheduleState
 from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
+from taskservice.core.trigger_events import TriggerAnswer, TriggersAnswer
 from taskservice.core.types import FunctionName, RunnerId, Task, TaskId, TaskNo, TaskState, TenantId
 
 
@@ -65,7 +66,6 @@ class Refusal(StrEnum):
     OPERATIONS_MAX = "operations_max"
     """As many bulk operations are under way as may be."""
     SCHEDULES_MAX = "schedules_max"
-    """The tenant has as many schedules as it may."""
     SCHEDULE_EXISTS = "schedule_exists"
     """There is another schedule of that id."""
     SCHEDULE_CHANGED = "schedule_changed"
@@ -169,7 +169,6 @@ class OperationAnswer(Struct, frozen=True):
     refusal: Refusal | None = None
     message: str = ""
     limit: int | None = None
-    """The value of the limit that refused it."""
 
 
 class ScheduleAnswer(Struct, frozen=True):
@@ -238,6 +237,8 @@ AnswerValue = (
     | CountAnswer
     | InsightAnswer
     | CallbackAnswer
+    | TriggerAnswer
+    | TriggersAnswer
     | DeployAnswer
 )
 

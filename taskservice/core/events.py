@@ -12,6 +12,7 @@ from taskservice.core.operations import OperationKind
 from taskservice.core.past import EndedKey, HistoryFile, WrittenTask
 from taskservice.core.schedules import ScheduleId, ScheduleKey, ScheduleSpec
 from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Resources, Tenant
+from taskservice.core.trigger_events import TriggerEvent
 from taskservice.core.types import ListFilter, NewTask, RunnerId, TaskId, TaskNo, TenantId
 
 
@@ -283,5 +284,6 @@ Event = (
     | OperationTurn
     | Insight
     | CallbackEvent
+    | TriggerEvent
     | Deploying
 )

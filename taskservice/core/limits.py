@@ -41,6 +41,8 @@ class Limits(Struct, frozen=True, array_like=True):
     """Bulk operations of one tenant that may be under way."""
     schedules_max: int = 1_000
     """Schedules of one tenant."""
+    triggers_max: int = 100
+    """Triggers of one tenant."""
     schedule_period_ms_min: int = 1_000
     """Between two times of a schedule."""
     schedule_catchup_max: int = 100

@@ -15,6 +15,7 @@ from taskservice.core.outbox import Outbox
 from taskservice.core.schedules import Progress, Schedule, ScheduleKey, ScheduleState
 from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant, policy_key
 from taskservice.core.table import TaskTable
+from taskservice.core.triggers import Trigger, TriggerKey, Triggers
 from taskservice.core.types import FunctionName, Leaf, TenantId, Token
 from taskservice.core.versions import Apps, Rollout, Version
 
@@ -31,6 +32,7 @@ ENDPOINT = "endpoint"
 SECRET = "signing secret"
 VERSION = "version"
 ROLLOUT = "rollout"
+TRIGGER = "trigger"
 PROGRESS = "schedule progress"
 """Apart from the schedule: it changes with every task, and the payload is not written again."""
 
@@ -124,7 +126,15 @@ def note_rollout(table: TaskTable, rollout: Rollout) -> None:
     table.note(ROLLOUT, rollout.app, _encoder.encode(rollout))
 
 
-def _name(key: ScheduleKey) -> str:
+def note_trigger(table: TaskTable, trigger: Trigger) -> None:
+    table.note(TRIGGER, _name(trigger.key), _encoder.encode(trigger))
+
+
+def forget_trigger(table: TaskTable, key: TriggerKey) -> None:
+    table.note(TRIGGER, _name(key), None)
+
+
+def _name(key: ScheduleKey | TriggerKey) -> str:
     return f"{key.tenant}/{key.id}"
 
 
@@ -198,6 +208,14 @@ def schedules(table: TaskTable) -> list[ScheduleState]:
         )
         for name, value in table.notes(SCHEDULE).items()
     ]
+
+
+def triggers(table: TaskTable) -> Triggers:
+    """All triggers, in the order in which they were first set."""
+    found = Triggers()
+    for value in table.notes(TRIGGER).values():
+        found.put(msgspec.msgpack.decode(value, type=Trigger))
+    return found
 
 
 def numbers(table: TaskTable) -> Numbers:

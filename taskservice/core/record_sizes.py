@@ -21,6 +21,7 @@ from taskservice.core.records import (
     TasksSucceeded,
 )
 from taskservice.core.schedule_records import ScheduleSet
+from taskservice.core.trigger_records import TriggerSet
 
 ROW_BYTES = 200
 """What a task takes in a record beside its payload, result or error; roughly."""
@@ -43,6 +44,8 @@ def bytes_of(record: Record) -> int:
             return sum([len(task.payload) + ROW_BYTES for task in tasks])
         case ScheduleSet(schedule=schedule):
             return len(schedule.spec.task.payload) + ROW_BYTES
+        case TriggerSet(trigger=trigger):
+            return len(trigger.spec.template or b"") + ROW_BYTES
         case VersionAdded(version=version):
             return ROW_BYTES + sum(len(each.payload_schema) + ROW_BYTES for each in version.functions)
         case TasksRetrying(rows=retries):

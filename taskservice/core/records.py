@@ -18,6 +18,7 @@ from taskservice.core.past import HistoryFile
 from taskservice.core.press_records import PressRecord
 from taskservice.core.schedule_records import ScheduleFired, ScheduleRemoved, ScheduleSet
 from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Tenant
+from taskservice.core.trigger_records import TriggerRecord
 from taskservice.core.types import ErrorInfo, Lane, Leaf, ListFilter, RunnerId, Task, TaskNo, Token
 
 
@@ -263,5 +264,6 @@ Record = (
     | ScheduleRemoved
     | ScheduleFired
     | CallbackRecord
+    | TriggerRecord
     | DeployRecord
 )

@@ -44,6 +44,7 @@ def restore(table: TaskTable, limits: Limits) -> State:
         deadlines=notes.deadlines(table),
         outbox=notes.outbox(table),
         apps=notes.apps(table),
+        triggers=notes.triggers(table),
     )
     state.leases = {grant.token: _lease(table, grant) for grant in table.grants()}
     for token, orders in notes.orders(table).items():

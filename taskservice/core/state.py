@@ -28,6 +28,7 @@ from taskservice.core.speed import Speed
 from taskservice.core.stock import Stock
 from taskservice.core.table import TaskTable
 from taskservice.core.timetable import Timetable
+from taskservice.core.triggers import Triggers
 from taskservice.core.turns import Turns
 from taskservice.core.types import FunctionName, Leaf, RunnerId, Task, TaskId, TaskNo, TenantId, Token
 from taskservice.core.versions import Apps
@@ -141,6 +142,7 @@ class State:
     operations: Operations = field(default_factory=Operations)
     """Bulk operations, under way and done."""
     schedules: Timetable = field(default_factory=Timetable)
+    triggers: Triggers = field(default_factory=Triggers)
     deadlines: Deadlines = field(default_factory=Deadlines)
     """How many were kept, and how many missed."""
     outbox: Outbox = field(default_factory=Outbox)

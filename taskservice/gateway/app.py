@@ -20,6 +20,7 @@ from taskservice.gateway import (
     changes,
     cluster,
     dead_letters,
+    events,
     health,
     insight,
     log_routes,
@@ -29,6 +30,7 @@ from taskservice.gateway import (
     query,
     schedules,
     submit,
+    triggers,
 )
 from taskservice.gateway.access import Gateway
 from taskservice.gateway.catalog import Catalog
@@ -46,7 +48,7 @@ _LOG = logging.getLogger(__name__)
 ROUTERS = (
     submit.routes, query.routes, log_routes.routes, changes.routes, insight.routes, operations.routes, schedules.routes,
     policies.routes, callbacks.routes, cluster.routes, admin.routes, apps.routes, health.routes, metrics.routes,
-    dead_letters.routes,
+    dead_letters.routes, triggers.routes, events.routes,
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from taskservice.gateway import (
     policy_views,
     requests,
     schedule_views,
+    trigger_views,
 )
 from taskservice.gateway.body import JSON
 from taskservice.gateway.problems import PROBLEM_MEDIA_TYPE, ProblemDocument
@@ -76,7 +77,7 @@ class DocumentedAPI(FastAPI):
             document = super().openapi()
             models = (
                 *requests.MODELS, *answers.MODELS, *schedule_views.MODELS, *insight_views.MODELS, *policy_views.MODELS,
-                *callback_views.MODELS, *app_views.MODELS,
+                *callback_views.MODELS, *app_views.MODELS, *trigger_views.MODELS,
             )  # fmt: skip
             _, components = msgspec.json.schema_components(models, ref_template=_REF)
             for component in components.values():

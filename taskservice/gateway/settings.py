@@ -46,6 +46,10 @@ class GatewaySettings:
     list_limit_default: int = 100
     log_followers_max: int = 1_000
     """Logs that are followed at a time."""
+    event_batch_max: int = 1_000
+    """Events of one request."""
+    event_attribute_chars_max: int = 4_096
+    """Of one attribute of an event."""
     schedule_next_max: int = 100
     """Next times that are shown of a schedule."""
     schedule_next_default: int = 5

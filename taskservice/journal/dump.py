@@ -25,6 +25,7 @@ from taskservice.core.filters import touches
 from taskservice.core.orders import Order, OrdersGiven, TasksPreempted, TasksStopped
 from taskservice.core.schedule_records import ScheduleFired, ScheduleRemoved, ScheduleSet
 from taskservice.core.story import story
+from taskservice.core.trigger_records import TriggerRemoved, TriggerSet
 from taskservice.core.types import Leaf, Task, TaskId, TaskNo, TenantId, Token
 from taskservice.journal.folding import Folding, decode_at
 from taskservice.journal.reader import Kept, Reader, standing
@@ -111,7 +112,9 @@ class Wanted:
                 return record if self._comes_past(record) else None
             case ScheduleSet(schedule=schedule):
                 return record if self.task is None and schedule.tenant == self.tenant else None
-            case ScheduleRemoved(tenant=tenant) | ScheduleFired(tenant=tenant):
+            case TriggerSet(trigger=trigger):
+                return record if self.task is None and trigger.tenant == self.tenant else None
+            case ScheduleRemoved(tenant=tenant) | ScheduleFired(tenant=tenant) | TriggerRemoved(tenant=tenant):
                 return record if self.task is None and tenant == self.tenant else None
             case DeliveriesTried():
                 return _with_rows(record, "rows", [row for row in record.rows if self._has(row.no)])

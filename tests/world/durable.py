@@ -39,6 +39,7 @@ def durable(state: State) -> dict[str, object]:
         "operations": {owner: list(group.values()) for owner, group in state.operations.by_owner.items()},
         "under way": dict(state.operations.under_way),
         "schedules": {each.schedule.key: each for each in state.schedules.of(None)},
+        "triggers": state.triggers,
         "turns": dict(state.schedules.turns),
         "watched": dict(state.schedules.watched),
         "next tick": next_tick_ms(state),
