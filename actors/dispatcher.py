@@ -41,7 +41,7 @@ from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.orders import Order
 from taskservice.core.shard import Shard
 from taskservice.core.specs import ApiKey, FunctionSpec, Tenant
-from taskservice.core.types import TERMINAL_STATES, ListFilter, NewTask, RunnerId, TaskId, TaskNo, TenantId
+from taskservice.core.types import TERMINAL_STATES, ListFilter, NewTask, OnConflict, RunnerId, TaskId, TaskNo, TenantId
 from taskservice.errors import BackOffError
 from taskservice.journal import Journal
 
@@ -321,10 +321,10 @@ class Dispatcher(ScheduleCalls, TriggerCalls, InsightCalls, CallbackCalls, Deplo
         )
 
     async def submit(
-        self, tenant: TenantId, tasks: Sequence[NewTask], reject_duplicates: bool = False
+        self, tenant: TenantId, tasks: Sequence[NewTask], on_conflict: OnConflict = OnConflict.RETURN
     ) -> fx.ItemsAnswer:
         """See `DispatcherPort`."""
-        return await self.ask(lambda ref: e.Submitted(ref, tenant, tuple(tasks), reject_duplicates), fx.ItemsAnswer)
+        return await self.ask(lambda ref: e.Submitted(ref, tenant, tuple(tasks), on_conflict), fx.ItemsAnswer)
 
     async def get(self, tenant: TenantId, id: TaskId, wait_s: float = 0.0) -> fx.TaskAnswer:
         """See `DispatcherPort`."""

@@ -32,7 +32,7 @@ from taskservice.core.orders import Order
 from taskservice.core.schedules import ScheduleId, ScheduleKey, ScheduleSpec
 from taskservice.core.specs import ApiKey, Bundle, FunctionSpec, Policy, Tenant
 from taskservice.core.triggers import TriggerId, TriggerKey, TriggerSpec
-from taskservice.core.types import ListFilter, NewTask, RunnerId, TaskId, TaskNo, TenantId, Token
+from taskservice.core.types import ListFilter, NewTask, OnConflict, RunnerId, TaskId, TaskNo, TenantId, Token
 from taskservice.errors import BackOffError
 
 CALL_TIMEOUT_S = 30.0
@@ -40,7 +40,7 @@ CALL_TIMEOUT_S = 30.0
 RETRY_INTERVAL_S = 0.05
 
 DISPATCHER_METHODS = {
-    "submit": Method(tuple[TenantId, list[NewTask], bool], ItemsAnswer),
+    "submit": Method(tuple[TenantId, list[NewTask], OnConflict], ItemsAnswer),
     "get": Method(tuple[TenantId, TaskId, float], TaskAnswer),
     "list_tasks": Method(tuple[ListFilter, TaskNo | None, int], TasksAnswer),
     "change": Method(tuple[TenantId, OperationKind, list[TaskId], int | None], ItemsAnswer),
@@ -146,9 +146,11 @@ class LineDispatcher:
                     raise BackOffError(message, retry_after_s=2.0, code="dispatcher_away", detail=str(error)) from error
             await asyncio.sleep(RETRY_INTERVAL_S)
 
-    async def submit(self, tenant: TenantId, tasks: Sequence[NewTask], reject_duplicates: bool = False) -> ItemsAnswer:
+    async def submit(
+        self, tenant: TenantId, tasks: Sequence[NewTask], on_conflict: OnConflict = OnConflict.RETURN
+    ) -> ItemsAnswer:
         """See `DispatcherPort`; so for all that follow."""
-        answer: ItemsAnswer = await self._ask("submit", tenant, tasks, reject_duplicates)
+        answer: ItemsAnswer = await self._ask("submit", tenant, tasks, on_conflict)
         return answer
 
     async def get(self, tenant: TenantId, id: TaskId, wait_s: float = 0.0) -> TaskAnswer:

@@ -25,7 +25,7 @@ from taskservice.core.operations import Operation, OperationKind
 from taskservice.core.schedules import ScheduleId, ScheduleKey, ScheduleSpec
 from taskservice.core.specs import ApiKey, Bundle, FunctionSpec, Policy, Tenant
 from taskservice.core.triggers import TriggerId, TriggerKey, TriggerSpec
-from taskservice.core.types import ListFilter, NewTask, TaskId, TaskNo, TenantId
+from taskservice.core.types import ListFilter, NewTask, OnConflict, TaskId, TaskNo, TenantId
 
 
 class DispatcherPort(Protocol):
@@ -35,7 +35,9 @@ class DispatcherPort(Protocol):
     a bound when its journal does not answer; every call can then be made again.
     """
 
-    async def submit(self, tenant: TenantId, tasks: Sequence[NewTask], reject_duplicates: bool = False) -> ItemsAnswer:
+    async def submit(
+        self, tenant: TenantId, tasks: Sequence[NewTask], on_conflict: OnConflict = OnConflict.RETURN
+    ) -> ItemsAnswer:
         """Each item is accepted, known already, or refused; in the order given."""
 
     async def get(self, tenant: TenantId, id: TaskId, wait_s: float = 0.0) -> TaskAnswer:

@@ -18,7 +18,7 @@ from taskservice.client.handle import KnownTask
 from taskservice.client.logs import AsyncLogs, LogLine, LogPart
 from taskservice.client.mapping import map_results
 from taskservice.client.operating_aio import AsyncOperating
-from taskservice.client.requests import Instant, ListFilters, TaskOptions
+from taskservice.client.requests import Instant, ListFilters, OnConflict, TaskOptions
 from taskservice.client.schedules import ScheduleChanges, ScheduleOptions
 from taskservice.client.steps import Conversation, Emit, Heard, JsonObject, JsonObjects, Pause, Send, Stream
 from taskservice.client.transfers import AsyncTransfers
@@ -48,10 +48,15 @@ class AsyncClient(AsyncOperating, AsyncTransfers, AsyncLogs):
         return self._place.url
 
     async def submit(
-        self, function: str, payload: Mapping[str, Any], **options: Unpack[TaskOptions]
+        self,
+        function: str,
+        payload: Mapping[str, Any],
+        *,
+        on_conflict: OnConflict | None = None,
+        **options: Unpack[TaskOptions],
     ) -> AsyncTaskHandle:
         """See `Client.submit`."""
-        return AsyncTaskHandle(self, await self._run(self._talk.submit(function, payload, options)))
+        return AsyncTaskHandle(self, await self._run(self._talk.submit(function, payload, options, on_conflict)))
 
     async def submit_many(
         self, tasks: Iterable[Mapping[str, Any]], function: str | None = None, **options: Unpack[TaskOptions]

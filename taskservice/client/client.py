@@ -18,7 +18,7 @@ from taskservice.client.handle import KnownTask
 from taskservice.client.logs import LogLine, LogPart, Logs
 from taskservice.client.mapping import map_results
 from taskservice.client.operating import Operating
-from taskservice.client.requests import Instant, ListFilters, TaskOptions
+from taskservice.client.requests import Instant, ListFilters, OnConflict, TaskOptions
 from taskservice.client.schedules import ScheduleChanges, ScheduleOptions
 from taskservice.client.steps import Conversation, Emit, Heard, JsonObject, JsonObjects, Pause, Send, Stream
 from taskservice.client.transfers import Transfers
@@ -55,9 +55,20 @@ class Client(Operating, Transfers, Logs):
         """Where the service is."""
         return self._place.url
 
-    def submit(self, function: str, payload: Mapping[str, Any], **options: Unpack[TaskOptions]) -> TaskHandle:
-        """The task is durable: it will run until it succeeds, is dead-lettered, is cancelled, or expires."""
-        return TaskHandle(self, self._run(self._talk.submit(function, payload, options)))
+    def submit(
+        self,
+        function: str,
+        payload: Mapping[str, Any],
+        *,
+        on_conflict: OnConflict | None = None,
+        **options: Unpack[TaskOptions],
+    ) -> TaskHandle:
+        """The task is durable: it will run until it succeeds, is dead-lettered, is cancelled, or expires.
+
+        `on_conflict`: what an `id` means that is known already, with the same function and payload: `return` (that task, the
+        default), `reject` (ConflictError) or `rerun` (its next run, if it has ended).
+        """
+        return TaskHandle(self, self._run(self._talk.submit(function, payload, options, on_conflict)))
 
     def submit_many(
         self, tasks: Iterable[Mapping[str, Any]], function: str | None = None, **options: Unpack[TaskOptions]

@@ -16,7 +16,7 @@ from typing import Any
 
 from taskservice.client import answers, requests, schedules, triggers
 from taskservice.client.answers import BatchAnswer, ItemResult
-from taskservice.client.requests import Change, Instant, Line, ListFilters, TaskOptions
+from taskservice.client.requests import Change, Instant, Line, ListFilters, OnConflict, TaskOptions
 from taskservice.client.steps import Conversation, Emit, JsonObject, Pause, Reply, Request, Send, Silence, Stream
 from taskservice.errors import BackOffError, TaskServiceError, WaitTimeout
 
@@ -106,9 +106,11 @@ class Talk:
         """The text in the answer."""
         return (yield from self.ask(request)).body.decode(errors="replace")
 
-    def submit(self, function: str, payload: Mapping[str, Any], options: TaskOptions) -> Conversation[JsonObject]:
+    def submit(
+        self, function: str, payload: Mapping[str, Any], options: TaskOptions, on_conflict: OnConflict | None = None
+    ) -> Conversation[JsonObject]:
         line = requests.task_line(function, payload, options)
-        task = yield from self.ask_object(requests.submit(line))
+        task = yield from self.ask_object(requests.submit(line, None if line.id_is_new else on_conflict))
         if line.id_is_new:
             task["duplicate"] = False  # it can only be our own earlier attempt
         return task

@@ -27,6 +27,10 @@ Change = Literal["cancel", "pause", "resume", "retry", "delete"]
 """What can be done to tasks that exist."""
 
 
+OnConflict = Literal["return", "reject", "rerun"]
+"""What a submitted id that is known means: that task; ConflictError; or, if it has ended, its next run."""
+
+
 class TaskOptions(TypedDict, total=False):
     """What can be said of a task besides its function and payload. None is as if not said."""
 
@@ -138,8 +142,9 @@ def _wait(wait_s: float) -> tuple[tuple[str, str], ...]:
     return (("wait", f"{wait_s:.3f}"),) if wait_s > 0 else ()
 
 
-def submit(line: Line) -> Request:
-    return Request("POST", "/v1/tasks", body=line.text)
+def submit(line: Line, on_conflict: OnConflict | None = None) -> Request:
+    params = () if on_conflict is None else (("on_conflict", on_conflict),)
+    return Request("POST", "/v1/tasks", params, body=line.text)
 
 
 def submit_batch(lines: Iterable[Line]) -> Request:

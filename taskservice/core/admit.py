@@ -8,18 +8,29 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from taskservice.core.bulk import deletions, make_way, may_come_to
+from taskservice.core.bulk import make_way
 from taskservice.core.decision import Decision
 from taskservice.core.effects import ItemAnswer, ItemsAnswer, ItemStatus, Refusal
 from taskservice.core.events import Submitted
 from taskservice.core.fair.lines import Name
+from taskservice.core.known import known_here, known_in_history, may_go
 from taskservice.core.past import Past
 from taskservice.core.press import Pressing
 from taskservice.core.records import TasksAccepted
+from taskservice.core.resubmit import Reruns
 from taskservice.core.specs import FunctionSpec, Tenant
 from taskservice.core.state import State
-from taskservice.core.types import TERMINAL_STATES, FunctionName, Lane, NewTask, Task, TaskId, TaskNo, TaskState
-from taskservice.core.values import digest, same
+from taskservice.core.types import (
+    TERMINAL_STATES,
+    FunctionName,
+    Lane,
+    NewTask,
+    OnConflict,
+    Task,
+    TaskId,
+    TaskNo,
+    TaskState,
+)
 from taskservice.core.versions import app_of
 
 
@@ -40,10 +51,13 @@ def admit(state: State, event: Submitted, now_ms: int) -> Decision:
     accepted: list[Task] = []
     known = find(state, tenant, [task.id for task in event.tasks])
     way = make_way(state, *known, now_ms)
-    admission = Admission(state, tenant, known, accepted, now_ms, rated=True)
-    items = tuple(admission.take(new, reject=event.reject_duplicates) for new in event.tasks)
+    reject = event.on_conflict is OnConflict.REJECT
+    reruns = Reruns(state, now_ms) if event.on_conflict is OnConflict.RERUN else None
+    admission = Admission(state, tenant, known, accepted, now_ms, rated=True, reruns=reruns)
+    items = tuple(admission.take(new, reject=reject) for new in event.tasks)
+    again = () if reruns is None else reruns.records()
     records = (TasksAccepted(now_ms, tuple(accepted)),) if accepted else ()
-    return Decision((*way, *records), ItemsAnswer(items))
+    return Decision((*way, *again, *records), ItemsAnswer(items))
 
 
 class Known(NamedTuple):
@@ -72,9 +86,10 @@ class Admission:
         *,
         rated: bool = False,
         bounded: bool = True,
+        reruns: Reruns | None = None,
     ) -> None:
         """`known`: of all the ids that will be asked about. `accepted` is added to; there may be others' in it. `rated`: they may come
-        only as fast as may be submitted. `bounded`: no more of them than the tenant has room for."""
+        only as fast as may be submitted. `bounded`: no more of them than the tenant has room for. `reruns`: what has ended begins its next run there."""
         self._state = state
         self._tenant = tenant
         self._accepted = accepted
@@ -86,26 +101,53 @@ class Admission:
         self._bounded: dict[FunctionName, list[Name]] = {}
         """The gates before submits of each function, once that was asked."""
         self._pressing = Pressing(state)
+        self._reruns = reruns
 
     def take(self, new: NewTask, *, reject: bool = False) -> ItemAnswer:
         """The task is accepted, known already (and refused if `reject`), or refused."""
         before = self._known.get(new.id)
         if before is not None:
-            return _may_go(self._state, new, before) or _known(new, before, reject=reject)
+            item = may_go(self._state, new, before) or known_here(new, before, reject=reject)
+            return item if self._reruns is None else self._again(new, item, self._reruns)
         gone = self._past.get(new.id)
         if gone is not None:
-            return _known_in_history(new, gone, reject=reject)
+            item = known_in_history(new, gone, reject=reject)
+            return item if self._reruns is None else self._again(new, item, self._reruns)
+        return self._refused(new) or self._taken_in(new, 1)
+
+    def _again(self, new: NewTask, item: ItemAnswer, reruns: Reruns) -> ItemAnswer:
+        """If the task that is known has ended: its next run, for which there has to be as much room as for a new task."""
+        known, past = item.task, item.past
+        ended = known or past
+        if item.status is not ItemStatus.DUPLICATE or ended is None or ended.state not in TERMINAL_STATES:
+            return item
+        waits = None if known is None else reruns.refusal(known)
+        if waits is not None:
+            return ItemAnswer(new.id, ItemStatus.REFUSED, known, *waits)
+        refused = self._refused(new)
+        if refused is not None:
+            return replace(refused, task=known, past=past)
+        if past is not None:
+            return self._taken_in(new, reruns.leave(past))
+        assert known is not None, "what is known is here or in history"
+        task = self._known[new.id] = reruns.begin(known)
+        return ItemAnswer(new.id, ItemStatus.ACCEPTED, task)
+
+    def _refused(self, new: NewTask) -> ItemAnswer | None:
+        """Why there can be no run of it now; None: it has its place among those taken."""
         refused = unfit(self._state, new, self._now_ms) or self._no_room()
         if refused is not None:
             return ItemAnswer(new.id, ItemStatus.REFUSED, None, *refused)
-        if self._rated:
-            too_fast = self._too_fast(new)
-            if too_fast is not None:
-                return too_fast
-        if self._room is not None:
+        too_fast = self._too_fast(new) if self._rated else None
+        if too_fast is None and self._room is not None:
             self._room -= 1
+        return too_fast
+
+    def _taken_in(self, new: NewTask, run: int) -> ItemAnswer:
         no = TaskNo(self._state.next_no + len(self._accepted))
         task = self._placed(_task(self._state, self._tenant, new, no, self._now_ms), new)
+        if run > 1:
+            task = replace(task, run=run)
         self._accepted.append(task)
         self._known[new.id] = task
         return ItemAnswer(new.id, ItemStatus.ACCEPTED, task)
@@ -162,47 +204,6 @@ def _room(state: State, tenant: Tenant) -> int | None:
 def _unknown_tenant(event: Submitted, new: NewTask) -> ItemAnswer:
     message = f"there is no tenant {event.tenant!r}"
     return ItemAnswer(new.id, ItemStatus.REFUSED, refusal=Refusal.UNKNOWN_TENANT, message=message)
-
-
-def _may_go(state: State, new: NewTask, before: Task) -> ItemAnswer | None:
-    """A refusal if an operation may still delete the task, though not as it is now: nobody can say yet that it is known."""
-    if before.state in TERMINAL_STATES:
-        return None
-    operation = next((each for each in deletions(state) if may_come_to(each, before)), None)
-    if operation is None:
-        return None
-    message = f"operation {operation.id} may still delete task {new.id!r}; submit it again when that is done"
-    return ItemAnswer(new.id, ItemStatus.REFUSED, before, Refusal.OPERATION_AHEAD, message, retry_after_ms=1_000)
-
-
-def _known(new: NewTask, before: Task, *, reject: bool) -> ItemAnswer:
-    same_payload = same(before.payload, new.payload)
-    refused = _conflict(new, before.function, same_payload=same_payload) or _rejected(new, reject=reject)
-    return _with_task(new, refused, before, None)
-
-
-def _known_in_history(new: NewTask, before: Past, *, reject: bool) -> ItemAnswer:
-    same_payload = before.digest == digest(new.payload)
-    refused = _conflict(new, before.function, same_payload=same_payload) or _rejected(new, reject=reject)
-    return _with_task(new, refused, None, before)
-
-
-def _conflict(new: NewTask, function: FunctionName, *, same_payload: bool) -> tuple[Refusal, str] | None:
-    if new.function == function and same_payload:
-        return None
-    what = "payload" if new.function == function else "function"
-    message = f"task {new.id!r} is known with another {what}; choose another id, or send what was sent first"
-    return Refusal.CONFLICT, message
-
-
-def _rejected(new: NewTask, *, reject: bool) -> tuple[Refusal, str] | None:
-    return (Refusal.DUPLICATE, f"task {new.id!r} is known, and on_conflict is reject") if reject else None
-
-
-def _with_task(new: NewTask, refused: tuple[Refusal, str] | None, task: Task | None, past: Past | None) -> ItemAnswer:
-    if refused is None:
-        return ItemAnswer(new.id, ItemStatus.DUPLICATE, task, past=past)
-    return ItemAnswer(new.id, ItemStatus.REFUSED, task, *refused, past=past)
 
 
 def unfit(state: State, new: NewTask, now_ms: int) -> Unfit | None:

@@ -87,6 +87,7 @@ TRANSITIONS: dict[tuple[TaskState, Move], TaskState] = {
     (TaskState.QUEUED, Move.EXPIRE): TaskState.EXPIRED,
     (TaskState.PAUSED, Move.EXPIRE): TaskState.EXPIRED,
     (TaskState.QUEUED, Move.PRESS): TaskState.QUEUED,
+    (TaskState.SUCCEEDED, Move.RERUN): TaskState.QUEUED,
     (TaskState.FAILED, Move.RERUN): TaskState.QUEUED,
     (TaskState.CANCELLED, Move.RERUN): TaskState.QUEUED,
     (TaskState.EXPIRED, Move.RERUN): TaskState.QUEUED,

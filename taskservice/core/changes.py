@@ -55,7 +55,7 @@ def _resumed(task: Task, at_ms: int) -> TaskState:
 
 
 def _rerun(task: Task, at_ms: int) -> Task:
-    """The next run of the task: as if it had been accepted now, and it expires no more."""
+    """The next run of the task: as if it had been accepted now, and it expires no more. The result of the last one is gone."""
     return replace(
         task,
         state=TaskState.QUEUED,
@@ -69,6 +69,7 @@ def _rerun(task: Task, at_ms: int) -> Task:
         started_ms=None,
         ended_ms=None,
         duration_us=None,
+        result=None,
         error=None,
         expires_ms=None,
     )

@@ -13,7 +13,7 @@ from taskservice.core.past import EndedKey, HistoryFile, WrittenTask
 from taskservice.core.schedules import ScheduleId, ScheduleKey, ScheduleSpec
 from taskservice.core.specs import ApiKey, FunctionSpec, Policy, Resources, Tenant
 from taskservice.core.trigger_events import TriggerEvent
-from taskservice.core.types import ListFilter, NewTask, RunnerId, TaskId, TaskNo, TenantId
+from taskservice.core.types import ListFilter, NewTask, OnConflict, RunnerId, TaskId, TaskNo, TenantId
 
 
 class Submitted(Struct, frozen=True, tag=True):
@@ -22,7 +22,7 @@ class Submitted(Struct, frozen=True, tag=True):
     ref: int
     tenant: TenantId
     tasks: tuple[NewTask, ...]
-    reject_duplicates: bool = False
+    on_conflict: OnConflict = OnConflict.RETURN
 
 
 class ChangeAsked(Struct, frozen=True, tag=True):

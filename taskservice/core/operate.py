@@ -105,6 +105,11 @@ def _refusal(state: State, task: Task, kind: OperationKind) -> tuple[Refusal, st
         if task.state is TaskState.RUNNING:
             return Refusal.RUNNING, f"task {task.id!r} is running; only tasks that do not run can be {DONE[kind]}"
         return Refusal.ENDED, f"task {task.id!r} has ended: {task.state}"
+    return still_ahead(state, task, kind)
+
+
+def still_ahead(state: State, task: Task, kind: OperationKind) -> tuple[Refusal, str] | None:
+    """Why that has to wait: an operation is still to come to the task, and would undo it or be escaped by it. None: it need not."""
     ahead = ahead_of(state, task, kind)
     if ahead is not None:
         message = f"operation {ahead.id} ({ahead.kind}) is still to come to task {task.id!r}; ask again when it is done"

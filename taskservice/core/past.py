@@ -77,6 +77,8 @@ class Past(Struct, frozen=True, array_like=True):
     """Of the file."""
     row: int
     """In the file, from 0."""
+    run: int = 1
+    """Its last; of those that went into history before this was kept, 1."""
 
 
 class PastTasks(Protocol):

@@ -16,11 +16,11 @@ from typing import NamedTuple
 from taskservice.core import preemption, schedule
 from taskservice.core.apply import apply
 from taskservice.core.decide import decide
-from taskservice.core.effects import Answer, Effect, Held, ItemsAnswer, ValuesDropped
+from taskservice.core.effects import Answer, Effect, Held, ItemsAnswer, ItemStatus, ValuesDropped
 from taskservice.core.events import Event, Submitted
 from taskservice.core.observe import observe
 from taskservice.core.record_sizes import bytes_of
-from taskservice.core.records import EpochOpened, Record, TasksAccepted, TenantSet
+from taskservice.core.records import EpochOpened, Record, TenantSet
 from taskservice.core.restore import commit
 from taskservice.core.specs import Tenant
 from taskservice.core.state import State
@@ -105,14 +105,12 @@ class Shard:
         """The event has had all its consequences but those that wait for the disk."""
         observe(self.state, event, now_ms)
         decision = decide(self.state, event, now_ms, rng)
-        accepted = 0
         for record in decision.records:
-            if isinstance(event, Submitted) and isinstance(record, TasksAccepted):
-                self.state.turns.gates.submitted(record.tasks, now_ms)
-                accepted += len(record.tasks)
             self._append(record)
         if isinstance(event, Submitted) and isinstance(decision.answer, ItemsAnswer):
-            self.state.meters.answered(event, decision.answer, accepted, self.state.functions)
+            taken = [item.task for item in decision.answer.items if item.status is ItemStatus.ACCEPTED and item.task]
+            self.state.turns.gates.submitted(taken, now_ms)
+            self.state.meters.answered(event, decision.answer, len(taken), self.state.functions)
         self._close_if_full()
         ref = getattr(event, "ref", 0)
         if decision.answer is not None and ref:

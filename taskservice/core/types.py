@@ -64,6 +64,17 @@ class Lane(StrEnum):
     """Both."""
 
 
+class OnConflict(StrEnum):
+    """What is done with a submitted task whose id is known already, with the same function and payload."""
+
+    RETURN = "return"
+    """It is the task that is known."""
+    REJECT = "reject"
+    """It is refused."""
+    RERUN = "rerun"
+    """If the task that is known has ended, its next run begins; else as `RETURN`."""
+
+
 RETRY_LANES = {Lane.MAIN: Lane.RETRY, Lane.OFF_PEAK: Lane.OFF_PEAK_RETRY}
 """Where tasks of a lane stand once they have failed."""
 

@@ -119,7 +119,7 @@ class _Delivery:
         """What was admitted is durable, or known, or refused by the dispatcher."""
         if not self._made:
             return
-        answer = await self._gateway.dispatcher.submit(self._tenant, [made.task for made in self._made], False)
+        answer = await self._gateway.dispatcher.submit(self._tenant, [made.task for made in self._made])
         no_room: Problem | None = None
         for (task, trigger, view), item in zip(self._made, answer.items, strict=True):
             self._gateway.values.settle(task, item)

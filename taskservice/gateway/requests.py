@@ -8,12 +8,11 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from taskservice.callback_urls import URL_CHARS_MAX
 from taskservice.core.schedules import CatchUp, Overlap
-from taskservice.core.types import Priority, TaskState
+from taskservice.core.types import OnConflict, Priority, TaskState
 from taskservice.gateway.amounts import QuotaSaid, RateSaid
 from taskservice.ids import SCHEDULE_ID_PATTERN, TASK_ID_PATTERN
 
 Scope = Literal["submit", "read", "operate", "admin", "metrics"]
-OnConflict = Literal["return", "reject"]
 
 Duration = Annotated[
     str | int | float, Meta(description='Seconds, or text such as "90s", "5m", "1h".', examples=["5m"])

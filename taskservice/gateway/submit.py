@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
 
 from taskservice.core.effects import ItemAnswer, ItemStatus
-from taskservice.core.types import NewTask, TenantId
+from taskservice.core.types import NewTask, OnConflict, TenantId
 from taskservice.errors import BackOffError
 from taskservice.gateway.access import Gateway, Here, Submitter
 from taskservice.gateway.admit import Admission
@@ -21,7 +21,7 @@ from taskservice.gateway.body import JSON, NDJSON, decode, media_type, read_body
 from taskservice.gateway.history import here_or_past
 from taskservice.gateway.openapi import documented, reference
 from taskservice.gateway.problems import Problem, ProblemDocument, refusal_problem
-from taskservice.gateway.requests import BatchRequest, OnConflict, SubmitRequest
+from taskservice.gateway.requests import BatchRequest, SubmitRequest
 
 routes = APIRouter(prefix="/v1", tags=["submit"])
 
@@ -34,7 +34,7 @@ class SubmitQuery(BaseModel):
     """What to do with an id that is known already; the body's `on_conflict` comes first."""
 
     model_config = ConfigDict(extra="forbid")
-    on_conflict: OnConflict = "return"
+    on_conflict: OnConflict = OnConflict.RETURN
 
 
 @routes.post(
@@ -44,7 +44,10 @@ class SubmitQuery(BaseModel):
 async def submit(
     request: Request, gateway: Here, caller: Submitter, query: Annotated[SubmitQuery, Query()]
 ) -> Response:
-    """Accepts a task: 202. If its id is known with the same function and payload: 200 and `duplicate: true`."""
+    """Accepts a task: 202. If its id is known with the same function and payload: 200 and `duplicate: true`.
+
+    With `on_conflict: reject` that is 409. With `rerun` the next run of a task that has ended begins: 202, or 429 as for a new one.
+    """
     settings = gateway.settings
     media_type(request, JSON)
     if settings.task_text_bytes_max < settings.body_bytes_max:
@@ -53,9 +56,9 @@ async def submit(
         body = await read_body(request, "body_bytes_max", settings.body_bytes_max)
     wanted = decode(body, _DECODER)
     task = await Admission(gateway.catalog, settings).admit(wanted)
-    reject = (wanted.on_conflict or query.on_conflict) == "reject"
+    on_conflict = wanted.on_conflict or query.on_conflict
     stored = await gateway.values.put_away(task)
-    item = (await gateway.dispatcher.submit(caller.key.tenant, [stored], reject)).items[0]
+    item = (await gateway.dispatcher.submit(caller.key.tenant, [stored], on_conflict)).items[0]
     gateway.values.settle(stored, item)
     if item.status is ItemStatus.REFUSED:
         raise refusal_problem(item, settings.queue_retry_after_s)
@@ -92,7 +95,7 @@ async def submit_batch(
     batch = _Batch(gateway)
     await batch.admit(items)
     await batch.put_away()
-    await batch.hand_over(caller.key.tenant, reject_duplicates=on_conflict == "reject")
+    await batch.hand_over(caller.key.tenant, on_conflict)
     return json_answer(batch.view())
 
 
@@ -139,11 +142,11 @@ class _Batch:
             self._results[place] = ItemView(task.id, ItemStatus.REFUSED, problem.document)
             return None
 
-    async def hand_over(self, tenant: TenantId, *, reject_duplicates: bool) -> None:
+    async def hand_over(self, tenant: TenantId, on_conflict: OnConflict) -> None:
         """What was admitted is durable, or refused by the dispatcher."""
         if not self._admitted:
             return
-        answer = await self._gateway.dispatcher.submit(tenant, self._admitted, reject_duplicates)
+        answer = await self._gateway.dispatcher.submit(tenant, self._admitted, on_conflict)
         retry_after_s = self._gateway.settings.queue_retry_after_s
         for place, task, item in zip(self._places, self._admitted, answer.items, strict=True):
             self._gateway.values.settle(task, item)

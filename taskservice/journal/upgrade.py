@@ -172,6 +172,11 @@ def _add_versions(db: sqlite3.Connection) -> None:
     db.execute("ALTER TABLE leaf ADD COLUMN pin INTEGER NOT NULL DEFAULT 0")
 
 
+def _add_runs_of_history(db: sqlite3.Connection) -> None:
+    """Version 12 knows the last run of tasks in history, from which they can be run again. What it was before is not known."""
+    db.execute("ALTER TABLE past ADD COLUMN run INTEGER NOT NULL DEFAULT 1")
+
+
 STEPS: Mapping[int, Step] = {
     1: _add_values_and_history,
     2: _add_pauses_and_expiry,
@@ -183,6 +188,7 @@ STEPS: Mapping[int, Step] = {
     8: _add_hooks,
     9: _add_logs,
     10: _add_versions,
+    11: _add_runs_of_history,
 }
 """From a version to the next one. They say what the schema was then, and take nothing from `mapping`, which goes on."""
 

@@ -27,7 +27,7 @@ from taskservice.core.specs import ApiKey, FunctionSpec, Resources, Tenant
 from taskservice.core.state import State
 from taskservice.core.table import Mark
 from taskservice.core.ticks import next_tick_ms
-from taskservice.core.types import ListFilter, NewTask, RunnerId, TaskId, TaskNo, TenantId
+from taskservice.core.types import ListFilter, NewTask, OnConflict, RunnerId, TaskId, TaskNo, TenantId
 from taskservice.errors import RequestError
 from taskservice.journal.store.memory import MemoryTable
 
@@ -129,9 +129,9 @@ class Desk(ScheduleCalls, InsightCalls, CallbackCalls, DeployCalls):
         return answer
 
     async def submit(
-        self, tenant: TenantId, tasks: Sequence[NewTask], reject_duplicates: bool = False
+        self, tenant: TenantId, tasks: Sequence[NewTask], on_conflict: OnConflict = OnConflict.RETURN
     ) -> fx.ItemsAnswer:
-        return await self.ask(lambda ref: e.Submitted(ref, tenant, tuple(tasks), reject_duplicates), fx.ItemsAnswer)
+        return await self.ask(lambda ref: e.Submitted(ref, tenant, tuple(tasks), on_conflict), fx.ItemsAnswer)
 
     async def get(self, tenant: TenantId, id: TaskId, wait_s: float = 0.0) -> fx.TaskAnswer:
         """The task as it is now: nobody waits here, for the clock stands."""

@@ -141,6 +141,14 @@ def test_a_known_id_is_a_duplicate():
     assert world.run(world.talk.submit("a.f", {}, {"id": "mine"}))["duplicate"] is True
 
 
+def test_on_conflict_goes_along_with_an_id_that_was_given():
+    """An id that is made here can only be known from an attempt before, which is no conflict."""
+    world = World(replies(ok({"id": "mine"}), ok({"id": "new"})))
+    world.run(world.talk.submit("a.f", {}, {"id": "mine"}, "rerun"))
+    world.run(world.talk.submit("a.f", {}, {}, "reject"))
+    assert [step.request.params for step in world.sent] == [(("on_conflict", "rerun"),), ()]
+
+
 def batch_service(request):
     """Accepts every task of a batch."""
     ids = [json.loads(line)["id"] for line in request.body.splitlines()]

@@ -39,7 +39,7 @@ from taskservice.core.past import DAY_MS, EndedKey, HistoryFile, WrittenTask
 from taskservice.core.records import TasksArchived
 from taskservice.core.shard import DEFAULT_TENANT
 from taskservice.core.story import story
-from taskservice.core.types import FunctionName, ListFilter, NewTask, OutcomeKind, Task, TaskId, TaskState
+from taskservice.core.types import FunctionName, ListFilter, NewTask, OnConflict, OutcomeKind, Task, TaskId, TaskState
 from world.machine import Machine, bad, function, ok
 
 LIMITS = Limits(retention_s=10, retention_failed_s=100, dedup_window_s=1_000, history_keep_s=2 * DAY_MS / 1000)
@@ -165,7 +165,7 @@ def test_the_same_submit_is_a_duplicate_and_another_a_conflict(machine: Machine)
     (elsewhere,) = machine.submit("a", function="app.g")
     assert (elsewhere.refusal, "function" in elsewhere.message) == (Refusal.CONFLICT, True)
     new = NewTask(TaskId("a"), FunctionName("app.f"), b"{}")
-    rejected = ask(machine, Submitted, DEFAULT_TENANT, (new,), True)
+    rejected = ask(machine, Submitted, DEFAULT_TENANT, (new,), OnConflict.REJECT)
     assert isinstance(rejected, ItemsAnswer)
     assert rejected.items[0].refusal is Refusal.DUPLICATE
     machine.close()

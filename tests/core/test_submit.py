@@ -9,7 +9,7 @@ import pytest
 from taskservice.core.effects import Answer, ItemStatus, Refusal
 from taskservice.core.events import Submitted, TaskAsked
 from taskservice.core.shard import DEFAULT_TENANT
-from taskservice.core.types import FunctionName, NewTask, Priority, TaskId, TaskState
+from taskservice.core.types import FunctionName, NewTask, OnConflict, Priority, TaskId, TaskState
 from taskservice.journal.codec import encode
 from world.machine import START_MS, Machine, function, ok
 
@@ -66,7 +66,7 @@ def test_a_finished_task_still_answers_for_its_id(machine: Machine) -> None:
 
 def test_on_conflict_reject_refuses_a_duplicate(machine: Machine) -> None:
     machine.submit("a")
-    answer = machine.ask(Submitted(machine.next_ref(), DEFAULT_TENANT, (NEW,), reject_duplicates=True))
+    answer = machine.ask(Submitted(machine.next_ref(), DEFAULT_TENANT, (NEW,), OnConflict.REJECT))
     assert answer.items[0].refusal is Refusal.DUPLICATE  # type: ignore[union-attr]
 
 

@@ -212,7 +212,7 @@ async def test_the_openapi_document_is_complete(service: Service) -> None:
         ("SubmitRequest", ANYTHING | {"payload": {}, "priority": None, "run_at": 5}, True),
         ("SubmitRequest", ANYTHING | {"prioritiy": "high"}, False),
         ("SubmitRequest", ANYTHING | {"id": "a b"}, False),
-        ("SubmitRequest", ANYTHING | {"on_conflict": "rerun"}, False),
+        ("SubmitRequest", ANYTHING | {"on_conflict": "again"}, False),
         ("BatchRequest", {"tasks": [{}]}, True),
         ("TenantRequest", {"id": "Upper"}, False),
         ("KeyRequest", {"scopes": ["read"]}, True),

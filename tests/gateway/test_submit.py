@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from taskservice.core.effects import ItemAnswer, ItemStatus, Refusal
 from taskservice.core.events import Ticked
-from taskservice.core.specs import Tenant
+from taskservice.core.specs import Rate, Tenant
 from taskservice.core.types import FunctionName, TaskId, TenantId
 from taskservice.gateway.problems import REFUSALS
 
@@ -102,8 +102,10 @@ async def test_the_same_id_with_another_payload_is_a_conflict(service: Service) 
         (None, "return", 200),
         (None, "reject", 409),
         ("return", "reject", 200),
-        ("rerun", None, 422),
-        (None, "rerun", 422),
+        ("rerun", None, 200),
+        (None, "rerun", 200),
+        ("again", None, 422),
+        (None, "again", 422),
     ],
 )
 async def test_on_conflict_says_what_a_known_id_means(
@@ -117,6 +119,65 @@ async def test_on_conflict_says_what_a_known_id_means(
     assert response.status_code == status
     if status == 409:
         assert response.json()["code"] == "duplicate"
+
+
+@pytest.mark.parametrize("in_history", [False, True])
+async def test_what_has_ended_is_submitted_again_as_its_next_run(service: Service, in_history: bool) -> None:
+    """202, as a new one is; in a batch it is accepted. Of what has not ended it is 200, and twice in a batch a duplicate."""
+    client = service.client()
+    assert (await client.post("/v1/tasks", json=TASK)).status_code == 202
+    await service.succeed("t-1", b'{"x":1}')
+    if in_history:
+        assert await service.archive() == 1
+    first = await client.post("/v1/tasks", json=TASK | {"on_conflict": "rerun"})
+    assert (first.status_code, first.json()["state"], first.json()["run"]) == (202, "queued", 2)
+    assert (await client.get("/v1/tasks/t-1")).json()["payload"] == TASK["payload"]
+    again = await client.post("/v1/tasks", json=TASK, params={"on_conflict": "rerun"})
+    assert (again.status_code, again.json()["duplicate"], again.json()["run"]) == (200, True, 2)
+    await client.post("/v1/tasks/t-1/cancel")
+    if in_history:
+        assert await service.archive() == 1
+    batch = (await client.post("/v1/tasks/batch", json={"tasks": [TASK, TASK], "on_conflict": "rerun"})).json()
+    assert [each["status"] for each in batch["results"]] == ["accepted", "duplicate"]
+    assert (await service.tasks())["t-1"].run == 3
+
+
+@pytest.mark.parametrize("in_history", [False, True])
+async def test_another_payload_is_a_conflict_for_a_next_run_too(service: Service, in_history: bool) -> None:
+    await service.submit("a")
+    await service.succeed("a")
+    if in_history:
+        assert await service.archive() == 1
+    body = {"id": "a", "function": "media.echo", "payload": {"x": "other"}, "on_conflict": "rerun"}
+    response = await service.client().post("/v1/tasks", json=body)
+    assert (response.status_code, response.json()["code"]) == (409, "conflict")
+
+
+@pytest.mark.parametrize("in_history", [False, True])
+async def test_a_next_run_asks_for_room_and_comes_no_faster_than_a_new_task(service: Service, in_history: bool) -> None:
+    """429 with Retry-After; the object of a large payload that was not taken goes."""
+    client, body = (
+        service.client(),
+        {"id": "a", "function": "media.echo", "payload": {"x": "y" * 150}, "on_conflict": "rerun"},
+    )
+    await client.post("/v1/tasks", json=body)
+    await service.succeed("a")
+    if in_history:
+        assert await service.archive() == 1
+    for limits, code, wait_s in (
+        ({"queued_max": 0}, "queued_max", "1"),
+        ({"submit_rate": Rate(0.1, 1)}, "submit_rate", "10"),
+    ):
+        await service.dispatcher.inner.put_tenant(Tenant(TenantId("acme"), **limits))
+        if code == "submit_rate":
+            service.now_ms[0] += 60_000
+            await service.submit("b")
+        full = await client.post("/v1/tasks", json=body)
+        assert (full.status_code, full.json()["code"], full.headers["retry-after"]) == (429, code, wait_s)
+    service.now_ms[0] += 10_000
+    assert (await client.post("/v1/tasks", json=body)).status_code == 202
+    await service.app.state.gateway.values.removed()
+    assert (await client.get("/v1/tasks/a")).json()["payload"] == {"x": "y" * 150}
 
 
 @pytest.mark.parametrize(

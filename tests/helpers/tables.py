@@ -86,7 +86,7 @@ LEGAL = {
     "running": ["succeed", "retry", "fail", "hand_back", "preempt", "stop"],
     "retrying": ["make_due", "cancel", "pause", "delete"],
     "paused": ["resume", "cancel", "expire", "delete"],
-    "succeeded": ["delete"],
+    "succeeded": ["rerun", "delete"],
     "failed": ["rerun", "delete"],
     "cancelled": ["rerun", "delete"],
     "expired": ["rerun", "delete"],

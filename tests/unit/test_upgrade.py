@@ -6,8 +6,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from helpers.tables import history_file, mark, put, seen
-from taskservice.core.types import TERMINAL_STATES, TaskState
+from helpers.tables import CANCEL, RERUN, history_file, mark, put, seen
+from taskservice.core.types import TERMINAL_STATES, ListFilter, TaskState
 from taskservice.journal.store.sqlite import SqliteTable
 from taskservice.journal.upgrade import upgrade
 
@@ -51,6 +51,7 @@ def test_tasks_in_history_are_counted_when_they_come_from_version_2(tmp_path: Pa
             db.execute(f"ALTER TABLE task DROP COLUMN {name}")
         for name in ("checkpoint", "delivery"):
             db.execute(f"DROP TABLE {name}")
+        db.execute("ALTER TABLE past DROP COLUMN run")
         db.execute("PRAGMA user_version = 2")
         db.commit()
     assert upgrade(path) == 2
@@ -83,6 +84,7 @@ def test_the_indexes_of_version_3_are_made_anew_and_the_rows_stay(tmp_path: Path
         db.execute("ALTER TABLE leaf DROP COLUMN pin")
         for name in ("checkpoint", "delivery"):
             db.execute(f"DROP TABLE {name}")
+        db.execute("ALTER TABLE past DROP COLUMN run")
         db.execute("PRAGMA user_version = 3")
         db.commit()
     assert indexes(path) != indexes(fresh)
@@ -90,6 +92,36 @@ def test_the_indexes_of_version_3_are_made_anew_and_the_rows_stay(tmp_path: Path
     assert indexes(path) == indexes(fresh)
     with closing(SqliteTable.open(path, lambda stored: 0, any_boot=True)) as table:
         assert seen(table) == before
+
+
+def test_runs_of_tasks_that_went_into_history_with_version_11_are_taken_to_be_their_first(tmp_path: Path) -> None:
+    path = tmp_path / "table.sqlite"
+    with closing(SqliteTable(path)) as table:
+        for no in (1, 2):
+            put(table, TaskState.FAILED, no)
+        table.change(RERUN, [2])
+        table.change(CANCEL, [2])
+        table.past.archive(history_file(), [(1, 0), (2, 1)], last=True)
+        table.commit(mark(1, 1))
+        table.fold()
+        assert runs(table) == {1: 1, 2: 2}
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("ALTER TABLE past DROP COLUMN run")
+        db.execute("PRAGMA user_version = 11")
+        db.commit()
+    assert upgrade(path) == 11
+    with closing(SqliteTable.open(path, lambda stored: 0, any_boot=True)) as table:
+        assert runs(table) == {1: 1, 2: 1}
+        put(table, TaskState.FAILED, 3)
+        table.change(RERUN, [3])
+        table.change(CANCEL, [3])
+        table.past.archive(history_file("later"), [(3, 0)], last=True)
+        assert runs(table)[3] == 2
+
+
+def runs(table: SqliteTable) -> dict[int, int]:
+    """Of the tasks in history, by number."""
+    return {past.no: past.run for past in table.past.listing(ListFilter(), None, 9)}
 
 
 def indexes(path: Path) -> dict[str, str]:

@@ -38,7 +38,8 @@ _SETS = {
     """,
     OperationKind.RETRY: """
         state = 'queued', run = run + 1, due_ms = :at_ms, attempt = 0, crashes = 0, losses = 0, preempted = 0,
-        throttles = 0, started_ms = NULL, ended_ms = NULL, duration_us = NULL, error = NULL, expires_ms = NULL
+        throttles = 0, started_ms = NULL, ended_ms = NULL, duration_us = NULL, result = NULL, error = NULL,
+        expires_ms = NULL
     """,
 }
 
@@ -57,6 +58,8 @@ NAMED = {
     **{kind: f"UPDATE task SET {sets} WHERE {_NAMED} {_AFTER}" for kind, sets in _SETS.items()},
     OperationKind.DELETE: f"DELETE FROM task WHERE {_NAMED} {_GONE}",
 }
+
+RESULTS = "SELECT result FROM task WHERE no IN (SELECT value FROM json_each(:nos)) AND substr(result, 1, 1) = x'01'"
 
 EXPIRE = f"UPDATE task SET state = 'expired', ended_ms = :at_ms, resume_ms = NULL WHERE {_NAMED} {_AFTER}"
 
@@ -167,6 +170,8 @@ class Changes:
 
     def _make(self, statement: str, wish: dict[str, object], state: TaskState, total: _Sum) -> None:
         """The statement changes tasks of the leaf that are in this state."""
+        if state is TaskState.SUCCEEDED and statement == NAMED[OperationKind.RETRY]:
+            total.values += keys_among(result for (result,) in self._db.execute(RESULTS, wish).fetchall())
         rows = self._db.execute(statement, wish).fetchall()
         if not rows:
             return

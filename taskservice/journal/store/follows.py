@@ -24,7 +24,15 @@ def changed(
         _bytes(left),
         tuple(sorted(map(key_of, entered))),
         _bytes(entered),
-        tuple(sorted([*(key for task in gone for key in keys_of(task.payload, task.result)), *values])),
+        tuple(
+            sorted(
+                [
+                    *(key for task in gone for key in keys_of(task.payload, task.result)),
+                    *_results(before, here),
+                    *values,
+                ]
+            )
+        ),
         tuple(task.no for task in here if task.hooks is not None and task.state in TERMINAL_STATES),
     )
 
@@ -41,6 +49,12 @@ def moved(leaf: Leaf, to: Leaf, tasks: Sequence[Task]) -> list[Changed]:
 def key_of(task: Task) -> QueueKey:
     """The task's place in its queue."""
     return QueueKey(task.due_ms, task.no, task.expires_ms)
+
+
+def _results(before: Sequence[Task], here: Sequence[Task]) -> list[str]:
+    """Keys of the results of those that run again."""
+    again = frozenset(task.no for task in here if task.result is None)
+    return [key for task in before if task.no in again for key in keys_of(task.result)]
 
 
 def _bytes(tasks: Iterable[Task]) -> int:

@@ -13,7 +13,7 @@ from taskservice.core.types import ErrorInfo, Hooks, Leaf, ListFilter, Task, Tas
 APPLICATION_ID = 0x74736B74
 """Says in a file's header that it is one of these."""
 
-SCHEMA_VERSION = 11
+SCHEMA_VERSION = 12
 """Of the files written now; others are not read."""
 
 SCHEMA = (

@@ -101,6 +101,7 @@ class MemoryPast:
                 file.key,
                 file.size_bytes,
                 row,
+                task.run,
             )
             self._entries[no] = _Entry(past, task.created_ms, task.tags)
             into.known[no] = None

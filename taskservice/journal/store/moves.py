@@ -58,10 +58,13 @@ CHANGES: dict[OperationKind, tuple[Move, ...]] = {
         Move("resume_scheduled", SOURCES[OperationKind.RESUME], TaskState.SCHEDULED),
         Move("resume_retrying", SOURCES[OperationKind.RESUME], TaskState.RETRYING),
     ),
-    OperationKind.RETRY: (Move("rerun", SOURCES[OperationKind.RETRY], TaskState.QUEUED),),
+    OperationKind.RETRY: (Move("rerun", TERMINAL_STATES, TaskState.QUEUED),),
     OperationKind.DELETE: (),
 }
 """Those that people ask for. Which of several a task makes follows from what it is; what is deleted makes none."""
+
+_SOURCES = {**SOURCES, OperationKind.RETRY: TERMINAL_STATES}
+"""Who retries leaves alone what has succeeded; who submits it again, with `on_conflict: rerun`, does not."""
 
 MOVES = (
     DUE,
@@ -134,7 +137,7 @@ def check_press(nos: Sequence[TaskNo], standings: Mapping[TaskNo, Placed]) -> No
 
 def check_change(kind: OperationKind, nos: Sequence[TaskNo], standings: Mapping[TaskNo, Standing]) -> None:
     """Each of the tasks, named once, may be changed so, or IllegalMove."""
-    _check(kind, SOURCES[kind], nos, standings, None)
+    _check(kind, _SOURCES[kind], nos, standings, None)
 
 
 def _check(

@@ -62,7 +62,7 @@ class SqlitePast:
         self._db.executemany(
             statements.INSERT_PAST,
             [
-                (*leaving[no][:3], places[no], *leaving[no][4:7], digest(leaving[no][7]), number, row)
+                (*leaving[no][:3], places[no], *leaving[no][4:7], digest(leaving[no][7]), number, row, leaving[no][8])
                 for no, row in sorted(rows)
             ],
         )
@@ -176,12 +176,12 @@ class SqlitePast:
         """Those of these that are in history, in the order given."""
         leaves = self._numbers.leaves
         found: dict[TaskNo, Past] = {}
-        for no, id, leaf, state, digest_, key, size_bytes, row in self._db.execute(
+        for no, id, leaf, state, digest_, key, size_bytes, row, run in self._db.execute(
             statements.LOAD_PAST, (mapping.json_list(nos),)
         ):
             tenant, function, priority = leaves[leaf][:3]
             state_ = mapping.STATES[state]
-            found[no] = Past(no, id, tenant, function, priority, state_, digest_, key, size_bytes, row)
+            found[no] = Past(no, id, tenant, function, priority, state_, digest_, key, size_bytes, row, run)
         return [found[no] for no in nos if no in found]
 
 

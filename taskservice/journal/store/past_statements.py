@@ -23,7 +23,8 @@ SCHEMA = (
         tags TEXT NOT NULL,
         digest BLOB NOT NULL,
         file INTEGER NOT NULL,
-        row INTEGER NOT NULL
+        row INTEGER NOT NULL,
+        run INTEGER NOT NULL DEFAULT 1
     )
     """,
     "CREATE INDEX past_listing ON past (leaf, state)",
@@ -72,11 +73,11 @@ DEAD_LATER = f"{_DEAD} {_LATER}"
 STANDING = "SELECT no, run, state FROM task WHERE no IN (SELECT value FROM json_each(?))"
 
 LEAVING = """
-    SELECT no, tenant, id, leaf, state, created_ms, tags, payload FROM task JOIN payload USING (no)
+    SELECT no, tenant, id, leaf, state, created_ms, tags, payload, run FROM task JOIN payload USING (no)
     WHERE no IN (SELECT value FROM json_each(?))
 """
 
-INSERT_PAST = f"INSERT INTO past VALUES ({', '.join('?' * 10)})"
+INSERT_PAST = f"INSERT INTO past VALUES ({', '.join('?' * 11)})"
 
 DELETE_TASKS = "DELETE FROM task WHERE no IN (SELECT value FROM json_each(?))"
 
@@ -87,7 +88,7 @@ DELETE_PAST = "DELETE FROM past WHERE no IN (SELECT value FROM json_each(?))"
 PAST_UNSETTLED = "SELECT no, tenant, id FROM past WHERE no >= ?"
 
 _PAST = """
-    SELECT past.no, id, leaf, state, digest, key, size_bytes, row
+    SELECT past.no, id, leaf, state, digest, key, size_bytes, row, run
     FROM past JOIN history_file ON history_file.file = past.file
 """
 

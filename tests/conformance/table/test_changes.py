@@ -22,7 +22,9 @@ from helpers.tables import (
     seen,
     task,
 )
+from taskservice.core.history import DEAD, DONE
 from taskservice.core.operations import SOURCES, OperationKind
+from taskservice.core.records import DeadRow
 from taskservice.core.table import Changed, QueueKey, TaskTable
 from taskservice.core.types import TERMINAL_STATES, TaskState
 
@@ -62,7 +64,7 @@ def test_resumed_a_task_waits_as_before(table: TaskTable, state: TaskState) -> N
     assert table.resumed_by(10**15, 9) == []
 
 
-@pytest.mark.parametrize("state", SOURCES[OperationKind.RETRY])
+@pytest.mark.parametrize("state", TERMINAL_STATES)
 def test_run_again_a_task_is_as_if_it_had_been_accepted_now(table: TaskTable, state: TaskState) -> None:
     before = put(table, state, expires_ms=5_500)
     (changed,) = table.change(RERUN, [1])
@@ -72,6 +74,18 @@ def test_run_again_a_task_is_as_if_it_had_been_accepted_now(table: TaskTable, st
     assert table.expired_by(10**15, 9) == []
     table.lease([1], LEASE, RUNNER, 7_000)
     table.fail([], LEASE, 8_000)
+
+
+def test_run_again_a_task_has_no_result_and_says_to_which_value_that_referred(table: TaskTable) -> None:
+    table.insert([task(1, payload=reference(1)), task(2), task(3)])
+    table.lease([1, 2, 3], LEASE, RUNNER, 4_000)
+    table.succeed([(1, reference(2), 4_000, 1), (2, b"2", 4_000, 1)], LEASE, 5_000)
+    table.fail([DeadRow(3, BOOM, 1, 1, 40)], LEASE, 5_000)
+    (changed,) = table.change(RERUN, [3, 2, 1])
+    assert changed.values == (key(2),)
+    assert [each.result for each in table.load([1, 2, 3])] == [None, None, None]
+    assert [table.past.ended(states, 10**15, None, 9, 10**9) for states in (DEAD, DONE)] == [[], []]
+    assert table.references([key(1), key(2)]) == [key(1), key(2)]
 
 
 @pytest.mark.parametrize("state", SOURCES[OperationKind.DELETE])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from helpers.tables import LEASE, RUNNER, history_file, listed, put, refuses, task
+from helpers.tables import CANCEL, LEASE, RERUN, RUNNER, history_file, listed, put, refuses, task
 from taskservice.core.changes import Change
 from taskservice.core.history import DEAD, DONE
 from taskservice.core.operations import OperationKind
@@ -54,6 +54,15 @@ def test_what_has_ended_is_bounded_by_its_bytes(table: TaskTable) -> None:
     assert ended(table, bytes_max=1) == [1]
     assert ended(table, after=EndedKey(6_000, 1), bytes_max=101) == [2, 3]
     assert table.past.ended(DONE, 10**15, None, 1, 1) == table.load([1])
+
+
+def test_the_last_run_of_a_task_is_known_in_history(table: TaskTable) -> None:
+    put(table, TaskState.FAILED, 1)
+    table.change(RERUN, [1])
+    table.change(CANCEL, [1])
+    put(table, TaskState.SUCCEEDED, 2)
+    table.past.archive(FILE, [(1, 0), (2, 1)], last=True)
+    assert {past.id: past.run for past in table.past.listing(ListFilter(), None, 9)} == {"task-1": 2, "task-2": 1}
 
 
 def test_a_task_that_leaves_is_known_by_its_place(table: TaskTable) -> None:
