@@ -8,6 +8,7 @@ Both: every 15 s, at most twice as many or four more at once, and no fewer than 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from math import ceil
 
 from taskservice.autoscaler.kinds import Kind, Shape
@@ -24,7 +25,7 @@ STEP_RATIO = 2
 STEP_MIN = 4
 
 
-class _Controller:
+class _Controller(ABC):
     """From a recommendation to a number of machines, as the horizontal pod autoscaler does it by default."""
 
     def __init__(self, kind: Kind) -> None:
@@ -45,9 +46,9 @@ class _Controller:
         plan = KindPlan(self.kind.name, self.wanted, stay, len(runners) - stay, "")
         return Plan((plan,), (), tuple(Leaving(one.id, one.node, self.kind.name) for one in gone))
 
+    @abstractmethod
     def recommend(self, answer: BacklogAnswer, staying: list[RunnerUse], now_s: float) -> int:
         """Machines that would do."""
-        raise NotImplementedError
 
     def _sync(self, recommended: int, now_s: float) -> None:
         kind = self.kind

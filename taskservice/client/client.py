@@ -30,8 +30,9 @@ class Client(Operating, Transfers, Logs):
     """The service at `url`, as the owner of `api_key`.
 
     What is not given comes from TASKSERVICE_URL and TASKSERVICE_API_KEY, else from this machine's own service. Each
-    call is repeated for up to `timeout_s` seconds while the service is busy, away or starting again, but where nothing
-    has ever answered and nothing listens for `refused_s` seconds only. Submitting is safe to repeat: a task has its id before it is sent.
+    call is repeated for up to `timeout_s` seconds while the service is busy, away or starting again, but for `refused_s`
+    seconds only where nothing listens and nothing ever has. Submitting is safe to repeat: a task has its id before it
+    is sent.
 
     All methods raise `taskservice.errors`: RequestError (fix the request), AuthError, NotFoundError, ConflictError,
     BackOffError (come back later), UnreachableError, ServiceBug. Threads may share a client.

@@ -102,6 +102,7 @@ class Following:
     def take(self, line: str) -> LogLine | None:
         """What the next line of the event stream makes whole."""
         self._failing_s, self._nap_s = None, FIRST_PAUSE_S
+        self._talk.answered = True
         name, _, value = line.partition(": ")
         if name == "id":
             self._after = value

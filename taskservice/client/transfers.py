@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any, Unpack, cast
 
@@ -67,7 +68,7 @@ class ExportWishes(ListFilters, total=False):
     """As for an import."""
 
 
-class Transfers:
+class Transfers(ABC):
     """The part of `Client` that moves files."""
 
     _talk: Talk
@@ -92,11 +93,12 @@ class Transfers:
         with shown("export", wishes.get("progress")) as report:
             return carry_out(_exporter(self._talk, location, wishes, report).run(), self._do)
 
+    @abstractmethod
     def _do(self, step: Send | Pause) -> Heard:
-        raise NotImplementedError
+        """What came of the step."""
 
 
-class AsyncTransfers:
+class AsyncTransfers(ABC):
     """The part of `AsyncClient` that moves files."""
 
     _talk: Talk
@@ -115,11 +117,13 @@ class AsyncTransfers:
             exporter = _exporter(self._talk, location, wishes, report)
             return await carry_out_async(exporter.run(), self._do, self._run)
 
+    @abstractmethod
     async def _do(self, step: Send | Pause) -> Heard:
-        raise NotImplementedError
+        """What came of the step."""
 
+    @abstractmethod
     def _run(self, conversation: Conversation[Any]) -> Awaitable[Any]:
-        raise NotImplementedError
+        """The conversation's end."""
 
 
 def _importer(talk: Talk, location: Location, function: str | None, wishes: ImportWishes, report: Report) -> Importer:

@@ -1,4 +1,4 @@
-"""What runs next, and where: the next lease to grant, or none."""
+"""Scheduling: what runs next, and where; that is the next lease to grant, or none."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ Scenarios speak of milliseconds, the simulator of microseconds: many attempts ta
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from math import exp, expm1, log, log1p
@@ -75,8 +76,9 @@ class _Capped(Described):
         draw, quantile_us = rng.random, self.quantile_us
         return lambda: int(quantile_us(draw()))
 
+    @abstractmethod
     def _uncapped_us(self, ratio: float) -> float:
-        raise NotImplementedError
+        """The quantile before the upper end is cut off."""
 
 
 class Exponential(_Capped):

@@ -10,7 +10,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from helpers.conversing import World, replies
 from taskservice.client import AsyncClient, Client, LogLine
+from taskservice.client.logs import BROKEN, Following
+from taskservice.client.steps import Silence
 from taskservice.errors import NotFoundError, UnreachableError
 
 ONE = {"at": "2030-01-01T00:00:00.000Z", "run": 1, "attempt": 1, "stream": "stdout", "text": "one\n"}
@@ -87,6 +90,15 @@ def test_nobody_answers(client):
     client._http.close()
     with Client("http://127.0.0.1:9", "tsk_x", timeout_s=1, refused_s=0) as nobody, pytest.raises(UnreachableError):
         list(nobody.follow_logs("t1"))
+
+
+def test_a_service_whose_lines_were_heard_gets_the_whole_time_to_start_again():
+    world = World(replies(), timeout_s=30, refused_s=0)
+    following = Following(world.talk, "t1", {})
+    following.take(LIVE.strip())
+    following.failed(BROKEN)
+    world.now_s += 29
+    assert following.failed(Silence("refused", connected=False)) > 0
 
 
 def test_the_same_without_blocking(server):
